@@ -1,0 +1,1 @@
+"""One folder is one protocol; adapters/README.md tells how to add one."""

@@ -1,0 +1,104 @@
+"""The contract an adapter fulfils, and what the runtime promises it.
+
+A folder in `adapters/` is a plugin: its `__init__.py` has
+
+    PROTOCOLS: Sequence[gateway.config.Protocol]             what it speaks, and the models of its configuration
+    def build(context: Context) -> Adapter                   imports its heavy library here, not before
+    def plan(context: Context) -> Sequence[PlannedRequest]   what it would ask for, worked out without a network
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gateway import config
+from gateway.clock import Clock
+from gateway.counters import FlowCounters
+from gateway.model import Batch, Header, MachinePath, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an adapter is made from: one connection and the machines behind it."""
+
+    name: str  # of the connection
+    connection: config.ConnectionSettings
+    machines: Mapping[MachinePath, config.MachineSettings]  # in the order they were written
+    clock: Clock
+    counters: FlowCounters
+    data_dir: Path  # what it wants to remember goes into data_dir/<name of the plugin>/
+    gateway_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """One request of a plan, for people."""
+
+    machine: str
+    period: float  # seconds between two of them; 0 for a subscription
+    what: str  # for example "input 0–79" or "subscription"
+    signals: int
+    size: int  # registers, bits or monitored items asked for
+    unused: int  # of those, not needed by any signal
+    bytes: int  # request and answer together
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A write that a person allowed."""
+
+    machine: str
+    signal: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of a command: done, or why not."""
+
+    ok: bool
+    message: str = ""
+    read_back: Value = None
+
+
+class Adapter(Protocol):
+    """One object per connection, which serves all machines behind it: a serial line has one owner.
+
+    The runtime calls `connect`, then `read` over and over, from one task. It never cancels a request under way
+    except to end the process, and then calls `close`.
+    """
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        """One per machine, in the order of the configuration. May be replaced by connect(), when types are learnt."""
+
+    async def connect(self) -> None:
+        """Called again with growing, jittered pauses until it returns. Raises NotConnectedError."""
+
+    async def read(self) -> Sequence[Batch]:
+        """Waits until something is due or has arrived, and returns it: at most one batch per machine and poll.
+
+        A machine that does not answer behind a link that works is a batch of bad quality. After NotConnectedError,
+        connect() is called next.
+        """
+
+    async def write(self, command: Command) -> WriteResult:
+        """Only called for signals whose configuration allows it."""
+
+    async def close(self) -> None:
+        """Safe to call twice, and after a connect() that failed. Leaves nothing open on the other side."""
+
+
+class Plugin(Protocol):
+    """What the package of an adapter offers."""
+
+    PROTOCOLS: Sequence[config.Protocol]
+
+    def build(self, context: Context) -> Adapter:
+        """Make the adapter of one connection. Touches no network. Raises PartMissingError."""
+
+    def plan(self, context: Context) -> Sequence[PlannedRequest]:
+        """What will be asked for, without asking."""

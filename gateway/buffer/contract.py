@@ -1,0 +1,78 @@
+"""The contract of a buffer.
+
+    append ─▶ 1 2 3 4 5 6 7 8 9   next_seq = 10
+                    ▲     ▲   ▲
+               stored   sent  accepted
+
+Every record has an identity (epoch, seq). The epoch is new whenever records may have been forgotten; seq counts from 1
+without gaps. Records up to `stored` are given up. What has to be dropped before is declared by a loss record, which is
+appended like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.mqtt.payload import Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message on its way."""
+
+    seq: int
+    topic: str
+    payload: bytes
+    readings: int  # how many it holds, for the loss record should it be dropped
+    first: int  # ns since 1970: its oldest reading
+    last: int  # ns since 1970: its newest reading
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a buffer is."""
+
+    records: int
+    bytes: int
+    max_bytes: int
+    dropped: int  # records, since start-up; each declared as lost
+
+
+class Buffer(Protocol):
+    """Keeps records in order until they are stored."""
+
+    @property
+    def epoch(self) -> str: ...
+
+    @property
+    def next_seq(self) -> int:
+        """The seq that the next append gets: a payload contains its own."""
+
+    @property
+    def accepted(self) -> int:
+        """The last seq that will survive a power cut (on disk: that an fdatasync covers); 0 where nothing does."""
+
+    @property
+    def sent(self) -> int:
+        """Everything up to this seq was acknowledged by the broker."""
+
+    @property
+    def stored(self) -> int:
+        """Everything up to this seq was acknowledged by the store, or declared lost."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    def append(self, topic: str, payload: bytes, readings: int, first: int, last: int) -> int:
+        """Take a record over and return its seq. Never refuses: when full, it drops the oldest and declares it."""
+
+    def read(self, after: int, limit: int) -> Sequence[Record]:
+        """Up to `limit` records with a seq above `after`, in order, without those known as stored."""
+
+    def mark_sent(self, seq: int) -> None:
+        """The broker has everything up to `seq`. A lower one than before rewinds: read and send again from there."""
+
+    def mark_stored(self, ranges: Ranges) -> None:
+        """The store has these. The stored mark moves as far as they reach without a gap, and frees records."""

@@ -1,0 +1,360 @@
+"""From files to a checked configuration, or to every mistake in them at once.
+
+    gateway.yaml ┐                                       ┌ Settings
+    machines/*   ├─ trees ─ joined ─ defaults, profiles ─┼ ConnectionSettings, by the model of the protocol
+    profiles/*   ┘                   laid underneath     └ MachineSettings
+
+All of it works on trees of nodes, so a mistake that comes from a profile is shown in the profile's file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from gateway.config.explain import did_you_mean, explain
+from gateway.config.fields import Section, find_secret
+from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings
+from gateway.config.yaml_file import Mark, Node, Source, display_name, mapping, overlay, read_yaml
+from gateway.errors import ConfigError, ConfigErrors
+from gateway.model import MachinePath
+
+T = TypeVar("T", bound=Section)
+
+PROFILE_KEYS = ("protocol", "source")  # what a profile says about itself, besides keys of a machine
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What an adapter tells about the configuration of one protocol it speaks."""
+
+    name: str  # as in `protocol:`
+    connection: type[ConnectionSettings]
+    machine: type[MachineSettings]
+    profiles: Path | None = None  # folder of the profiles that come along
+
+    @property
+    def family(self) -> str:
+        """`modbus` of `modbus-tcp`: what a profile is made for."""
+        return self.name.partition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A configuration that was found right. `tree` is what is in force, with the origin of every value."""
+
+    path: Path
+    settings: Settings
+    connections: Mapping[str, ConnectionSettings]
+    machines: Mapping[str, MachineSettings]
+    tree: Node
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Relative paths inside the configuration start here."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def resolve(self, path: Path) -> Path:
+        """A path written in the configuration, from where it was written."""
+        return self.folder / path
+
+    def path_of(self, machine: str) -> MachinePath:
+        """The place of a machine in the plant."""
+        return self.settings.site.path_of(machine, self.machines[machine])
+
+    def machines_of(self, connection: str) -> dict[str, MachineSettings]:
+        """The machines behind one connection, in the order they were written."""
+        return {name: m for name, m in self.machines.items() if m.connection == connection}
+
+
+def find_config(given: Path | None = None, env: Mapping[str, str] = os.environ) -> Path:
+    """Where the configuration is: as told, by GATEWAY_CONFIG, here, or in /etc/gateway. Raises ConfigErrors."""
+    if given is not None or env.get("GATEWAY_CONFIG"):
+        path = given or Path(env["GATEWAY_CONFIG"])
+        if path.exists():
+            return path
+        told = "" if given else " (from GATEWAY_CONFIG)"
+        raise ConfigErrors([Mark(Source(str(path))).error(f"there is no such file or folder{told}")])
+    for path in (Path("gateway.yaml"), Path("config"), Path("/etc/gateway")):
+        if path.is_file() or (path / "gateway.yaml").is_file():
+            return path
+    error = Mark(Source("gateway.yaml")).error(
+        "no configuration found: neither ./gateway.yaml nor ./config nor /etc/gateway",
+        "name it with -c PATH or GATEWAY_CONFIG, or try `gateway demo` first",
+    )
+    raise ConfigErrors([error])
+
+
+def load(path: Path, protocols: Mapping[str, Protocol], *, env: Mapping[str, str] | None = None) -> Configuration:
+    """Read and check a configuration, one file or a folder. Raises ConfigErrors with all that is wrong."""
+    return _Loader(path, protocols, os.environ if env is None else env).load()
+
+
+@dataclass(slots=True)
+class _Loader:
+    path: Path
+    protocols: Mapping[str, Protocol]
+    env: Mapping[str, str]
+    errors: list[ConfigError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    profiles: dict[str, Node | None] = field(default_factory=dict)
+
+    def load(self) -> Configuration:
+        tree = self._read()
+        self._stop_at_errors()
+        settings = self._settings(tree)
+        connections = self._connections(tree)
+        machines = self._machines(tree)
+        self._stop_at_errors()
+        assert settings is not None
+        return Configuration(self.path, settings, connections, machines, tree, tuple(self.warnings))
+
+    def _stop_at_errors(self) -> None:
+        if self.errors:
+            raise ConfigErrors(sorted(self.errors, key=lambda e: (e.file, e.line, e.column)))
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _folder(self) -> Path:
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def _read(self) -> Node:
+        """All files joined into one tree: every key once, whichever file it stands in."""
+        files = [self.path]
+        if self.path.is_dir():
+            files = [self.path / "gateway.yaml", *sorted((self.path / "machines").glob("*.yaml"))]
+            for wrong in sorted((self.path / "machines").glob("*.yml")):
+                self.errors.append(Mark(Source(display_name(wrong))).error("is not read", "rename it to *.yaml"))
+        tree = mapping(Mark(Source(display_name(files[0])), 1, 1))
+        for file in files:
+            try:
+                part = read_yaml(file, env=self.env)
+            except ConfigErrors as exc:
+                self.errors.extend(exc.errors)
+                continue
+            if part.value is None:
+                continue
+            if not part.is_mapping:
+                self.errors.append(
+                    part.mark.error("a configuration is a mapping (key: value)", "for example: version: 1")
+                )
+                continue
+            if file is not files[0] and "connection" in part.keys:
+                part = _machine_of_file(file.stem, part)
+            self._join(tree, part)
+        return tree
+
+    def _join(self, tree: Node, part: Node) -> None:
+        """Sections of names are joined, the others may stand in one file only."""
+        for key, child in part.value.items():
+            mark = part.keys[key]
+            if key not in tree.value:
+                tree.value[key] = Node(dict(child.value), child.mark, dict(child.keys)) if child.is_mapping else child
+                tree.keys[key] = mark
+                continue
+            there = tree.value[key]
+            if key == "version":
+                continue
+            if key not in ("connections", "machines") or not (there.is_mapping and child.is_mapping):
+                self.errors.append(mark.error(f"'{key}' stands in two files", f"first at {tree.keys[key]}"))
+                continue
+            for name, entry in child.value.items():
+                if name in there.keys:
+                    error = child.keys[name].error(
+                        f"'{name}' is defined twice", f"first at {there.keys[name]}", f"{key}.{name}"
+                    )
+                    self.errors.append(error)
+                else:
+                    there.value[name], there.keys[name] = entry, child.keys[name]
+
+    # --- checking --------------------------------------------------------------------------------------------------
+
+    def _validate(self, model: type[T], node: Node, where: tuple[str, ...]) -> T | None:
+        try:
+            return model.model_validate(
+                node.plain(), context={"secret": lambda name: find_secret(name, self._folder, self.env)}
+            )
+        except ValidationError as exc:
+            self.errors.extend(explain(exc, model, node, where))
+            return None
+
+    def _settings(self, tree: Node) -> Settings | None:
+        settings = self._validate(Settings, tree, ())
+        if settings is None:
+            return None
+        for level in ("enterprise", "site", "area", "line"):
+            if str(getattr(settings.site, level) or "").startswith("_"):
+                error = tree.find(("site", level)).error(
+                    "a level may not begin with '_'", "such topics belong to the gateway", f"site.{level}"
+                )
+                self.errors.append(error)
+        return settings
+
+    def _connections(self, tree: Node) -> dict[str, ConnectionSettings]:
+        """Each one checked by the model of its protocol, with the defaults underneath; `tree` gets what is in force."""
+        done: dict[str, ConnectionSettings] = {}
+        for name, node, where in self._entries(tree, "connections"):
+            protocol = self._protocol(node, where)
+            if protocol is None:
+                continue
+            node = overlay(self._defaults(tree, protocol.connection), node)
+            tree.value["connections"].value[name] = node
+            if (connection := self._validate(protocol.connection, node, where)) is not None:
+                done[name] = connection
+        return done
+
+    def _machines(self, tree: Node) -> dict[str, MachineSettings]:
+        """The same for machines: defaults, below the profile, below what the machine says."""
+        done: dict[str, MachineSettings] = {}
+        for name, node, where in self._entries(tree, "machines"):
+            if name.startswith("_"):
+                self.errors.append(
+                    tree.find(where, key=True).error(
+                        "a machine's name may not begin with '_'", "such topics belong to the gateway"
+                    )
+                )
+            protocol = self._protocol_of_machine(tree, node, where)
+            if protocol is None:
+                continue
+            profile = self._profile(node, protocol, where)
+            if profile is not None:
+                node = overlay(profile, node)
+            node = _signals_inherit(overlay(self._defaults(tree, protocol.machine), node), protocol.machine)
+            tree.value["machines"].value[name] = node
+            machine = self._validate(protocol.machine, node, where)
+            if machine is None:
+                continue
+            done[name] = machine
+            if not machine.signals and not any(e.field.startswith(".".join(where)) for e in self.errors):
+                error = tree.find(where, key=True).error(
+                    "this machine has no signals", "add `signals:` or `profile:`", ".".join(where)
+                )
+                self.errors.append(error)
+            self._warn(tree, name, machine)
+        return done
+
+    def _warn(self, tree: Node, name: str, machine: MachineSettings) -> None:
+        for signal, settings in machine.signals.items():
+            if settings.deadband is not None and settings.report != "change":
+                at = tree.find(("machines", name, "signals", signal, "deadband"), key=True)
+                self.warnings.append(
+                    f"{at}: warning: machines.{name}.signals.{signal}.deadband works with `report: change`, and `report` is `{settings.report}`"
+                )
+
+    def _entries(self, tree: Node, section: str) -> list[tuple[str, Node, tuple[str, str]]]:
+        """The mappings of a section; anything else in it is a mistake that the model of Settings has named."""
+        node = tree.get(section)
+        entries = node.value.items() if node is not None and node.is_mapping else ()
+        return [(name, child, (section, name)) for name, child in entries if child.is_mapping]
+
+    def _defaults(self, tree: Node, model: type[Section]) -> Node:
+        """The defaults that this model has a key for."""
+        given = tree.get("defaults")
+        if given is None or not given.is_mapping:
+            return mapping(tree.mark)
+        keys = [key for key in given.value if key in model.model_fields and key in Defaults.model_fields]
+        return mapping(given.mark, {key: (given.keys[key], given.value[key]) for key in keys})
+
+    def _protocol(self, node: Node, where: tuple[str, str]) -> Protocol | None:
+        given = node.get("protocol")
+        at = ".".join((*where, "protocol"))
+        if given is None:
+            self.errors.append(
+                node.mark.error("'protocol' is missing", f"known: {', '.join(sorted(self.protocols))}", at)
+            )
+        elif given.value not in self.protocols:
+            self.errors.append(
+                given.mark.error(
+                    f"the protocol '{given.value}' is not known", did_you_mean(str(given.value), self.protocols), at
+                )
+            )
+        else:
+            return self.protocols[given.value]
+        return None
+
+    def _protocol_of_machine(self, tree: Node, node: Node, where: tuple[str, str]) -> Protocol | None:
+        known = tree.get("connections")
+        names = known.value if known is not None and known.is_mapping else {}
+        given = node.get("connection")
+        at = ".".join((*where, "connection"))
+        if given is None:
+            hint = f"the connection it is read through: {', '.join(names)}" if names else "add one under `connections:`"
+            self.errors.append(tree.find(where, key=True).error("'connection' is missing", hint, at))
+            return None
+        if given.value not in names:
+            self.errors.append(
+                given.mark.error(f"there is no connection '{given.value}'", did_you_mean(str(given.value), names), at)
+            )
+            return None
+        protocol = names[given.value].get("protocol")
+        return self.protocols.get(protocol.value) if protocol is not None and isinstance(protocol.value, str) else None
+
+    # --- profiles --------------------------------------------------------------------------------------------------
+
+    def _profile(self, node: Node, protocol: Protocol, where: tuple[str, str]) -> Node | None:
+        given = node.get("profile")
+        if given is None or not isinstance(given.value, str):
+            return None
+        folders = [self._folder / "profiles", *([protocol.profiles] if protocol.profiles else [])]
+        available = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
+        at = ".".join((*where, "profile"))
+        if given.value not in available:
+            self.errors.append(
+                given.mark.error(f"there is no profile '{given.value}'", did_you_mean(given.value, available), at)
+            )
+            return None
+        if given.value not in self.profiles:
+            self.profiles[given.value] = self._read_profile(available[given.value])
+        profile = self.profiles[given.value]
+        if profile is None:
+            return None
+        made_for = profile.get("protocol")
+        if made_for is not None and made_for.value != protocol.family:
+            self.errors.append(
+                given.mark.error(
+                    f"the profile '{given.value}' is made for {made_for.value}, not for {protocol.name}", "", at
+                )
+            )
+            return None
+        keep = [key for key in profile.value if key not in PROFILE_KEYS]
+        return mapping(profile.mark, {key: (profile.keys[key], profile.value[key]) for key in keep})
+
+    def _read_profile(self, file: Path) -> Node | None:
+        try:
+            profile = read_yaml(file, env=self.env)
+        except ConfigErrors as exc:
+            self.errors.extend(exc.errors)
+            return None
+        if not profile.is_mapping:
+            self.errors.append(profile.mark.error("a profile is a mapping (key: value)", "for example: signals: {…}"))
+            return None
+        return profile
+
+
+def _machine_of_file(name: str, body: Node) -> Node:
+    """A file in machines/ that is one machine, named by the file."""
+    machines = mapping(body.mark, {name: (body.mark, body)})
+    return mapping(body.mark, {"machines": (body.mark, machines)})
+
+
+def _signals_inherit(machine: Node, model: type[MachineSettings]) -> Node:
+    """Each signal gets what its machine says for all; a signal that is null (taken out of a profile) goes."""
+    signals = machine.get("signals")
+    if signals is None or not signals.is_mapping:
+        return machine
+    common = mapping(
+        machine.mark, {k: (machine.keys[k], machine.value[k]) for k in model.for_signals if k in machine.value}
+    )
+    entries = {
+        name: (signals.keys[name], overlay(common, node) if node.is_mapping else node)
+        for name, node in signals.value.items()
+        if node.value is not None
+    }
+    return Node({**machine.value, "signals": mapping(signals.mark, entries)}, machine.mark, machine.keys)

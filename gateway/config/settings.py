@@ -1,0 +1,357 @@
+"""What can be configured, declared once: the JSON Schema, `gateway config explain` and the checks are made from here.
+
+Adapters extend `ConnectionSettings`, `MachineSettings` and `SignalSettings` with their own keys.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from gateway.config.fields import Duration, Name, Period, Range, SecretText, Section, Size, mistake
+from gateway.model import MachinePath
+
+Report = Literal["all", "change"]
+
+
+class Reporting(Section):
+    """How often a signal is read and sent. Stands in `defaults`, a machine or a signal; the nearest one counts."""
+
+    poll: Period = Field(1.0, description="Time between two readings of a polled signal.", examples=["500ms"])
+    stale_after: Duration = Field(
+        10.0, description="Without a sign of life for this long a signal is bad: stale.", examples=["10s"]
+    )
+    report: Report = Field(
+        "all",
+        description="`all`: every reading is sent. `change`: what changed beyond the deadband, and all at every heartbeat.",
+    )
+    heartbeat: Period = Field(
+        60.0, description="With `report: change`: everything is sent at least this often.", examples=["60s"]
+    )
+
+
+class SignalSettings(Reporting):
+    """One signal of a machine, without where to find it: the adapter's model adds that."""
+
+    unit: str = Field(
+        "", max_length=64, description="UCUM code of the unit, after scaling.", examples=["Cel", "kW.h", "bar", "A"]
+    )
+    description: str = Field("", max_length=500, description="What the signal means, for people.")
+    kind: Literal["gauge", "counter"] = Field("gauge", description="`counter`: a total that only rises.")
+    scale: float | None = Field(None, description="value = raw * scale + offset", examples=[0.1])
+    offset: float | None = Field(None, description="value = raw * scale + offset", examples=[-40])
+    range: Range | None = Field(
+        None, description="Plausible values; others are sent as uncertain: out-of-range.", examples=[[0, 400]]
+    )
+    enum: dict[int, str] | None = Field(
+        None,
+        description="The text of each raw number; others are uncertain: unknown-state.",
+        examples=[{0: "off", 1: "auto"}],
+    )
+    deadband: float | None = Field(
+        None,
+        ge=0,
+        description="With `report: change`: smaller changes are not sent. In the unit of the signal.",
+        examples=[0.5],
+    )
+
+    @field_validator("scale", "offset")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if (value is not None and value in (float("inf"), float("-inf"))) or value != value:
+            raise mistake("has to be a finite number")
+        return value
+
+    @field_validator("scale")
+    @classmethod
+    def _not_zero(cls, value: float | None) -> float | None:
+        if value == 0:
+            raise mistake("a scale of 0 makes every value 0", "leave it out for a scale of 1")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> SignalSettings:
+        if self.enum is not None:
+            for key in ("scale", "offset", "range", "deadband"):
+                if getattr(self, key) is not None:
+                    raise mistake(f"a signal with `enum` is text and has no {key}", f"remove `{key}` or `enum`", key)
+            if self.kind == "counter":
+                raise mistake("a signal with `enum` cannot be a counter", "remove `kind` or `enum`", "kind")
+        return self
+
+
+class ConnectionSettings(Section):
+    """One link to machines: the adapter's model adds address and protocol settings."""
+
+    protocol: str = Field(description="Which adapter reads it.", examples=["modbus-tcp", "opcua"])
+    timeout: Period = Field(1.0, description="How long an answer may take.", examples=["1s"])
+
+
+class MachineSettings(Reporting):
+    """One machine behind a connection: the adapter's model adds its signals."""
+
+    connection: Name = Field(description="Name of the connection it is read through.")
+    profile: Name | None = Field(
+        None,
+        description="Signals and quirks of a device model, from profiles/ or those that come along.",
+        examples=["eastron-sdm630"],
+    )
+    description: str = Field("", max_length=500, description="What the machine is, for people.")
+    area: Name | None = Field(None, description="ISA-95 area, instead of the one in `site`.")
+    line: Name | None = Field(None, description="ISA-95 line (work centre) it belongs to.", examples=["L1"])
+    signals: Mapping[Name, SignalSettings] = Field(default_factory=dict, description="Its signals by name.")
+
+    # Keys of this model that are defaults for those of the same name in each of its signals.
+    for_signals: ClassVar[tuple[str, ...]] = tuple(Reporting.model_fields)
+
+
+class GatewaySettings(Section):
+    """This gateway."""
+
+    id: Name = Field(
+        default_factory=lambda: _host_name(),
+        description="Name of this gateway: part of the identity of every message.",
+        examples=["edge-01"],
+    )
+    data_dir: Path = Field(
+        Path("data"),
+        description="Where it keeps its files; relative to the configuration.",
+        examples=["/var/lib/gateway"],
+    )
+
+
+class SiteSettings(Section):
+    """Where the machines stand, by ISA-95. Levels that are left out do not appear in topics."""
+
+    enterprise: Name | None = Field(None, examples=["acme"], description="ISA-95 enterprise.")
+    site: Name | None = Field(None, examples=["hanoi"], description="ISA-95 site.")
+    area: Name | None = Field(None, examples=["moulding"], description="ISA-95 area.")
+    line: Name | None = Field(None, examples=["L1"], description="ISA-95 line, where all machines are on one.")
+    timezone: str = Field(
+        "UTC", examples=["Asia/Ho_Chi_Minh"], description="IANA time zone of the plant. Stamps are UTC always."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as exc:
+            raise mistake(f"'{value[:60]}' is not a time zone", "an IANA name such as Asia/Ho_Chi_Minh or UTC") from exc
+        return value
+
+    def path_of(self, machine: str, settings: MachineSettings) -> MachinePath:
+        """The place of a machine in the plant."""
+        area, line = settings.area or self.area, settings.line or self.line
+        return MachinePath(machine, self.enterprise or "", self.site or "", area or "", line or "")
+
+
+class Defaults(Reporting):
+    """What holds for all connections and machines that do not say otherwise."""
+
+    timeout: Period = Field(1.0, description="How long an answer may take.", examples=["1s"])
+
+
+def _check_url(value: str, schemes: Mapping[str, int | None], example: str) -> str:
+    parts = urlsplit(value)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise mistake(f"'{value}' has no valid port", f"for example {example}") from exc
+    if parts.scheme not in schemes or not host:
+        raise mistake(
+            f"'{value}' is not an address we know", f"{' or '.join(f'{s}://' for s in schemes)}, for example {example}"
+        )
+    if port == 0:
+        raise mistake("port 0 cannot be connected to", f"for example {example}")
+    if parts.username or parts.password:
+        raise mistake("no user or password in an address", "use the keys `user` and `password`")
+    return value
+
+
+def _root(value: str) -> str:
+    if not re.fullmatch(r"[^/+#\x00\s$][^/+#\x00]*(/[^/+#\x00]+)*", value):
+        raise mistake(
+            f"{value!r} cannot begin a topic", "levels divided by /, without + # and blanks, for example shopfloor/v1"
+        )
+    return value
+
+
+class MqttSettings(Section):
+    """The broker."""
+
+    url: Annotated[
+        str, AfterValidator(lambda v: _check_url(v, {"mqtt": 1883, "mqtts": 8883}, "mqtts://broker.lan:8883"))
+    ] = Field(
+        "mqtt://127.0.0.1:1883",
+        description="mqtt:// or, with TLS, mqtts://.",
+        examples=["mqtts://broker.acme.lan:8883"],
+    )
+    user: str | None = Field(None, description="User name at the broker.")
+    password: SecretText | None = Field(None, description="Its password.")
+    ca: Path | None = Field(
+        None,
+        description="CA certificate(s) the broker is verified with; the system's where it is left out.",
+        examples=["ca.pem"],
+    )
+    cert: Path | None = Field(None, description="Our client certificate, where the broker asks for one.")
+    key: Path | None = Field(None, description="Its private key.")
+    root: Annotated[str, AfterValidator(_root)] = Field("shopfloor/v1", description="First levels of every topic.")
+    format: Literal["json"] = Field("json", description="Format of `data`.")
+    delivery: Literal["store", "broker"] | None = Field(
+        None,
+        description="Whose acknowledgement frees the buffer. `store` where the configuration has a store, else `broker`.",
+    )
+    window: int = Field(
+        50, ge=1, le=100, description="Messages that may wait for the broker's acknowledgement at a time."
+    )
+    keepalive: Duration = Field(30.0, description="Silence after which the broker is asked for a sign of life.")
+
+    @property
+    def tls(self) -> bool:
+        return self.url.startswith("mqtts:")
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+
+    @model_validator(mode="after")
+    def _fits(self) -> MqttSettings:
+        if (self.cert is None) != (self.key is None):
+            raise mistake("a client certificate needs both `cert` and `key`", key="cert" if self.cert else "key")
+        if self.ca and not self.tls:
+            raise mistake("`ca` needs TLS", f"write the address as {self.url.replace('mqtt:', 'mqtts:')}", "ca")
+        if self.password and not self.user:
+            raise mistake("a password without a user", "add `user:`", "password")
+        return self
+
+
+class BufferSettings(Section):
+    """Where readings wait until the store has them."""
+
+    max_size: Size = Field(128 * 2**20, ge=2**20, description="What it may hold at most.", examples=["2GiB"])
+    max_age: Duration = Field(
+        14 * 86400.0, description="Older readings are dropped, with a loss record.", examples=["14d"]
+    )
+    when_full: Literal["drop-oldest"] = Field(
+        "drop-oldest", description="What happens when it is full. Every loss is recorded."
+    )
+    commit_interval: Period = Field(1.0, description="How long a reading may wait for the disk.", examples=["1s"])
+
+
+class StoreSettings(Section):
+    """The time-series store: the embedded historian, or InfluxDB and what speaks its protocol."""
+
+    kind: Literal["historian", "influx"] = Field(
+        description="`historian` is built in; `influx` is a data base of your own."
+    )
+    writer: Name | None = Field(
+        None, description="Name of this writer; the gateway id, or the host name for `gateway store`."
+    )
+    share: Name | None = Field(
+        None, description="Writers with the same share divide the messages among them (MQTT shared subscription)."
+    )
+    retention: Duration | None = Field(None, description="historian: how long readings are kept.", examples=["30d"])
+    path: Path | None = Field(
+        None, description="historian: its file; historian.sqlite in data_dir where it is left out."
+    )
+    api: Literal["v2", "v1"] | None = Field(None, description="influx: found out where it is left out.")
+    url: (
+        Annotated[str, AfterValidator(lambda v: _check_url(v, {"http": 80, "https": 443}, "http://127.0.0.1:8086"))]
+        | None
+    ) = Field(None, description="influx: address of the data base.", examples=["http://127.0.0.1:8086"])
+    ca: Path | None = Field(None, description="influx: CA certificate(s) an https:// address is verified with.")
+    org: str | None = Field(None, description="influx v2: organisation.")
+    bucket: str | None = Field(None, description="influx v2: bucket.")
+    token: SecretText | None = Field(None, description="influx v2: token.")
+    database: str | None = Field(None, description="influx v1: data base.")
+    user: str | None = Field(None, description="influx v1: user.")
+    password: SecretText | None = Field(None, description="influx v1: its password.")
+    measurement: Name = Field("machine", description="influx: measurement the readings are written to.")
+
+    _of_kind: ClassVar[dict[str, tuple[str, ...]]] = {
+        "historian": ("retention", "path"),
+        "influx": ("api", "url", "ca", "org", "bucket", "token", "database", "user", "password", "measurement"),
+    }
+
+    @model_validator(mode="after")
+    def _fits(self) -> StoreSettings:
+        other = "influx" if self.kind == "historian" else "historian"
+        for key in self._of_kind[other]:
+            if key in self.model_fields_set:
+                raise mistake(f"'{key}' belongs to kind: {other}, this store is kind: {self.kind}", key=key)
+        if self.kind == "influx":
+            if self.url is None:
+                raise mistake("an influx store needs its address", "add `url: http://127.0.0.1:8086`", "url")
+            if self.bucket is None and self.database is None:
+                raise mistake("an influx store needs `bucket` (v2) or `database` (v1)", "add one of them", "bucket")
+            if self.api == "v2" and self.bucket is None:
+                raise mistake("api v2 needs a bucket", "add `bucket:`", "bucket")
+            if self.api == "v1" and self.database is None:
+                raise mistake("api v1 needs a data base", "add `database:`", "database")
+        return self
+
+
+class WebSettings(Section):
+    """The status page."""
+
+    listen: str = Field(
+        "127.0.0.1:8080", description="Address and port. Only this machine can reach a loopback address."
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not port.isdigit() or int(port) > 65535 or not host:
+            raise mistake(f"'{value}' is not an address with a port", "for example 127.0.0.1:8080")
+        if host not in ("127.0.0.1", "localhost", "[::1]"):
+            raise mistake(
+                f"the page has no login yet, so it cannot listen on {host}",
+                f"listen on 127.0.0.1:{port} and reach it through an SSH tunnel: ssh -L {port}:127.0.0.1:{port} …",
+            )
+        return value
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+
+class Settings(Section):
+    """The whole of a configuration. Connections and machines are checked by the model of their protocol."""
+
+    version: Literal[1] = Field(1, description="Version of this format.")
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    site: SiteSettings = Field(default_factory=SiteSettings)
+    defaults: Defaults = Field(default_factory=Defaults)
+    connections: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="Links to machines, by name.")
+    machines: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="Machines, by name.")
+    mqtt: MqttSettings = Field(default_factory=MqttSettings)
+    buffer: BufferSettings = Field(default_factory=BufferSettings)
+    store: StoreSettings | None = Field(None)
+    web: WebSettings | None = Field(None, description="The status page; no page where this is left out.")
+
+    @property
+    def delivery(self) -> Literal["store", "broker"]:
+        """Whose acknowledgement frees the buffer."""
+        return self.mqtt.delivery or ("store" if self.store else "broker")
+
+
+def _host_name() -> str:
+    """The name of this machine, as far as it can be a name here."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:128] or "gateway"

@@ -1,0 +1,45 @@
+"""How many readings passed each stage, per machine. What goes in must come out; the status page shows both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+
+@dataclass(slots=True)
+class MachineCounters:
+    """Of one machine, since start-up. `read` = `suppressed` + `accepted` once nothing is on its way."""
+
+    polls: int = 0  # batches that the adapter brought
+    read: int = 0  # readings in them
+    bad: int = 0  # of those, without a value
+    suppressed: int = 0  # unchanged within the deadband (`report: change`)
+    accepted: int = 0  # readings handed to the buffer
+    messages: int = 0  # messages they were packed into
+    overruns: int = 0  # polls skipped because the one before took too long
+    requests: int = 0  # sent to the machine
+    failures: int = 0  # requests without a usable answer
+    reconnects: int = 0
+
+
+@dataclass(slots=True)
+class FlowCounters:
+    """Of the whole gateway, since start-up."""
+
+    sent: int = 0  # messages the broker acknowledged
+    refused: int = 0  # messages the broker refused (reason code 0x80 and above, or nobody subscribes)
+    stored: int = 0  # messages the store acknowledged
+    rewinds: int = 0  # times the sent mark was set back because the stored one stood still
+    lost: int = 0  # messages dropped and declared in a loss record
+    machines: dict[str, MachineCounters] = field(default_factory=dict)
+
+    def of(self, machine: str) -> MachineCounters:
+        """The counters of one machine, made when first asked for."""
+        return self.machines.setdefault(machine, MachineCounters())
+
+    def total(self) -> MachineCounters:
+        """The sum over all machines."""
+        total = MachineCounters()
+        for each in self.machines.values():
+            for f in fields(MachineCounters):
+                setattr(total, f.name, getattr(total, f.name) + getattr(each, f.name))
+        return total

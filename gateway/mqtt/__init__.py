@@ -1,0 +1,1 @@
+"""What publisher, store and commands share: the link to the broker, topics and payloads."""

@@ -1,0 +1,1 @@
+"""Machines made from the same YAML as the adapters read; simulators/README.md."""

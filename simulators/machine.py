@@ -1,0 +1,57 @@
+"""What a simulated machine is: something that knows the value of each of its signals at any time.
+
+    YAML ─▶ SimulatedMachine ─ value_at(signal, t) ─▶ simulators/<protocol>: encoded by the protocol's own library
+                                                            └─▶ Ledger: what was served, and when
+
+A folder in `simulators/` is the server side of the adapter of the same name: its `__init__.py` has
+`async def serve(context: Context) -> Server`, and imports its heavy library inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.clock import Clock
+from gateway.config import ConnectionSettings, MachineSettings
+from gateway.model import MachinePath, Value
+from simulators.ledger import Ledger
+from simulators.waves import Wave
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedMachine:
+    """A machine of the configuration, with a wave for each of its signals."""
+
+    path: MachinePath
+    settings: MachineSettings
+    waves: Mapping[str, Wave]
+
+    def value_at(self, signal: str, t: float) -> Value:
+        """The engineering value `t` seconds after the start: before it is rounded to what the wire can carry."""
+        return self.waves[signal](t)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a server is made from: one connection of the configuration and the machines behind it."""
+
+    name: str  # of the connection
+    connection: ConnectionSettings
+    machines: Sequence[SimulatedMachine]
+    ledger: Ledger
+    clock: Clock
+    start: int  # ns since 1970: t = 0 of the waves
+    host: str = "127.0.0.1"
+    port: int | None = None  # instead of the port of the configuration; 0: any free one
+
+
+class Server(Protocol):
+    """A running server. It was started by `serve` and answers until it is stopped."""
+
+    @property
+    def port(self) -> int: ...
+
+    async def stop(self) -> None:
+        """Close everything. Safe to call twice."""
