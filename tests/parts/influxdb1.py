@@ -40,10 +40,10 @@ class InfluxDB1(Part):
 
     def query(self, q: str, db: str = "") -> list[dict[str, Any]]:
         """The rows of an InfluxQL statement with their InfluxDB tags; `time` is in nanoseconds."""
-        form = {"q": q, "db": db, "epoch": "ns", "u": self.user, "p": self.password}
-        body = urlencode({key: value for key, value in form.items() if value}).encode()
+        login = {"u": self.user, "p": self.password} if self.user else {}
+        url = f"{self.url}/query?{urlencode({'db': db, 'epoch': 'ns', **login})}"
         try:
-            with urlopen(Request(f"{self.url}/query", data=body)) as answer:
+            with urlopen(Request(url, data=urlencode({"q": q}).encode())) as answer:
                 result = json.load(answer)["results"][0]
         except HTTPError as error:
             raise RuntimeError(f"{q}: {error.read().decode()}") from error
@@ -65,9 +65,7 @@ class InfluxDB1(Part):
     def command(self) -> list[str]:
         path = self.folder / "influxdb.conf"
         auth = "true" if self.user else "false"
-        path.write_text(
-            CONFIGURATION.format(folder=self.folder, port=self.port, rpc_port=self._rpc_port, auth=auth)
-        )
+        path.write_text(CONFIGURATION.format(folder=self.folder, port=self.port, rpc_port=self._rpc_port, auth=auth))
         return [program("influxd"), "run", "-config", str(path)]
 
     def ready(self) -> bool:

@@ -1,7 +1,7 @@
 """A TCP proxy that breaks the line on demand.
 
-    client ── accept ──▶ pump ──▶ target         Each connection has two pumps, one per direction, in threads.
-           ◀── pump ◀─────────── connect         A frozen pump holds what it has read, and a closing too.
+client ── accept ──▶ pump ──▶ target         Each connection has two pumps, one per direction, in threads.
+       ◀── pump ◀─────────── connect         A frozen pump holds what it has read, and a closing too.
 """
 
 import contextlib

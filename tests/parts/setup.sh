@@ -62,9 +62,10 @@ fi
 # ---- node packages, in the versions of package-lock.json
 
 stamp=$(cat package.json package-lock.json .npmrc | sha256sum)
-if [[ $stamp != "$(cat "$parts/node/stamp" 2>/dev/null)" ]]; then
-    major=$(node -p 'process.versions.node.split(".")[0]')
-    ((major >= 18)) || fail "node $major is too old: install node 18 or newer"
+if [[ ! -d $parts/node/node_modules || $stamp != "$(cat "$parts/node/stamp" 2>/dev/null)" ]]; then
+    # node-opcua requires an ES module.
+    [[ $(node -p process.features.require_module) == true ]] ||
+        fail "node $(node -v) is too old: install Node.js 20.19, 22.12 or newer by hand"
     cp package.json package-lock.json .npmrc "$parts/node"
     (cd "$parts/node" && npm ci --no-fund --no-audit) ||
         fail "missing: node packages; install by hand: cd $parts/node && npm ci"

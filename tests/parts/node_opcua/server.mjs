@@ -64,7 +64,7 @@ function variant(type, value) {
   const convert = CONVERT[type] ?? (each => each)
   return Array.isArray(value)
     ? { dataType: DataType[type], arrayType: VariantArrayType.Array, value: value.map(convert) }
-    : { dataType: DataType[type], value: convert(value) }
+    : { dataType: DataType[type], arrayType: VariantArrayType.Scalar, value: convert(value) }
 }
 
 const variables = new Map() // node id without namespace -> { variable, type, value }
