@@ -52,7 +52,10 @@ class Buffer(Protocol):
 
     @property
     def accepted(self) -> int:
-        """The last seq that will survive a power cut (on disk: that an fdatasync covers); 0 where nothing does."""
+        """The last seq that this buffer keeps as safely as it can: on disk, the last that an fdatasync covers.
+
+        Only these may be sent: a seq that is forgotten after it was sent would be used twice.
+        """
 
     @property
     def sent(self) -> int:

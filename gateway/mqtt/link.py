@@ -56,6 +56,10 @@ class Link(Protocol):
     def proves_refusal(self) -> bool:
         """False with MQTT 3.1.1: a refused publish looks like an accepted one there."""
 
+    @property
+    def receive_maximum(self) -> int:
+        """How many publishes the broker takes before it has acknowledged one."""
+
     async def start(self, listener: Listener) -> None:
         """Begin to connect, for ever, in the background. Returns at once."""
 

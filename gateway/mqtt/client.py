@@ -1,0 +1,359 @@
+"""A link to a broker over paho: the only file that knows paho.
+
+    start ─▶ connect (in a thread: DNS, TCP and TLS block) ─▶ CONNACK ─▶ on_connected
+      ▲                                                                     │ socket callbacks on the event loop
+      └── growing pause ◀── on_disconnected ◀── broken, refused, silent ◀───┘
+
+Every attempt gets a new paho client, so that nothing paho has queued is ever sent again behind our back, and a dead
+network thread or half-open socket ends with its client. MQTT 5 comes first; a broker that does not answer it is tried
+with 3.1.1 next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from gateway.errors import BrokerError, NotConnectedError
+from gateway.mqtt.link import Listener, Message, Will
+from gateway.schedule import Backoff
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10.0  # seconds for DNS, TCP, TLS and CONNACK each; some 3.1.1 brokers never answer an MQTT 5 CONNECT
+SILENCE = 15.0  # seconds without any PUBACK while some are owed: the connection is dead, whatever the socket says
+LASTING = 5.0  # seconds after which a connection counts as a success
+SESSION_EXPIRY = 14 * 86400  # seconds the broker keeps messages for a store that is away
+INBOUND_WINDOW = 200  # messages a broker may send us before we acknowledge one
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the broker is, and who we are there."""
+
+    host: str
+    port: int
+    client_id: str
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    user: str | None = None
+    password: str | None = None
+    keepalive: float = 30.0
+    persistent: bool = False  # the broker keeps subscriptions and messages while we are away
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """TLS 1.2 or newer, certificate and host name verified. Raises BrokerError for files that cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.cert and self.key:
+                context.load_cert_chain(self.cert, self.key)
+        except (OSError, ssl.SSLError) as exc:
+            files = ", ".join(str(f) for f in (self.ca, self.cert, self.key) if f)
+            raise BrokerError(f"{self}: the certificate files cannot be used ({files}): {exc}") from exc
+        return context
+
+
+class PahoLink:
+    """One session with a broker; see gateway/mqtt/link.py for the contract."""
+
+    def __init__(self, endpoint: Endpoint, *, will: Will | None = None, backoff: Backoff | None = None) -> None:
+        self._endpoint, self._will = endpoint, will
+        self._backoff = backoff or Backoff(first=0.5, cap=30.0)
+        self._protocol = paho.MQTTv5
+        self._client: paho.Client | None = None
+        self._generation = 0
+        self._owed: set[int] = set()  # published, not yet acknowledged
+        self._since = 0.0  # when this connection stood
+        self._progress = 0.0  # when the broker last acknowledged anything, or had nothing to
+        self._ended: asyncio.Future[str] | None = None  # resolved with the reason when a connection ends
+        self._task: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
+        self.connected = False
+        self.receive_maximum = 65535
+
+    @property
+    def proves_refusal(self) -> bool:
+        return self._protocol == paho.MQTTv5
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self, listener: Listener) -> None:
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._keep_connected(), name=f"mqtt[{self._endpoint.client_id}]")
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        client = self._client
+        if client is not None and self.connected:
+            client.disconnect()
+            for _ in range(100):  # until DISCONNECT has left, so that the broker does not publish our will
+                if not client.want_write():
+                    break
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        self._close()
+
+    async def _keep_connected(self) -> None:
+        assert self._listener is not None
+        while True:
+            try:
+                reason = await self._one_connection()
+            except asyncio.CancelledError:
+                raise
+            except Exception as exc:  # the link must outlive whatever a library throws
+                log.exception("%s: unexpected error, connecting again", self._endpoint)
+                reason = f"{self._endpoint}: {exc!r}"
+            # A broker that takes us and throws us out at once must not be hammered: only what lasted starts afresh.
+            if self.connected and self._loop.time() - self._since > LASTING:
+                self._backoff.reset()
+            self.connected = False
+            self._close()
+            self._listener.on_disconnected(reason)
+            await asyncio.sleep(self._backoff.pause())
+
+    async def _one_connection(self) -> str:
+        """From connecting to the end of the connection; returns why it ended."""
+        endpoint = self._endpoint
+        self._ended = ended = self._loop.create_future()
+        self._generation += 1
+        try:
+            client = self._client = self._make_client()
+            await asyncio.to_thread(self._connect, client)
+        except (OSError, BrokerError, ValueError) as exc:
+            return _why(endpoint, exc)
+        waited = 0.0
+        while not ended.done():
+            await asyncio.wait([ended], timeout=0.5)
+            client.loop_misc()
+            if self.connected:
+                self._watch_progress()
+                continue
+            waited += 0.5
+            if waited >= CONNECT_TIMEOUT:
+                self._other_protocol()
+                return f"{endpoint}: the broker takes the connection but does not answer"
+        if not self.connected and ended.result() == _CLOSED:
+            self._other_protocol()
+        return f"{endpoint}: {ended.result()}"
+
+    def _make_client(self) -> paho.Client:
+        endpoint = self._endpoint
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=endpoint.client_id,
+            protocol=self._protocol,
+            clean_session=None if self._protocol == paho.MQTTv5 else not endpoint.persistent,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        if endpoint.user is not None:
+            client.username_pw_set(endpoint.user, endpoint.password)
+        if endpoint.tls:
+            client.tls_set_context(endpoint.ssl_context())
+        if self._will is not None:
+            client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
+        client.max_inflight_messages_set(0)  # the window is the publisher's
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_register_write
+        client.on_socket_unregister_write = self._on_unregister_write
+        return client
+
+    def _connect(self, client: paho.Client) -> None:
+        endpoint = self._endpoint
+        keepalive = max(1, round(endpoint.keepalive))
+        if self._protocol != paho.MQTTv5:
+            client.connect(endpoint.host, endpoint.port, keepalive)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.ReceiveMaximum = INBOUND_WINDOW
+        if endpoint.persistent:
+            properties.SessionExpiryInterval = SESSION_EXPIRY
+        client.connect(
+            endpoint.host, endpoint.port, keepalive, clean_start=not endpoint.persistent, properties=properties
+        )
+
+    def _other_protocol(self) -> None:
+        """After a CONNECT without an answer: 3.1.1 if it was 5, and back."""
+        self._protocol = paho.MQTTv311 if self._protocol == paho.MQTTv5 else paho.MQTTv5
+
+    def _watch_progress(self) -> None:
+        now = self._loop.time()
+        if not self._owed:
+            self._progress = now
+        elif now - self._progress > SILENCE:
+            self._end(f"nothing acknowledged for {SILENCE:.0f} s: the connection is dead")
+
+    def _end(self, reason: str) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(reason)
+
+    def _close(self) -> None:
+        """Let go of the client of the last attempt, and of its socket."""
+        client, self._client = self._client, None
+        self._owed.clear()
+        if client is None:
+            return
+        client.on_connect = client.on_disconnect = client.on_publish = client.on_message = None
+        sock = client.socket()
+        if sock is not None:
+            self._on_socket_close(client, None, sock)
+            sock.close()
+
+    # --- what the publisher and the store call -----------------------------------------------------------------------
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+        client = self._connected_client()
+        info = client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise NotConnectedError(f"{self._endpoint}: {paho.error_string(info.rc)}")
+        if not self._owed:
+            self._progress = self._loop.time()
+        self._owed.add(info.mid)
+        return info.mid
+
+    def subscribe(self, filters: Sequence[str]) -> None:
+        client = self._connected_client()
+        rc, _ = client.subscribe([(each, 1) for each in filters])
+        if rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise NotConnectedError(f"{self._endpoint}: {paho.error_string(rc)}")
+
+    def ack(self, messages: Sequence[Message]) -> None:
+        client = self._client
+        if client is None or not self.connected:
+            return
+        for message in messages:
+            generation, mid, qos = message.token
+            if generation == self._generation:
+                client.ack(mid, qos)
+
+    def _connected_client(self) -> paho.Client:
+        if self._client is None or not self.connected:
+            raise NotConnectedError(f"{self._endpoint}: not connected")
+        return self._client
+
+    # --- what paho calls: on the event loop, except the opening of the socket ------------------------------------------
+
+    def _on_connect(self, _c: paho.Client, _u: Any, _f: Any, code: ReasonCode, properties: Properties | None) -> None:
+        assert self._listener is not None
+        if code.is_failure:
+            if code.value == 132:  # unsupported protocol version
+                self._other_protocol()
+            self._end(_refusal(self._endpoint, code))
+            return
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", 65535)
+        self.connected = True
+        self._since = self._progress = self._loop.time()
+        if not self.proves_refusal:
+            log.warning(
+                "%s speaks MQTT 3.1.1 only: a message it refuses cannot be told from one it takes", self._endpoint
+            )
+        self._listener.on_connected()
+
+    def _on_disconnect(self, _c: paho.Client, _u: Any, _f: Any, code: ReasonCode, _p: Properties | None) -> None:
+        taken = code.value == 142
+        self._end("another client uses our client id: two gateways with one id?" if taken else _CLOSED)
+
+    def _on_publish(self, _c: paho.Client, _u: Any, mid: int, code: ReasonCode, _p: Properties) -> None:
+        self._owed.discard(mid)
+        self._progress = self._loop.time()
+        assert self._listener is not None
+        self._listener.on_published(mid, code.value)
+
+    def _on_message(self, _c: paho.Client, _u: Any, message: paho.MQTTMessage) -> None:
+        assert self._listener is not None
+        token = (self._generation, message.mid, message.qos)
+        self._listener.on_message(Message(message.topic, bytes(message.payload), message.retain, token))
+
+    def _on_socket_open(self, client: paho.Client, _u: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._add_reader, client, sock)
+
+    def _add_reader(self, client: paho.Client, sock: Any) -> None:
+        if client is self._client and sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), self._readable, client, sock)
+
+    def _on_socket_close(self, _c: paho.Client, _u: Any, sock: Any) -> None:
+        fileno = sock.fileno()
+        if fileno >= 0:
+            self._loop.remove_reader(fileno)
+            self._loop.remove_writer(fileno)
+
+    def _on_register_write(self, client: paho.Client, _u: Any, sock: Any) -> None:
+        # During connect() this comes from its thread: the loop may only be touched from its own.
+        self._loop.call_soon_threadsafe(self._add_writer, client, sock)
+
+    def _add_writer(self, client: paho.Client, sock: Any) -> None:
+        if client is self._client and sock.fileno() >= 0 and client.want_write():
+            self._loop.add_writer(sock.fileno(), self._call, client.loop_write)
+
+    def _on_unregister_write(self, _c: paho.Client, _u: Any, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.remove_writer(sock.fileno())
+
+    def _readable(self, client: paho.Client, sock: Any) -> None:
+        self._call(client.loop_read)
+        # TLS may have decrypted more than was asked for; the socket will not become readable for that again.
+        while client.socket() is sock and isinstance(sock, ssl.SSLSocket) and sock.pending():
+            self._call(client.loop_read)
+
+    def _call(self, step: Any) -> None:
+        try:
+            step()
+        except Exception as exc:  # what paho cannot parse, or a mistake of the listener: never a dead event loop
+            log.exception("%s: error while talking to the broker", self._endpoint)
+            self._end(f"error while talking to the broker: {exc!r}")
+
+
+_CLOSED = "the broker closed the connection"
+
+
+def _refusal(endpoint: Endpoint, code: ReasonCode) -> str:
+    """A CONNACK that says no, with what to check."""
+    if code.value in (134, 135):
+        who = f"user '{endpoint.user}'" if endpoint.user else "a client without user and password"
+        return f"the broker refuses {who} (reason code {code.value}, {code.getName()}): check mqtt.user, mqtt.password and the broker's ACL"
+    return f"the broker refuses the connection: {code.getName()} (reason code {code.value})"
+
+
+def _why(endpoint: Endpoint, exc: Exception) -> str:
+    """Why a connection could not be made, with what to check."""
+    if isinstance(exc, BrokerError):
+        return str(exc)
+    if isinstance(exc, ConnectionRefusedError):
+        return f"{endpoint}: nothing listens there: is the broker running, and mqtt.url right?"
+    if isinstance(exc, socket.gaierror):
+        return f"{endpoint}: the name '{endpoint.host}' is not known: check mqtt.url and DNS"
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"{endpoint}: the broker's certificate is not trusted ({exc.verify_message}): set mqtt.ca to the CA that signed it"
+    if isinstance(exc, ssl.SSLError):
+        return f"{endpoint}: no TLS on this port ({exc.reason or exc}): mqtt:// or another port?"
+    if isinstance(exc, TimeoutError):
+        return f"{endpoint}: no answer: check address, network and firewall"
+    return f"{endpoint}: {exc}"

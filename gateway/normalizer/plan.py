@@ -1,0 +1,259 @@
+"""One plan per header: everything that depends on the configuration alone is worked out before the first poll.
+
+    Batch ─▶ no NaN ─▶ scale, offset ─▶ range ─▶ enum ─▶ what changed ─▶ Batch, or None when there is nothing to say
+
+A plan is made of rules, one per signal. Batches of the same shape (the same tuple of signal numbers) share a `_Shape`:
+the positions in the columns at which each kind of rule has something to do, so that a column without rules costs nothing.
+Bad readings are sent once, when they begin; everything else as `report` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from operator import itemgetter
+from typing import Any
+
+from gateway.config import SignalSettings
+from gateway.model import (
+    GOOD,
+    NOT_A_NUMBER,
+    OUT_OF_RANGE,
+    STALE,
+    UNKNOWN_STATE,
+    Batch,
+    Header,
+    Signal,
+    Value,
+    is_bad,
+    is_good,
+)
+
+_MAX_SHAPES = 64  # a machine has one per combination of poll rates; an adapter that makes more gets no more cached
+_MISSED_POLLS = 3  # a signal polled once a minute is not stale after ten seconds: it has missed nothing yet
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What is done to the readings of one signal."""
+
+    signal: Signal  # as it leaves
+    is_float: bool  # before scaling: NaN and infinity are possible
+    scale: Callable[[Any], float] | None
+    low: float | None
+    high: float | None
+    states: Mapping[int, str] | None
+    deadband: float | None  # None: every reading is sent
+    heartbeat: float
+    stale_after: float
+
+
+@dataclass(slots=True)
+class _Shape:
+    """The positions in a batch's columns at which there is something to do."""
+
+    signal: Sequence[int]  # kept, so that its identity stays taken
+    floats: list[int] = field(default_factory=list)
+    scaled: list[tuple[int, Callable[[Any], float]]] = field(default_factory=list)
+    ranged: list[tuple[int, float, float]] = field(default_factory=list)
+    states: list[tuple[int, Mapping[int, str]]] = field(default_factory=list)
+    changes: bool = False
+    pick: Callable[[Sequence[Value]], tuple[Any, ...]] | None = None  # the floats of a column
+
+
+class Plan:
+    """Normalizes the batches of one machine. `header` is the one that leaves; keeps what was sent last."""
+
+    def __init__(self, raw: Header, settings: Mapping[str, SignalSettings]) -> None:
+        """`raw`: as the adapter made it, with the types before scaling. `settings`: by the name of the signal."""
+        self._rules = [_rule(signal, settings[signal.name]) for signal in raw.signals]
+        self._raw = raw
+        self.header = Header(raw.path, tuple(rule.signal for rule in self._rules))
+        self._shapes: dict[int, _Shape] = {}
+        n = len(self._rules)
+        self._bad: dict[int, int] = {}  # signals whose last reading sent was bad, and its quality
+        self._sent_value: list[Value] = [None] * n  # with `report: change`
+        self._sent_quality: list[int] = [-1] * n  # -1: nothing sent yet
+        self._sent_at = [0.0] * n
+        self._alive = 0.0
+
+    def apply(self, batch: Batch, now: float) -> Batch | None:
+        """The readings to send. `now` is Clock.monotonic()."""
+        self._alive = now
+        shape = self._shape_of(batch.signal)
+        values = list(batch.value)
+        quality = None if batch.quality is None else list(batch.quality)
+        if shape.pick is not None and not _all_finite(shape.pick(values)):
+            quality = self._drop_nan(shape, values, quality)
+        for at, scale in shape.scaled:
+            if (value := values[at]) is not None:
+                values[at] = scale(value)
+        for at, low, high in shape.ranged:
+            value = values[at]
+            if value is not None and not low <= value <= high:  # type: ignore[operator]
+                quality = _worse(quality, len(values), at, OUT_OF_RANGE)
+        for at, states in shape.states:
+            if (value := values[at]) is None:
+                continue
+            text = states.get(value)  # type: ignore[arg-type]
+            if text is None:
+                quality = _worse(quality, len(values), at, UNKNOWN_STATE)
+            values[at] = str(value) if text is None else text
+        return self._to_send(shape, batch.time, values, quality, now)
+
+    def alive(self, now: float) -> None:
+        """The link gave a sign of life, without readings."""
+        self._alive = now
+
+    def stale(self, now: float, now_ns: int) -> Batch | None:
+        """What has gone stale since it was last asked: bad from now on, until a reading arrives."""
+        silent = now - self._alive
+        gone = [i for i, rule in enumerate(self._rules) if silent > rule.stale_after and i not in self._bad]
+        if not gone or not self._alive:
+            return None
+        self._bad.update(dict.fromkeys(gone, STALE))
+        for i in gone:
+            self._sent_quality[i] = STALE
+        n = len(gone)
+        return Batch(self.header, gone, [now_ns] * n, [None] * n, [STALE] * n)
+
+    def forget(self) -> None:
+        """After a reconnect: everything is sent again, changed or not."""
+        self._sent_quality = [-1] * len(self._rules)
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def _shape_of(self, signal: Sequence[int]) -> _Shape:
+        shape = self._shapes.get(id(signal))
+        if shape is None:
+            shape = self._make_shape(signal)
+            if isinstance(signal, tuple) and len(self._shapes) < _MAX_SHAPES:
+                self._shapes[id(signal)] = shape
+        return shape
+
+    def _make_shape(self, signal: Sequence[int]) -> _Shape:
+        shape = _Shape(signal)
+        for at, i in enumerate(signal):
+            rule = self._rules[i]
+            if rule.is_float:
+                shape.floats.append(at)
+            if rule.scale is not None:
+                shape.scaled.append((at, rule.scale))
+            if rule.low is not None and rule.high is not None:
+                shape.ranged.append((at, rule.low, rule.high))
+            if rule.states is not None:
+                shape.states.append((at, rule.states))
+            shape.changes = shape.changes or rule.deadband is not None
+        if len(shape.floats) == len(signal):
+            shape.pick = tuple
+        elif len(shape.floats) > 1:
+            shape.pick = itemgetter(*shape.floats)
+        elif shape.floats:
+            only = shape.floats[0]
+            shape.pick = lambda column: (column[only],)
+        return shape
+
+    def _drop_nan(self, shape: _Shape, values: list[Value], quality: list[int] | None) -> list[int] | None:
+        for at in shape.floats:
+            value = values[at]
+            if isinstance(value, float) and not isfinite(value):
+                values[at] = None
+                quality = _worse(quality, len(values), at, NOT_A_NUMBER)
+        return quality
+
+    def _to_send(
+        self, shape: _Shape, time: Sequence[int], values: list[Value], quality: list[int] | None, now: float
+    ) -> Batch | None:
+        """Without what was said before."""
+        signal: Sequence[int] = self.header.order if shape.signal is self._raw.order else shape.signal
+        if not shape.changes and quality is None and not self._bad:
+            return Batch(self.header, signal, time, values, None) if values else None
+        column = quality or [GOOD] * len(values)
+        keep = [at for at, i in enumerate(signal) if self._is_news(i, values[at], column[at], now)]
+        if not keep:
+            return None
+        if len(keep) == len(values):
+            return Batch(self.header, signal, time, values, quality)
+        return Batch(
+            self.header,
+            [signal[at] for at in keep],
+            [time[at] for at in keep],
+            [values[at] for at in keep],
+            [column[at] for at in keep] if quality else None,
+        )
+
+    def _is_news(self, i: int, value: Value, quality: int, now: float) -> bool:
+        """Whether this reading of signal i says something new; if so, it counts as sent."""
+        if is_bad(quality):
+            if self._bad.get(i) == quality:
+                return False
+            self._bad[i] = quality
+        else:
+            self._bad.pop(i, None)
+        rule = self._rules[i]
+        if rule.deadband is None:
+            return True
+        if quality == self._sent_quality[i] and now - self._sent_at[i] < rule.heartbeat:
+            last = self._sent_value[i]
+            if value == last or (rule.deadband and abs(value - last) <= rule.deadband):  # type: ignore[operator]
+                return False
+        self._sent_value[i], self._sent_quality[i], self._sent_at[i] = value, quality, now
+        return True
+
+
+def _rule(raw: Signal, s: SignalSettings) -> _Rule:
+    signal = replace(
+        raw,
+        unit=raw.unit if s.unit == "from-server" else s.unit,
+        description=s.description or raw.description,
+        kind=s.kind,
+        low=s.range[0] if s.range else raw.low,
+        high=s.range[1] if s.range else raw.high,
+        states=s.enum or raw.states,
+    )
+    numeric = raw.type in ("float", "int")
+    scale = _scale(s.scale, s.offset) if numeric else None
+    if s.enum:
+        signal = replace(signal, type="string")
+    elif scale is not None:
+        signal = replace(signal, type="float")
+    is_number = signal.type in ("float", "int")
+    return _Rule(
+        signal=signal,
+        is_float=raw.type == "float",
+        scale=scale,
+        low=s.range[0] if s.range and is_number else None,
+        high=s.range[1] if s.range and is_number else None,
+        states=s.enum if s.enum and raw.type in ("int", "bool") else None,
+        deadband=None if s.report == "all" else (s.deadband or 0.0) if is_number else 0.0,
+        heartbeat=s.heartbeat,
+        stale_after=max(s.stale_after, _MISSED_POLLS * s.poll),
+    )
+
+
+def _scale(scale: float | None, offset: float | None) -> Callable[[Any], float] | None:
+    """value = raw * scale + offset. A scale of one tenth divides by ten: 213 becomes 21.3, not 21.300000000000001."""
+    if scale is None and offset is None:
+        return None
+    factor, shift = 1.0 if scale is None else float(scale), float(offset or 0.0)
+    divisor = float(round(1 / factor)) if abs(factor) < 1 else 0.0
+    if divisor and 1 / divisor == factor:
+        return (lambda raw: raw / divisor + shift) if shift else (lambda raw: raw / divisor)
+    return (lambda raw: raw * factor + shift) if shift else (lambda raw: raw * factor)
+
+
+def _all_finite(numbers: tuple[Any, ...]) -> bool:
+    """One sum instead of many checks: NaN and infinity survive every addition. A None (bad already) is no number."""
+    try:
+        return isfinite(sum(numbers))
+    except (TypeError, OverflowError):
+        return False
+
+
+def _worse(quality: list[int] | None, length: int, at: int, found: int) -> list[int]:
+    """A quality column in which position `at` is `found`, unless the machine itself said something worse."""
+    column = quality if quality is not None else [GOOD] * length
+    if is_good(column[at]) or is_bad(found):
+        column[at] = found
+    return column
