@@ -15,9 +15,12 @@ A broken reading is none of these: it is a quality in its column.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+_SECRET = re.compile(r"""((?:password|token)['"]?\s*:\s*)(?!\{)("[^"]*"?|'[^']*'?|[^,}\s]+)""")
 
 
 class GatewayError(Exception):
@@ -49,6 +52,7 @@ class ConfigError(GatewayError):
             margin = f"{self.line:>5} | "
             # The line is shown as it is but for tabs and control characters, which would move the caret.
             shown = "".join(c if c.isprintable() else " " for c in self.source)
+            shown = _SECRET.sub(lambda m: m[1] + "*" * len(m[2]), shown)
             start = max(0, self.column - 81)  # a line of a megabyte is cut around the mistake
             caret = "^" + "~" * (min(self.width, 60, max(1, len(shown) - self.column + 1)) - 1)
             lines.append(margin + shown[start : start + 160].rstrip())

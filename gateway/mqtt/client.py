@@ -80,6 +80,7 @@ class PahoLink:
         self._protocol = paho.MQTTv5
         self._client: paho.Client | None = None
         self._generation = 0
+        self._thrown_out = 0  # connections in a row that the broker ended at once
         self._owed: set[int] = set()  # published, not yet acknowledged
         self._since = 0.0  # when this connection stood
         self._progress = 0.0  # when the broker last acknowledged anything, or had nothing to
@@ -128,6 +129,13 @@ class PahoLink:
             # A broker that takes us and throws us out at once must not be hammered: only what lasted starts afresh.
             if self.connected and self._loop.time() - self._since > LASTING:
                 self._backoff.reset()
+                self._thrown_out = 0
+            elif self.connected:
+                self._thrown_out += 1
+                if (
+                    self._thrown_out > 1
+                ):  # Mosquitto 2.0.11 does not say why (MQTT 5.0, 3.14.2.1: 142, session taken over)
+                    reason += f" again, at once: does another client use the client id '{self._endpoint.client_id}'?"
             self.connected = False
             self._close()
             self._listener.on_disconnected(reason)
@@ -279,7 +287,11 @@ class PahoLink:
 
     def _on_disconnect(self, _c: paho.Client, _u: Any, _f: Any, code: ReasonCode, _p: Properties | None) -> None:
         taken = code.value == 142
-        self._end("another client uses our client id: two gateways with one id?" if taken else _CLOSED)
+        self._end(
+            f"another client uses the client id '{self._endpoint.client_id}': two gateways with one id?"
+            if taken
+            else _CLOSED
+        )
 
     def _on_publish(self, _c: paho.Client, _u: Any, mid: int, code: ReasonCode, _p: Properties) -> None:
         self._owed.discard(mid)
@@ -352,8 +364,9 @@ def _why(endpoint: Endpoint, exc: Exception) -> str:
         return f"{endpoint}: the name '{endpoint.host}' is not known: check mqtt.url and DNS"
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"{endpoint}: the broker's certificate is not trusted ({exc.verify_message}): set mqtt.ca to the CA that signed it"
-    if isinstance(exc, ssl.SSLError):
-        return f"{endpoint}: no TLS on this port ({exc.reason or exc}): mqtt:// or another port?"
+    if isinstance(exc, ssl.SSLError) or (endpoint.tls and isinstance(exc, ConnectionResetError)):
+        said = getattr(exc, "reason", None) or exc
+        return f"{endpoint}: no TLS on this port ({said}): mqtt:// or another port?"
     if isinstance(exc, TimeoutError):
         return f"{endpoint}: no answer: check address, network and firewall"
     return f"{endpoint}: {exc}"

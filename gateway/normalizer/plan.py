@@ -122,6 +122,11 @@ class Plan:
         """After a reconnect: everything is sent again, changed or not."""
         self._sent_quality = [-1] * len(self._rules)
 
+    @property
+    def bad(self) -> Mapping[int, int]:
+        """The signals that are bad now, by their index, with their quality."""
+        return self._bad
+
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def _shape_of(self, signal: Sequence[int]) -> _Shape:
@@ -225,7 +230,7 @@ def _rule(raw: Signal, s: SignalSettings) -> _Rule:
         scale=scale,
         low=s.range[0] if s.range and is_number else None,
         high=s.range[1] if s.range and is_number else None,
-        states=s.enum if s.enum and raw.type in ("int", "bool") else None,
+        states=s.enum if raw.type != "string" else None,
         deadband=None if s.report == "all" else (s.deadband or 0.0) if is_number else 0.0,
         heartbeat=s.heartbeat,
         stale_after=max(s.stale_after, _MISSED_POLLS * s.poll),

@@ -69,6 +69,11 @@ class Publisher:
     def connected(self) -> bool:
         return self._link.connected
 
+    @property
+    def busy(self) -> bool:
+        """Something is still on its way to where it belongs."""
+        return self._buffer.stored < self._buffer.accepted or bool(self._retained or self._owed)
+
     def retain(self, topic: str, payload: bytes) -> None:
         """Publish a retained message: now, or as part of the births of the next connection."""
         if self._link.connected:

@@ -1,0 +1,62 @@
+"""What the commands share: where the configuration is, and how things are printed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[CONFIG]", help="Configuration, a file or a folder.", show_default=False),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", metavar="PATH", show_default=False,
+        help="Configuration, a file or a folder. Else GATEWAY_CONFIG, ./gateway.yaml, ./config or /etc/gateway.",
+    ),
+]  # fmt: skip
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+
+
+def load_config(argument: Path | None, option: Path | None = None) -> Configuration:
+    """The configuration that is meant, checked. Warnings go to stderr. Raises ConfigErrors."""
+    from gateway.config import find_config, load
+    from gateway.runtime.registry import protocols
+
+    configuration = load(find_config(argument or option), protocols())
+    for warning in configuration.warnings:
+        print(warning, file=sys.stderr)
+    return configuration
+
+
+def print_json(row: dict[str, Any]) -> None:
+    """One line of `--json`."""
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str))
+    sys.stdout.flush()
+
+
+def split_signal(configuration: Configuration, name: str) -> tuple[str, str | None]:
+    """`press-07/melt_temp` or `press-07` as machine and signal. Raises GatewayError with what was probably meant."""
+    from gateway.config.explain import did_you_mean
+
+    machine, _, signal = name.partition("/")
+    if machine not in configuration.machines:
+        raise UnknownNameError(f"there is no machine '{machine}'; {did_you_mean(machine, configuration.machines)}")
+    return machine, signal or None
+
+
+class UnknownNameError(GatewayError):
+    """A machine or signal that the configuration does not have."""
+
+    exit_code = 2

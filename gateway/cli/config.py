@@ -1,0 +1,147 @@
+"""gateway config check | show | schema | explain"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.common import ConfigArgument, ConfigOption, Json, UnknownNameError, load_config, print_json
+
+app = typer.Typer(help="Check and explain a configuration. Exit code 3: there are mistakes.", no_args_is_help=True)
+
+_SECRETS = ("password", "token")
+
+
+@app.command()
+def check(config: ConfigArgument = None, option: ConfigOption = None, json: Json = False) -> None:
+    """Say what is wrong, at file:line:column; or that all is right."""
+    from dataclasses import asdict
+
+    from gateway.errors import ConfigErrors
+
+    try:
+        configuration = load_config(config, option)
+    except ConfigErrors as exc:
+        if not json:
+            raise
+        for error in exc.errors:
+            print_json(asdict(error))
+        raise typer.Exit(exc.exit_code) from exc
+    signals = sum(len(m.signals) for m in configuration.machines.values())
+    counts = {
+        "connections": len(configuration.connections),
+        "machines": len(configuration.machines),
+        "signals": signals,
+    }
+    if json:
+        print_json({"ok": True, **counts, "warnings": list(configuration.warnings)})
+    else:
+        print(
+            f"{configuration.path}: ok, "
+            + ", ".join(f"{n} {what if n != 1 else what[:-1]}" for what, n in counts.items())
+        )
+
+
+@app.command()
+def show(config: ConfigArgument = None, option: ConfigOption = None, json: Json = False) -> None:
+    """Print what is in force: files joined, profiles and defaults filled in, no secrets."""
+    data = _without_secrets(load_config(config, option).tree.plain())
+    if json:
+        print_json(data)
+        return
+    import yaml
+
+    print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema, for completion and checks in an editor."""
+    import json
+
+    from gateway.config.schema import json_schema
+    from gateway.runtime.registry import protocols
+
+    print(json.dumps(json_schema(protocols()), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def explain(
+    key: Annotated[
+        str, typer.Argument(help="A key such as mqtt.window or order, or a signal such as press-07/melt_temp.")
+    ] = "",
+    option: ConfigOption = None,
+) -> None:
+    """Tell what a key means; for a signal, what is in force and in which file and line it was written."""
+    if "/" in key:
+        _explain_signal(key, option)
+    else:
+        _explain_key(key)
+
+
+def _explain_key(wanted: str) -> None:
+    from gateway.config.explain import did_you_mean
+    from gateway.config.schema import reference
+    from gateway.runtime.registry import protocols
+
+    keys = reference(protocols())
+    if not wanted:
+        for key in keys:
+            print(f"{key.path:<48} {key.type}")
+        return
+    words = wanted.split(".")
+    found = [key for key in keys if _ends_with(key.path.split("."), words)]
+    found += [key for key in keys if key not in found and _starts_with(key.path.split("."), words)]
+    if not found:
+        raise UnknownNameError(
+            f"no key is called '{wanted}'; {did_you_mean(words[-1], {k.path.rpartition('.')[2] for k in keys})}"
+        )
+    for key in found:
+        print(f"{key.path}: {key.type}" + (f" = {key.default}" if key.default else ""))
+        if key.description:
+            print(f"    {key.description}")
+        if key.examples:
+            print(f"    for example: {', '.join(key.examples)}")
+
+
+def _ends_with(path: list[str], words: list[str]) -> bool:
+    return path[-len(words) :] == words
+
+
+def _starts_with(path: list[str], words: list[str]) -> bool:
+    return path[: len(words)] == words and len(path) > len(words)
+
+
+def _explain_signal(name: str, option: Path | None) -> None:
+    from gateway.cli.common import split_signal
+    from gateway.config.explain import did_you_mean
+
+    configuration = load_config(None, option)
+    machine, signal = split_signal(configuration, name)
+    settings = configuration.machines[machine].signals
+    if signal is None or signal not in settings:
+        raise UnknownNameError(f"{machine} has no signal '{signal}'; {did_you_mean(signal or '', settings)}")
+    path = ("machines", machine, "signals", signal)
+    node: Any = configuration.tree
+    for step in path:
+        node = node.value[step]
+    for key, value in settings[signal].model_dump(mode="json").items():
+        written = node.value.get(key)
+        if written is None and value in (None, ""):
+            continue
+        origin = str(node.keys[key]) if written is not None else "default"
+        shown = written.plain() if written is not None else value
+        print(f"{key:<16} {shown!s:<28} {origin}")
+
+
+def _without_secrets(data: Any) -> Any:
+    """Passwords and tokens that stand in the file are not printed; `{secret: name}` is."""
+    if isinstance(data, list):
+        return [_without_secrets(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    return {
+        k: "***" if k in _SECRETS and isinstance(v, (str, int, float)) else _without_secrets(v) for k, v in data.items()
+    }

@@ -1,0 +1,134 @@
+"""The JSON Schema for editors, and the reference of every key: both made from the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from gateway.config.load import Protocol
+from gateway.config.settings import Settings
+
+Schema = dict[str, Any]
+
+
+def json_schema(protocols: Mapping[str, Protocol]) -> Schema:
+    """JSON Schema (2020-12) of a whole configuration, with the keys of every protocol. Profiles share its machines."""
+    defs: dict[str, Schema] = {}
+    root = _schema_of(Settings, defs)
+    connections, machines = [], []
+    for model in dict.fromkeys(p.connection for p in protocols.values()):
+        names = sorted(p.name for p in protocols.values() if p.connection is model)
+        schema = _schema_of(model, defs)
+        schema["properties"]["protocol"] = {**schema["properties"]["protocol"], "enum": names}
+        schema["properties"]["protocol"].pop("examples", None)
+        connections.append(schema)
+    for machine in dict.fromkeys(p.machine for p in protocols.values()):
+        schema = _schema_of(machine, defs)
+        signals = schema["properties"]["signals"]
+        # null takes a signal of the profile out
+        signals["additionalProperties"] = {"anyOf": [signals["additionalProperties"], {"type": "null"}]}
+        machines.append(schema)
+    root["properties"]["connections"]["additionalProperties"] = {"anyOf": connections}
+    root["properties"]["machines"]["additionalProperties"] = {"anyOf": machines}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of the shop-floor gateway",
+        **{key: value for key, value in root.items() if key != "title"},
+        "$defs": defs,
+    }
+
+
+def _schema_of(model: type[BaseModel], defs: dict[str, Schema]) -> Schema:
+    """The schema of one model; what it refers to goes into `defs`."""
+    schema = model.model_json_schema(mode="validation")
+    defs.update(schema.pop("$defs", {}))
+    return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the configuration, for people."""
+
+    path: str
+    type: str
+    default: str
+    description: str
+    examples: tuple[str, ...] = ()
+
+
+def reference(protocols: Mapping[str, Protocol]) -> list[Key]:
+    """Every key there is, in the order of the models."""
+    keys = list(_keys("", Settings.model_json_schema(mode="validation"), {}))
+    for section, attribute in (("connections", "connection"), ("machines", "machine")):
+        for model in dict.fromkeys(getattr(p, attribute) for p in protocols.values()):
+            families = sorted({p.family for p in protocols.values() if getattr(p, attribute) is model})
+            keys += _keys(f"{section}.<{'|'.join(families)}>.", model.model_json_schema(mode="validation"), {})
+    return keys
+
+
+def _keys(prefix: str, schema: Schema, defs: Mapping[str, Schema]) -> Iterator[Key]:
+    defs = schema.get("$defs", defs)
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        inner, path = _resolve(field, defs), prefix + name
+        default = "required" if name in required else "" if field.get("default") is None else _yaml(field["default"])
+        yield Key(
+            path,
+            _type(inner),
+            default,
+            field.get("description", inner.get("description", "")),
+            tuple(map(_yaml, field.get("examples", ()))),
+        )
+        if "properties" in inner:
+            yield from _keys(f"{path}.", inner, defs)
+        entry = inner.get("additionalProperties")
+        if isinstance(entry, dict) and "properties" in (entry := _resolve(entry, defs)):
+            yield from _keys(f"{path}.<name>.", entry, defs)
+
+
+def _resolve(schema: Schema, defs: Mapping[str, Schema]) -> Schema:
+    """Through references and `| null`."""
+    while True:
+        options = [s for s in schema.get("anyOf", ()) if s.get("type") != "null"]
+        if "$ref" in schema:
+            schema = defs[schema["$ref"].rpartition("/")[2]]
+        elif len(options) == 1:
+            schema = options[0]
+        else:
+            return schema
+
+
+def _type(schema: Schema) -> str:
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(_type(s) for s in schema["anyOf"]))
+    if schema.get("examples") == ["500ms", "5s", "14d"]:
+        return "duration"
+    if schema.get("examples") == ["2GiB"]:
+        return "size"
+    if schema.get("properties", {}).keys() == {"secret"}:
+        return "{secret: name}"
+    names = {
+        "object": "mapping",
+        "array": "list",
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true | false",
+    }
+    kind = str(schema.get("type", "any"))
+    return names.get(kind, kind)
+
+
+def _yaml(value: Any) -> str:
+    """A default or an example as one would write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_yaml(v)}" for k, v in value.items()) + "}"
+    return "[" + ", ".join(map(_yaml, value)) + "]" if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,181 @@
+"""The edge: from the machines to the broker.
+
+pollers ─ Batch ─▶ Edge ─ payload ─▶ buffer ─▶ publisher ─▶ broker
+                    └──▶ board (what the status page shows)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from functools import partial
+
+from gateway import __version__
+from gateway.adapter import Context
+from gateway.buffer import MemoryBuffer
+from gateway.clock import Clock
+from gateway.config import Configuration
+from gateway.counters import FlowCounters
+from gateway.model import Batch, Header, MachinePath
+from gateway.mqtt.link import Link, Will
+from gateway.mqtt.payload import DataEncoder, Loss, State, encode_loss, encode_meta, encode_status
+from gateway.mqtt.topics import Topics
+from gateway.publisher import Publisher
+from gateway.runtime.poller import Poller
+from gateway.runtime.registry import plugins
+from gateway.web.snapshot import Board
+
+log = logging.getLogger(__name__)
+
+DRAIN = 5.0  # seconds, when stopping
+
+
+class Edge:
+    """Reads every connection of a configuration and publishes what it brings. Also the sink of its pollers."""
+
+    def __init__(self, configuration: Configuration, link: Link, clock: Clock, counters: FlowCounters) -> None:
+        settings = configuration.settings
+        self._configuration, self._link, self._clock, self._counters = configuration, link, clock, counters
+        self._gateway = settings.gateway.id
+        self._topics = Topics(settings.mqtt.root)
+        self._started = clock.now()
+        self.buffer = MemoryBuffer(settings.buffer.max_size, settings.buffer.max_age, self._declare, clock)
+        self._encode = DataEncoder(self._gateway, self.buffer.epoch)
+        self._meta: dict[str, bytes] = {}  # by topic, as are
+        self._status: dict[str, bytes] = {}
+        self._data_topics: dict[Header, str] = {}
+        self.board = Board(
+            gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
+            usage=lambda: self.buffer.usage, started_ns=self._started, started=clock.monotonic(),
+        )  # fmt: skip
+        self.publisher = Publisher(
+            link, self.buffer, self._topics, self._gateway, clock, counters,
+            delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
+        )  # fmt: skip
+        self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
+
+    @staticmethod
+    def will(configuration: Configuration, clock: Clock) -> Will:
+        """What the broker says of this gateway when it is gone without a word."""
+        gateway = configuration.settings.gateway.id
+        payload = encode_status("offline", clock.now(), "the gateway is gone without a word", gateway=gateway)
+        return Will(Topics(configuration.settings.mqtt.root).gateway_status(gateway), payload)
+
+    async def run(self) -> None:
+        """Until cancelled: from the broker back to the machines; and stopped from the machines forward.
+
+        Raises PartMissingError at once where an adapter lacks its library.
+        """
+        for poller in self.pollers:
+            poller.prepare()
+        await self._link.start(self.publisher)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for poller in self.pollers:
+                    tasks.create_task(poller.run(), name=f"poll[{poller.name}]")
+                tasks.create_task(self._watch(), name="watch")
+        finally:
+            await self._drain()
+            self._say_good_bye()
+            await self._drain()
+            await self._link.stop()
+
+    async def _drain(self) -> None:
+        """Give what is on its way a moment to arrive: a buffer in memory ends with the process."""
+        deadline = self._clock.monotonic() + DRAIN
+        while self.publisher.busy and self._link.connected and self._clock.monotonic() < deadline:
+            self.publisher.tick()
+            await asyncio.sleep(0.02)
+
+    async def _watch(self) -> None:
+        """Once a second: what has gone stale, what the publisher has to do again, how broker and store are."""
+        while True:
+            await asyncio.sleep(1.0)
+            for poller in self.pollers:
+                poller.watch()
+            self.publisher.tick()
+            self._note_links()
+
+    def _note_links(self) -> None:
+        publisher, now = self.publisher, self._clock.now()
+        if not publisher.connected:
+            self.board.broker.set("offline", now, publisher.reason)
+        else:
+            self.board.broker.set("degraded" if publisher.reason else "online", now, publisher.reason)
+        if self.board.delivery == "store":
+            waiting = self.buffer.sent - self.buffer.stored
+            if publisher.alarm or not publisher.connected:
+                self.board.store.set("offline", now, publisher.alarm or "out of reach without the broker")
+            elif self.buffer.stored or not waiting:
+                self.board.store.set("online", now)
+
+    def _poller(self, name: str) -> Poller:
+        configuration = self._configuration
+        machines = configuration.machines_of(name)
+        connection = configuration.connections[name]
+        context = Context(
+            name=name,
+            connection=connection,
+            machines={configuration.path_of(machine): settings for machine, settings in machines.items()},
+            clock=self._clock,
+            counters=self._counters,
+            data_dir=configuration.resolve(configuration.settings.gateway.data_dir),
+            gateway_id=self._gateway,
+        )
+        build = partial(plugins()[connection.protocol].build, context)
+        return Poller(name, build, machines, self, self._clock, self._counters)
+
+    # --- the sink of the pollers -------------------------------------------------------------------------------------
+
+    def accept(self, batch: Batch) -> None:
+        header, buffer = batch.header, self.buffer
+        payload = self._encode(batch, buffer.next_seq)
+        buffer.append(self._data_topics[header], payload, len(batch), min(batch.time), max(batch.time))
+        counters = self._counters.of(header.path.machine)
+        counters.accepted += len(batch)
+        counters.messages += 1
+        self.board.update(batch)
+        self.publisher.wake()
+
+    def announce(self, header: Header) -> None:
+        self._data_topics[header] = self._topics.data(header.path)
+        self.board.add(header, self._clock.now())
+        self._retain(self._meta, self._topics.meta(header.path), encode_meta(header, self._gateway))
+
+    def state(self, path: MachinePath, state: State, since: int, reason: str) -> None:
+        log.info("%s: %s%s", path.machine, state, f": {reason}" if reason else "")
+        self.board.machines[path.machine].condition.set(state, since, reason)
+        payload = encode_status(state, since, reason, gateway=self._gateway)
+        self._retain(self._status, self._topics.status(path), payload)
+
+    # --- retained messages -------------------------------------------------------------------------------------------
+
+    def _retain(self, kind: dict[str, bytes], topic: str, payload: bytes) -> None:
+        kind[topic] = payload
+        self.publisher.retain(topic, payload)
+
+    def _births(self) -> Iterator[tuple[str, bytes]]:
+        yield self._own_status("online", "")
+        yield from self._meta.items()
+        yield from self._status.items()
+
+    def _own_status(self, state: State, reason: str) -> tuple[str, bytes]:
+        payload = encode_status(
+            state, self._started if state == "online" else self._clock.now(), reason,
+            gateway=self._gateway, version=__version__, epoch=self.buffer.epoch, delivery=self.board.delivery,
+        )  # fmt: skip
+        return self._topics.gateway_status(self._gateway), payload
+
+    def _say_good_bye(self) -> None:
+        now = self._clock.now()
+        for topic in self._status:
+            self.publisher.retain(
+                topic, encode_status("offline", now, "the gateway was stopped", gateway=self._gateway)
+            )
+        self.publisher.retain(*self._own_status("offline", "the gateway was stopped"))
+
+    def _declare(self, loss: Loss, seq: int) -> tuple[str, bytes]:
+        self._counters.lost += loss.last - loss.first + 1
+        log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)
+        return self._topics.loss(self._gateway), encode_loss(loss, self._gateway, seq)

@@ -1,0 +1,190 @@
+"""Keeps one connection read: connect, read, normalize, hand on; and says how its machines are.
+
+connect ──▶ read ─▶ plan ─▶ sink
+   ▲          │
+   └─ pause ◀─┴ NotConnectedError: every signal bad, once; any other error: logged, counted, built anew
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.adapter import Adapter
+from gateway.clock import Clock
+from gateway.config import MachineSettings
+from gateway.counters import FlowCounters
+from gateway.errors import NotConnectedError
+from gateway.model import NOT_CONNECTED, Batch, Header, MachinePath, all_bad, quality_text
+from gateway.mqtt.payload import State
+from gateway.normalizer import Plan
+from gateway.schedule import Backoff
+
+log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Where a poller hands things on to."""
+
+    def accept(self, batch: Batch) -> None:
+        """Readings, as they leave."""
+
+    def announce(self, header: Header) -> None:
+        """The signals of a machine: once before its first readings, and again if their types were learnt."""
+
+    def state(self, path: MachinePath, state: State, since: int, reason: str) -> None:
+        """A machine changed its state."""
+
+
+@dataclass(slots=True)
+class _Machine:
+    """One machine behind the connection."""
+
+    settings: MachineSettings
+    raw: Header  # as the adapter made it
+    plan: Plan
+    state: State = "offline"
+    since: int = 0
+    reason: str = "not read yet"
+
+
+@dataclass(slots=True)
+class Poller:
+    """Reads one connection for ever. `build` makes a new adapter, at the start and after an error nobody expected."""
+
+    name: str
+    build: Callable[[], Adapter]
+    settings: Mapping[str, MachineSettings]
+    sink: Sink
+    clock: Clock
+    counters: FlowCounters
+    backoff: Backoff = field(default_factory=Backoff)
+    reason: str = "connecting"  # why it does not deliver; empty while it does
+    _adapter: Adapter = field(init=False)
+    _machines: dict[Header, _Machine] = field(default_factory=dict)
+    _by_name: dict[str, _Machine] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Make the adapter and show its machines, before anything is connected. Raises PartMissingError."""
+        self._adapter = self.build()
+        self._learn(self._adapter.headers)
+
+    async def run(self) -> None:
+        """Until cancelled, after prepare(). Closes the adapter in the end."""
+        while True:
+            try:
+                await self._keep_reading(self._adapter)
+            except Exception:
+                log.exception("%s: unexpected error; the connection is built anew", self.name)
+                self._lost("an unexpected error, see the log")
+            finally:
+                await self._close(self._adapter)
+            await asyncio.sleep(self.backoff.pause())
+            self.prepare()
+
+    def watch(self) -> None:
+        """Once a second: what has gone stale."""
+        now, now_ns = self.clock.monotonic(), self.clock.now()
+        for machine in self._by_name.values():
+            if (batch := machine.plan.stale(now, now_ns)) is not None:
+                self._hand_on(machine, batch)
+
+    async def _keep_reading(self, adapter: Adapter) -> None:
+        while True:
+            try:
+                await adapter.connect()
+                self._learn(adapter.headers)
+                while True:
+                    self._take(await adapter.read())
+            except NotConnectedError as exc:
+                self._lost(str(exc))
+                await asyncio.sleep(self.backoff.pause())
+
+    async def _close(self, adapter: Adapter) -> None:
+        try:
+            await adapter.close()
+        except Exception:
+            log.exception("%s: error while closing", self.name)
+
+    # --- what arrives ------------------------------------------------------------------------------------------------
+
+    def _learn(self, headers: Sequence[Header]) -> None:
+        """A plan for every header; those that did not change keep theirs, and with it what was sent last."""
+        for header in headers:
+            if header in self._machines:
+                continue
+            name = header.path.machine
+            before = self._by_name.get(name)
+            settings = self.settings[name]
+            machine = _Machine(settings, header, Plan(header, settings.signals))
+            if before is not None:
+                machine.state, machine.since, machine.reason = before.state, before.since, before.reason
+                del self._machines[before.raw]
+            self._machines[header] = self._by_name[name] = machine
+            self.sink.announce(machine.plan.header)
+            if before is None:
+                self._set_state(machine, "offline", machine.reason)
+
+    def _take(self, batches: Sequence[Batch]) -> None:
+        now = self.clock.monotonic()
+        if self.reason:
+            log.info("%s: connected", self.name)
+            self.reason = ""
+            self.backoff.reset()
+            for machine in self._by_name.values():
+                machine.plan.forget()
+        if not batches:  # a subscription that only keeps alive: nothing is stale
+            for machine in self._by_name.values():
+                machine.plan.alive(now)
+        for batch in batches:
+            machine = self._machines[batch.header]
+            counters = self.counters.of(batch.header.path.machine)
+            counters.polls += 1
+            counters.read += len(batch)
+            if batch.quality is not None:
+                counters.bad += batch.value.count(None)
+            news = machine.plan.apply(batch, now)
+            counters.suppressed += len(batch) - (0 if news is None else len(news))
+            if news is not None:
+                self._hand_on(machine, news)
+
+    def _lost(self, reason: str) -> None:
+        """The link is gone: said once in the log, and once in every signal."""
+        if reason != self.reason:
+            log.warning("%s: %s", self.name, reason)
+        if not self.reason:
+            for name in self._by_name:
+                self.counters.of(name).reconnects += 1
+        self.reason = reason
+        now, now_ns = self.clock.monotonic(), self.clock.now()
+        for machine in self._by_name.values():
+            news = machine.plan.apply(all_bad(machine.raw, NOT_CONNECTED, now_ns), now)
+            if news is not None:
+                self._hand_on(machine, news)
+            self._set_state(machine, "offline", reason)
+
+    def _hand_on(self, machine: _Machine, batch: Batch) -> None:
+        self.sink.accept(batch)
+        bad = machine.plan.bad
+        if not bad:
+            self._set_state(machine, "online", "")
+            return
+        (quality, count), total = Counter(bad.values()).most_common(1)[0], len(machine.raw.signals)
+        if len(bad) == total:
+            self._set_state(machine, "offline", self.reason or f"every signal is {quality_text(quality)}")
+        else:
+            self._set_state(
+                machine, "degraded", f"{len(bad)} of {total} signals are bad, {count} {quality_text(quality)}"
+            )
+
+    def _set_state(self, machine: _Machine, state: State, reason: str) -> None:
+        if machine.since and (state, reason) == (machine.state, machine.reason):
+            return
+        if state != machine.state or not machine.since:
+            machine.since = self.clock.now()
+        machine.state, machine.reason = state, reason
+        self.sink.state(machine.raw.path, state, machine.since, reason)

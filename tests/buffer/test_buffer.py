@@ -1,0 +1,143 @@
+"""What every buffer has to do; a new one joins the list at the top."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.buffer import Buffer, MemoryBuffer
+from gateway.mqtt.payload import Loss, decode_loss, encode_loss, merge_ranges
+
+Make = Callable[..., Buffer]
+T = 1_763_789_123_000_000_000
+
+
+class Clock:
+    """Time that a test moves."""
+
+    now_ns = T
+
+    def now(self) -> int:
+        return self.now_ns
+
+    def monotonic(self) -> float:
+        return self.now_ns / 1e9
+
+    def trusted(self) -> bool:
+        return True
+
+
+def declare(loss: Loss, seq: int) -> tuple[str, bytes]:
+    return "loss", encode_loss(loss, "edge", seq)
+
+
+def memory(max_bytes: int = 10**6, max_age: float = 3600.0, clock: Clock | None = None) -> Buffer:
+    return MemoryBuffer(max_bytes, max_age, declare, clock or Clock())
+
+
+@pytest.fixture(params=[memory], ids=["memory"])
+def make(request: pytest.FixtureRequest) -> Make:
+    return request.param
+
+
+def fill(buffer: Buffer, count: int, size: int = 10) -> None:
+    for _ in range(count):
+        buffer.append("t", b"x" * size, 3, T, T + 1)
+
+
+def seqs(buffer: Buffer, after: int = 0, limit: int = 1000) -> list[int]:
+    return [r.seq for r in buffer.read(after, limit)]
+
+
+def test_seq_counts_from_one_without_gaps(make):
+    buffer = make()
+    assert [buffer.append("t", b"a", 1, T, T), buffer.append("t", b"b", 1, T, T), buffer.next_seq] == [1, 2, 3]
+    assert seqs(buffer) == [1, 2]
+    assert seqs(buffer, after=1) == [2]
+    assert seqs(buffer, limit=1) == [1]
+
+
+def test_the_stored_mark_moves_as_far_as_there_is_no_gap(make):
+    buffer = make()
+    fill(buffer, 10)
+    buffer.mark_stored([(1, 3), (6, 7)])
+    assert buffer.stored == 3
+    assert seqs(buffer) == [4, 5, 8, 9, 10]
+    buffer.mark_stored([(4, 5)])
+    assert buffer.stored == 7
+    assert buffer.usage.records == 3
+
+
+def test_a_store_that_remembers_more_than_exists_frees_no_future(make):
+    buffer = make()
+    fill(buffer, 2)
+    buffer.mark_stored([(1, 500)])
+    assert buffer.stored == 2
+    fill(buffer, 1)
+    assert seqs(buffer) == [3]
+
+
+def test_rewinding(make):
+    buffer = make()
+    fill(buffer, 5)
+    buffer.mark_sent(5)
+    buffer.mark_stored([(1, 2)])
+    buffer.mark_sent(0)
+    assert buffer.sent == 2  # what is stored is never sent again
+
+
+def test_a_full_buffer_drops_the_oldest_and_declares_it(make):
+    buffer = make(max_bytes=20_000)
+    fill(buffer, 100, size=1000)
+    records = buffer.read(0, 1000)
+    losses = [decode_loss(r.payload)[2] for r in records if r.topic == "loss"]
+    kept = {r.seq for r in records}
+    lost = {s for loss in losses for s in range(loss.first, loss.last + 1)}
+    assert buffer.usage.bytes <= 20_000
+    assert {loss.cause for loss in losses} == {"buffer-full"}
+    assert kept.isdisjoint(lost)
+    # A loss record may itself have been dropped, but then it is declared by a later one: nothing is missing silently.
+    assert min(lost) <= min(kept)
+    assert set(range(min(lost), buffer.next_seq)) == kept | lost
+
+
+def test_what_the_store_has_already_is_not_declared_lost(make):
+    buffer = make(max_bytes=20_000)
+    fill(buffer, 10, size=1000)
+    buffer.mark_stored([(2, 10)])
+    fill(buffer, 20, size=1000)
+    first = next(decode_loss(r.payload)[2] for r in buffer.read(0, 100) if r.topic == "loss")
+    assert (first.first, first.last, first.count) == (1, 1, 3)
+
+
+def test_old_records_expire(make):
+    clock = Clock()
+    buffer = make(max_age=60.0, clock=clock)
+    fill(buffer, 2)
+    clock.now_ns = T + 61_000_000_000
+    fill(buffer, 1)
+    (loss,) = [decode_loss(r.payload)[2] for r in buffer.read(0, 100) if r.topic == "loss"]
+    assert (loss.first, loss.last, loss.cause) == (1, 2, "too-old")
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), max_size=5), max_size=20))
+def test_any_order_of_acknowledgements_frees_exactly_what_is_stored(steps):
+    buffer = memory()
+    fill(buffer, 50)
+    stored: set[int] = set()
+    for ranges in steps:
+        buffer.mark_stored([(first, first + more) for first, more in ranges])
+        stored |= {s for first, more in ranges for s in range(first, first + more + 1) if s <= 50}
+        assert set(seqs(buffer)) == set(range(1, 51)) - stored
+        mark = next((s for s in range(1, 52) if s not in stored), 51) - 1
+        assert buffer.stored == mark
+
+
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(0, 10))))
+def test_merging_ranges(given_ranges):
+    ranges = [(first, first + more) for first, more in given_ranges]
+    merged = merge_ranges(ranges)
+    assert {n for a, b in merged for n in range(a, b + 1)} == {n for a, b in ranges for n in range(a, b + 1)}
+    assert all(b + 1 < c for (_, b), (c, _) in pairwise(merged))
