@@ -19,6 +19,7 @@ class MachineCounters:
     requests: int = 0  # sent to the machine
     failures: int = 0  # requests without a usable answer
     reconnects: int = 0
+    overflows: int = 0  # times the machine says it dropped values that we were too slow for
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-_SECRET = re.compile(r"""((?:password|token)['"]?\s*:\s*)(?!\{)("[^"]*"?|'[^']*'?|[^,}\s]+)""")
+# Passwords and tokens as they stand in a configuration: behind their key, or in an address.
+_SECRET = re.compile(r"""((?:password|token)['"]?\s*:\s*|//[^/@:\s]*:)(?!\{)("[^"]*"?|'[^']*'?|[^,}@\s]+)""")
 
 
 class GatewayError(Exception):

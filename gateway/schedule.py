@@ -18,6 +18,7 @@ class Ticks:
         self._rates = tuple(rates)
         self._next = [start + phase for phase in phases or [0.0] * len(rates)]
         self.overruns = 0
+        self.missed = [0] * len(self._rates)  # the same, per rate
 
     def next(self) -> float:
         """When something is due."""
@@ -29,6 +30,7 @@ class Ticks:
         for i in due:
             missed = int((now - self._next[i]) // self._rates[i])
             self.overruns += missed
+            self.missed[i] += missed
             self._next[i] += (missed + 1) * self._rates[i]
         return due
 

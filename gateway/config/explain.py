@@ -127,6 +127,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)
+    if isinstance(value, (int, float)) and len(text) <= 60:
+        return text
     return f"'{text[:60]}…'" if len(text) > 60 else f"'{text}'"
 
 
@@ -137,7 +139,7 @@ def _example(model: type[BaseModel], path: Path) -> str:
     if field is None:
         return ""
     examples = ", for example " + " or ".join(f"{path[-1]}: {e}" for e in field.examples[:2]) if field.examples else ""
-    return f"{field.description or path[-1]}{examples}"
+    return f"{(field.description or str(path[-1])).rstrip('.')}{examples}"
 
 
 def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:

@@ -72,12 +72,18 @@ def _at_least(least: float, text: str) -> Callable[[float], float]:
     return check
 
 
-_DURATION_SCHEMA = {
-    "type": "string",
-    "pattern": r"^[0-9.]+\s*(us|ms|s|min|m|h|d|w)$",
-    "examples": ["500ms", "5s", "14d"],
-}
-_SIZE_SCHEMA = {"type": "string", "pattern": r"^[0-9.]+\s*(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)$", "examples": ["2GiB"]}
+# `$comment` tells the reference in schema.py what kind of text this is.
+_DURATION_SCHEMA = {"type": "string", "pattern": r"^[0-9.]+\s*(us|ms|s|min|m|h|d|w)$", "$comment": "duration"}
+_SIZE_SCHEMA = {"type": "string", "pattern": r"^[0-9.]+\s*(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)$", "$comment": "size"}
+
+
+def with_unit(value: float, what: str) -> str:
+    """A duration in seconds or a size in bytes as one would write it: the largest unit that leaves a whole number."""
+    units: Mapping[str, float] = {"d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 1e-3, "us": 1e-6}
+    if what == "size":
+        units = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
+    unit = next((u for u, size in units.items() if value >= size and (value / size).is_integer()), list(units)[-1])
+    return f"{value / units[unit]:g}{unit}" if value else "0s"
 
 
 def _duration(least: float, text: str) -> Any:
@@ -94,6 +100,7 @@ Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 # --- names -----------------------------------------------------------------------------------------------------------
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+NAME_PATTERN = f"^{_NAME.pattern}$"
 
 
 def _name(value: Any) -> str:
@@ -108,7 +115,7 @@ def _name(value: Any) -> str:
     return value
 
 
-Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
+Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 """A machine, signal, connection or level of the plant: it becomes a topic level, so no `/`, `+`, `#` or blanks."""
 
 

@@ -117,7 +117,9 @@ class _Loader:
 
     def _stop_at_errors(self) -> None:
         if self.errors:
-            raise ConfigErrors(sorted(self.errors, key=lambda e: (e.file, e.line, e.column)))
+            # A value that many inherit is wrong once.
+            once = {(e.file, e.line, e.column, e.message): e for e in reversed(self.errors)}
+            raise ConfigErrors(sorted(once.values(), key=lambda e: (e.file, e.line, e.column)))
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

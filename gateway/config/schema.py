@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gateway.config.fields import NAME_PATTERN, with_unit
 from gateway.config.load import Protocol
 from gateway.config.settings import Settings
 
@@ -28,11 +29,10 @@ def json_schema(protocols: Mapping[str, Protocol]) -> Schema:
     for machine in dict.fromkeys(p.machine for p in protocols.values()):
         schema = _schema_of(machine, defs)
         signals = schema["properties"]["signals"]
-        # null takes a signal of the profile out
-        signals["additionalProperties"] = {"anyOf": [signals["additionalProperties"], {"type": "null"}]}
+        signals |= _named({"anyOf": [*_values(signals), {"type": "null"}]})  # null takes a signal of the profile out
         machines.append(schema)
-    root["properties"]["connections"]["additionalProperties"] = {"anyOf": connections}
-    root["properties"]["machines"]["additionalProperties"] = {"anyOf": machines}
+    root["properties"]["connections"] |= _named({"anyOf": connections})
+    root["properties"]["machines"] |= _named({"anyOf": machines})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of the shop-floor gateway",
@@ -44,8 +44,31 @@ def json_schema(protocols: Mapping[str, Protocol]) -> Schema:
 def _schema_of(model: type[BaseModel], defs: dict[str, Schema]) -> Schema:
     """The schema of one model; what it refers to goes into `defs`."""
     schema = model.model_json_schema(mode="validation")
+    _give_defaults_units(schema)
     defs.update(schema.pop("$defs", {}))
     return schema
+
+
+def _give_defaults_units(schema: Any) -> None:
+    """The models keep seconds and bytes; a person writes `10s`."""
+    if isinstance(schema, dict):
+        if "$comment" in schema and isinstance(schema.get("default"), (int, float)):
+            schema["default"] = with_unit(schema["default"], schema["$comment"])
+        for child in schema.values():
+            _give_defaults_units(child)
+    elif isinstance(schema, list):
+        for child in schema:
+            _give_defaults_units(child)
+
+
+def _values(schema: Schema) -> list[Schema]:
+    """The schemas of the values of a mapping with names as keys."""
+    return [*schema.pop("patternProperties", {}).values()] or [schema["additionalProperties"]]
+
+
+def _named(values: Schema) -> Schema:
+    """A mapping from names to values."""
+    return {"propertyNames": {"pattern": NAME_PATTERN}, "additionalProperties": values, "patternProperties": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +84,16 @@ class Key:
 
 def reference(protocols: Mapping[str, Protocol]) -> list[Key]:
     """Every key there is, in the order of the models."""
-    keys = list(_keys("", Settings.model_json_schema(mode="validation"), {}))
+    defs: dict[str, Schema] = {}
+    keys = list(_keys("", _schema_of(Settings, defs), defs))
     for section, attribute in (("connections", "connection"), ("machines", "machine")):
         for model in dict.fromkeys(getattr(p, attribute) for p in protocols.values()):
             families = sorted({p.family for p in protocols.values() if getattr(p, attribute) is model})
-            keys += _keys(f"{section}.<{'|'.join(families)}>.", model.model_json_schema(mode="validation"), {})
+            keys += _keys(f"{section}.<{'|'.join(families)}>.", _schema_of(model, defs), defs)
     return keys
 
 
 def _keys(prefix: str, schema: Schema, defs: Mapping[str, Schema]) -> Iterator[Key]:
-    defs = schema.get("$defs", defs)
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         inner, path = _resolve(field, defs), prefix + name
@@ -84,9 +107,9 @@ def _keys(prefix: str, schema: Schema, defs: Mapping[str, Schema]) -> Iterator[K
         )
         if "properties" in inner:
             yield from _keys(f"{path}.", inner, defs)
-        entry = inner.get("additionalProperties")
-        if isinstance(entry, dict) and "properties" in (entry := _resolve(entry, defs)):
-            yield from _keys(f"{path}.<name>.", entry, defs)
+        for entry in (*inner.get("patternProperties", {}).values(), inner.get("additionalProperties")):
+            if isinstance(entry, dict) and "properties" in (entry := _resolve(entry, defs)):
+                yield from _keys(f"{path}.<name>.", entry, defs)
 
 
 def _resolve(schema: Schema, defs: Mapping[str, Schema]) -> Schema:
@@ -108,10 +131,8 @@ def _type(schema: Schema) -> str:
         return str(schema["const"])
     if "anyOf" in schema:
         return " | ".join(dict.fromkeys(_type(s) for s in schema["anyOf"]))
-    if schema.get("examples") == ["500ms", "5s", "14d"]:
-        return "duration"
-    if schema.get("examples") == ["2GiB"]:
-        return "size"
+    if "$comment" in schema:
+        return str(schema["$comment"])
     if schema.get("properties", {}).keys() == {"secret"}:
         return "{secret: name}"
     names = {

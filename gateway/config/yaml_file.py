@@ -331,32 +331,38 @@ class _Builder:
 
     def _syntax_error(self, exc: yaml.YAMLError) -> ConfigError:
         problem = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or "this is not YAML")
-        at = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
-        if at is None:
-            return Mark(self._source, 1, 1).error(
-                problem, "remove control characters; save the file as plain UTF-8 text"
-            )
-        mark = Mark(self._source, at.line + 1, at.column + 1)
-        line = mark.error("").source
         context = str(getattr(exc, "context", None) or "")
-        for where, needle, message, hint in _SYNTAX_HINTS:
-            if needle in {"problem": problem, "context": context, "line": line}[where]:
-                return mark.error(message or problem, hint)
-        return mark.error(f"{problem} ({context})" if context else problem)
+        noticed, began = getattr(exc, "problem_mark", None), getattr(exc, "context_mark", None)
+        if noticed is None and began is None:
+            hint = "remove control characters; save the file as plain UTF-8 text"
+            return Mark(self._source, 1, 1).error(problem, hint)
+        for where, needle, at_start, message, hint in _SYNTAX_HINTS:
+            mark = self._place(began if (at_start and began) or not noticed else noticed)
+            line = mark.error("").source
+            text = {"problem": problem, "context": context, "line": line, "character": line[mark.column - 1 :][:1]}[
+                where
+            ]
+            if needle in text:
+                return mark.error(message, hint)
+        return self._place(noticed or began).error(f"{problem} ({context})" if context else problem)
+
+    def _place(self, mark: Any) -> Mark:
+        return Mark(self._source, mark.line + 1, mark.column + 1)
 
 
-# The mistakes people make, and how to mend them: where to look, for what, what to say instead, what to do.
+# The mistakes people make, and how to mend them: where to look and for what; whether the place is where it began rather
+# than where it was noticed; what to say; what to do.
 _SYNTAX_HINTS = (
-    ("line", "${", "a ${VAR} inside {…} or […] has to be quoted", 'write "${VAR}"'),
-    ("problem", "character '\\t'", "a tab cannot indent", "use blanks"),
-    ("problem", "found character that cannot start any token", "a value cannot start with this character", "use blanks instead of tabs, and put text that starts with @ ` % into quotes"),
-    ("context", "while scanning a quoted scalar", "this quote is never closed", "add the closing quote"),
-    ("problem", "mapping values are not allowed", "a second ':' in this line", "put text with ': ' in it into quotes, or check the indentation"),
-    ("problem", "could not find expected ':'", "a ':' is missing after this key", "write 'key: value', with a blank after the colon"),
-    ("problem", "did not find expected key", "this line does not fit the lines above", "check the indentation: keys of one mapping start in the same column"),
-    ("problem", "did not find expected '-' indicator", "this line does not fit the list above", "start it with '- ', in the same column"),
-    ("problem", "did not find expected ',' or '}'", "this {…} is not closed", "add the missing ',' or '}'"),
-    ("problem", "did not find expected ',' or ']'", "this […] is not closed", "add the missing ',' or ']'"),
+    ("line", "${", False, "a ${VAR} inside {…} or […] has to be quoted", 'write "${VAR}"'),
+    ("character", "\t", False, "a tab cannot indent", "use blanks"),
+    ("problem", "found character that cannot start any token", False, "a value cannot start with this character", "put text that starts with @ ` or % into quotes"),
+    ("context", "while scanning a quoted scalar", True, "this quote is never closed", "add the closing quote"),
+    ("problem", "mapping values are not allowed", False, "a second ':' in this line", "put text with ': ' in it into quotes, or check the indentation"),
+    ("problem", "could not find expected ':'", True, "a ':' is missing after this key", "write 'key: value', with a blank after the colon"),
+    ("problem", "did not find expected key", False, "this line does not fit the lines above", "check the indentation: keys of one mapping start in the same column"),
+    ("problem", "did not find expected '-' indicator", False, "this line does not fit the list above", "start it with '- ', in the same column"),
+    ("problem", "did not find expected ',' or '}'", True, "this {…} is not closed, or a ',' is missing in it", "add the missing ',' or '}'"),
+    ("problem", "did not find expected ',' or ']'", True, "this […] is not closed, or a ',' is missing in it", "add the missing ',' or ']'"),
 )  # fmt: skip
 
 

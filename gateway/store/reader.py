@@ -1,0 +1,184 @@
+"""The historian's reading side: beside the writer, in any process.
+
+    chunks of the interval ─┐
+    messages not yet folded ┴─ merged, interval by interval ─▶ all of it, or down-sampled on the way
+
+Every answer is one snapshot, and ends before it is returned: an open one would keep the writer's journal growing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from heapq import merge as merge_sorted
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from gateway.errors import StoreError
+from gateway.model import MachinePath, Value
+from gateway.mqtt.payload import Loss, decode_data
+from gateway.store import database
+from gateway.store.columns import unpack, unpack_quality, unpack_times
+from gateway.store.contract import Columns, Lost
+from gateway.store.downsample import down_sample
+from gateway.store.fold import INTERVAL, merge
+from gateway.store.frames import separate
+
+_Part = tuple[int, Columns]  # interval, readings
+_Reading = tuple[int, Value, int]  # time, value, quality
+
+
+@dataclass(frozen=True, slots=True)
+class SignalInfo:
+    """A signal the historian knows, with its newest reading."""
+
+    machine: MachinePath
+    signal: str
+    type: str
+    unit: str
+    time: int | None  # None: described, never read
+    value: Value
+    quality: int
+
+
+class HistorianReader:
+    """Answers questions about one file; open it as often as you like."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = database.open_for_reading(path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def query(self, machine: str, signal: str, start: int, end: int, points: int | None = None) -> Columns:
+        """The readings from `start` to `end` (ns, both included); see gateway/store/contract.py."""
+        with self._snapshot():
+            machine_id, signal_id = self._find(machine, signal)
+            parts = self._parts(machine_id, signal_id, signal, start, end)
+            if points is not None:
+                return down_sample(parts, start, end, points)
+            result = Columns()
+            for part in parts:
+                result.time += part.time
+                result.value += part.value
+                result.quality += part.quality
+            return result
+
+    def signals(self) -> list[SignalInfo]:
+        """Every signal with type, unit and newest reading."""
+        with self._snapshot():
+            return [
+                SignalInfo(path, name, type_, unit, *_latest(time, value, quality, recent.get(name)))
+                for machine, path in self._machines()
+                for recent in [self._newest_unfolded(machine)]
+                for name, type_, unit, time, value, quality in self._db.execute(
+                    "SELECT name, type, unit, time, value, quality FROM signal WHERE machine = ? ORDER BY id",
+                    (machine,),
+                )
+            ]
+
+    def latest(self) -> Mapping[tuple[MachinePath, str], tuple[int, Value, int]]:
+        """The newest reading (time, value, quality) of every signal that has one."""
+        return {(s.machine, s.signal): (s.time, s.value, s.quality) for s in self.signals() if s.time is not None}
+
+    def losses(self, start: int, end: int) -> list[Lost]:
+        """What never arrived between `start` and `end`, oldest first."""
+        sql = (
+            "SELECT gateway, seq, epoch, first, last, count, start, end, cause, machine, signal FROM loss"
+            " WHERE end >= ? AND start <= ? ORDER BY start"
+        )
+        with self._snapshot():
+            return [Lost(gateway, seq, Loss(*loss)) for gateway, seq, *loss in self._db.execute(sql, (start, end))]
+
+    # --- inside a snapshot -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        with database.explained(self._path):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    def _machines(self) -> list[tuple[int, MachinePath]]:
+        rows = self._db.execute("SELECT id, machine, enterprise, site, area, line FROM machine ORDER BY levels")
+        return [(id_, MachinePath(*path)) for id_, *path in rows]
+
+    def _find(self, machine: str, signal: str) -> tuple[int, int]:
+        machines = self._machines()
+        named = {
+            "/".join(path.levels()): id_ for id_, path in machines if machine in (path.machine, "/".join(path.levels()))
+        }
+        if not named:
+            raise StoreError(_unknown("machine", machine, {path.machine for _, path in machines}, self._path))
+        if len(named) > 1:
+            raise StoreError(f"there are several machines '{machine}': say {' or '.join(sorted(named))}")
+        id_ = next(iter(named.values()))
+        signals = dict(self._db.execute("SELECT name, id FROM signal WHERE machine = ?", (id_,)))
+        if signal not in signals:
+            raise StoreError(_unknown(f"signal of {machine}", signal, signals, self._path))
+        return id_, signals[signal]
+
+    def _parts(self, machine: int, signal_id: int, signal: str, start: int, end: int) -> Iterator[Columns]:
+        """The readings in time order, one piece per interval."""
+        folded = self._folded(machine, signal_id, start, end)
+        recent = self._unfolded(machine, signal, start, end)
+        for _, parts in groupby(merge_sorted(folded, recent, key=itemgetter(0)), key=itemgetter(0)):
+            piece = merge(part for _, part in parts)
+            i, j = bisect_left(piece.time, start), bisect_right(piece.time, end)
+            if i < j:
+                yield Columns(piece.time[i:j], piece.value[i:j], piece.quality[i:j])
+
+    def _folded(self, machine: int, signal: int, start: int, end: int) -> Iterator[_Part]:
+        rows = self._db.execute(
+            "SELECT interval, segment.time, value, quality FROM segment CROSS JOIN chunk ON chunk.id = (segment.id << ?) | ?"
+            " WHERE machine = ? AND interval BETWEEN ? AND ? ORDER BY interval, segment.id",
+            (database.CHUNK_BITS, signal, machine, start // INTERVAL, end // INTERVAL),
+        )
+        for interval, time, value, quality in rows:
+            values = unpack(value)
+            yield interval, Columns(unpack_times(time), values, unpack_quality(quality, len(values)))
+
+    def _unfolded(self, machine: int, signal: str, start: int, end: int) -> list[_Part]:
+        rows = self._db.execute(
+            "SELECT payload FROM message WHERE machine = ? AND last >= ? AND first <= ? ORDER BY id",
+            (machine, start - 1000, end),  # a reading may have moved on by some ns, see frames.py
+        )
+        intervals: dict[int, Columns] = {}
+        for (payload,) in rows:
+            for time, frame in separate(decode_data(payload).frames):
+                if signal in frame.values or signal in frame.quality:
+                    columns = intervals.setdefault(time // INTERVAL, Columns())
+                    columns.time.append(time)
+                    columns.value.append(frame.values.get(signal))
+                    columns.quality.append(frame.quality.get(signal, 0))
+        return sorted(intervals.items(), key=itemgetter(0))
+
+    def _newest_unfolded(self, machine: int) -> dict[str, _Reading]:
+        newest: dict[str, _Reading] = {}
+        for (payload,) in self._db.execute("SELECT payload FROM message WHERE machine = ? ORDER BY id", (machine,)):
+            for time, frame in separate(decode_data(payload).frames):
+                for name in frame.values.keys() | frame.quality.keys():
+                    if name not in newest or newest[name][0] <= time:
+                        newest[name] = time, frame.values.get(name), frame.quality.get(name, 0)
+        return newest
+
+
+def _latest(time: int | None, value: bytes, quality: int, recent: _Reading | None) -> tuple[int | None, Value, int]:
+    """The newer one of what is folded and what is not."""
+    if recent and (time is None or time <= recent[0]):
+        return recent
+    return (None, None, 0) if time is None else (time, unpack(value)[0], quality)
+
+
+def _unknown(what: str, name: str, known: Iterable[str], path: Path) -> str:
+    close = get_close_matches(name, known, 3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(sorted(known)[:10]) or 'none yet'}"
+    return f"{path}: no {what} is called '{name}': {hint}"

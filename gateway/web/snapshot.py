@@ -1,0 +1,276 @@
+"""What the status page shows, worked out from what passes by. Pure: no I/O, and time is an argument.
+
+    Board.update(batch)    keeps the columns of the batch        at every poll: O(1) where it holds every signal
+    Condition.set(…)       machine, broker or store: a change    when it happens
+    Board.snapshot(…)      all of it as one dict for JSON        once a second, and only while somebody looks
+
+An old value must never look fresh: every reading goes out with its age, and one that is not good with its quality and
+since when it has been so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import repeat
+from typing import Any, Literal, Protocol
+
+from gateway.counters import FlowCounters
+from gateway.model import GOOD, WAITING_FOR_DATA, Batch, Header, Value, is_bad, is_good, quality_text
+
+State = Literal["online", "degraded", "offline", "unused"]
+
+STARTING = "starting"  # the reason before anything was heard; the page has words for it
+SAFE = 2**53 - 1  # JavaScript's Number.MAX_SAFE_INTEGER: what lies beyond leaves as text
+
+
+class Usage(Protocol):
+    """How full the buffer is; `gateway.buffer.Usage` is one."""
+
+    @property
+    def records(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def max_bytes(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Condition:
+    """How something stands, since when (ns since 1970), and why."""
+
+    state: State
+    since: int
+    reason: str = ""
+
+    def set(self, state: State, now_ns: int, reason: str = "") -> None:
+        """Note how it stands now. `since` moves only when the state changes, the reason may change within it."""
+        if state != self.state:
+            self.state, self.since = state, now_ns
+        self.reason = reason
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"state": self.state, "since_ms": self.since // 1_000_000, "reason": self.reason}
+
+
+class Latest:
+    """The newest reading of every signal of one machine."""
+
+    def __init__(self, header: Header, now_ns: int) -> None:
+        """Every signal waits for its first value, from `now_ns` on."""
+        n = len(header.signals)
+        self.header = header
+        self._time: Sequence[int] = (0,) * n  # 0: never
+        self._value: Sequence[Value] = (None,) * n
+        self._quality: Sequence[int] | None = (WAITING_FOR_DATA,) * n
+        self._own: tuple[list[int], list[Value], list[int]] | None = None  # the three, where they are not of a batch
+        self._since = dict.fromkeys(header.order, now_ns)  # of those that are not good: when they became so
+
+    def update(self, batch: Batch) -> None:
+        """Take over what is new. The columns of a batch with every signal are kept, not copied: nobody changes them."""
+        if batch.signal is self.header.order:
+            self._note_changes(batch)
+            self._time, self._value, self._quality = batch.time, batch.value, batch.quality
+            self._own = None
+            return
+        time, value, quality = self._own or self._copies()
+        for i, t, v, q in zip(batch.signal, batch.time, batch.value, batch.quality or repeat(GOOD), strict=False):
+            if q != quality[i]:
+                self._note_change(i, t, q)
+            time[i], value[i], quality[i] = t, v, q
+
+    def _copies(self) -> tuple[list[int], list[Value], list[int]]:
+        """Columns of our own: those of a batch belong to others as well."""
+        quality = [GOOD] * len(self.header.signals) if self._quality is None else list(self._quality)
+        self._own = own = list(self._time), list(self._value), quality
+        self._time, self._value, self._quality = own
+        return own
+
+    def _note_changes(self, batch: Batch) -> None:
+        """The usual cases cost nothing: all good as before, or the same column of qualities as before."""
+        if batch.quality == self._quality:
+            return
+        for i, t, was, q in zip(
+            batch.signal, batch.time, self._quality or repeat(GOOD), batch.quality or repeat(GOOD), strict=False
+        ):
+            if was != q:
+                self._note_change(i, t, q)
+
+    def _note_change(self, signal: int, time_ns: int, quality: int) -> None:
+        if is_good(quality):
+            self._since.pop(signal, None)
+        else:
+            self._since[signal] = time_ns
+
+    def snapshot(self, now_ns: int) -> list[dict[str, Any]]:
+        """One entry per signal, in the order of the header."""
+        rows = []
+        columns = zip(self.header.signals, self._time, self._value, self._quality or repeat(GOOD), strict=False)
+        for i, (signal, t, value, quality) in enumerate(columns):
+            if is_bad(quality):
+                value = None
+            row = {
+                "name": signal.name,
+                "type": signal.type,
+                "unit": signal.unit,
+                "value": json_value(value),
+                "text": text_of(value),
+                "quality": quality_text(quality),
+                "t": t / 1e6 if t else None,
+                "age_s": round((now_ns - t) / 1e9, 3) if t else None,
+            }
+            if i in self._since:
+                row["since_ms"] = self._since[i] // 1_000_000
+            rows.append(row)
+        return rows
+
+
+def json_value(value: Value) -> Value:
+    """As it can be read back exactly from JSON by a browser: an integer beyond 2^53 as text."""
+    return str(value) if isinstance(value, int) and not -SAFE <= value <= SAFE else value
+
+
+def text_of(value: Value) -> str | None:
+    """For people: integers whole, floats with six digits but never with less than their integer part."""
+    match value:
+        case None | str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+    text = f"{value:.6g}"
+    if "e+" in text and abs(value) < 1e15:  # an energy meter reads 12345678, not 1.23457e+07
+        text = f"{value:.0f}"
+    return "0" if text == "-0" else text
+
+
+class Rate:
+    """How fast a total grows, over about the last ten seconds, from looking at it now and then."""
+
+    WINDOW = 10.0
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def __call__(self, total: int, monotonic: float) -> float | None:
+        """Per second; None as long as there is nothing recent to compare with."""
+        seen = self._seen
+        while len(seen) > 1 and monotonic - seen[1][0] >= self.WINDOW:
+            seen.popleft()
+        if seen and monotonic - seen[0][0] > 3 * self.WINDOW:  # nobody looked for a while
+            seen.clear()
+        if not seen or monotonic - seen[-1][0] >= 0.5:
+            seen.append((monotonic, total))
+        since, before = seen[0]
+        return round((total - before) / (monotonic - since), 1) if monotonic - since >= 0.5 else None
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """One tile of the page."""
+
+    latest: Latest
+    condition: Condition
+
+
+@dataclass(slots=True, eq=False)
+class Board:
+    """All that the page shows. Kept up to date by the runtime, on the event loop."""
+
+    gateway: str
+    version: str
+    delivery: Literal["store", "broker"]
+    counters: FlowCounters
+    usage: Callable[[], Usage]
+    started_ns: int
+    started: float  # monotonic
+    machines: dict[str, Machine] = field(default_factory=dict)
+    broker: Condition = field(init=False)
+    store: Condition = field(init=False)
+    _rate: Rate = field(default_factory=Rate, init=False)
+
+    def __post_init__(self) -> None:
+        self.broker = Condition("offline", self.started_ns, STARTING)
+        self.store = (
+            Condition("offline", self.started_ns, STARTING)
+            if self.delivery == "store"
+            else Condition("unused", self.started_ns)
+        )
+
+    def add(self, header: Header, now_ns: int) -> Machine:
+        """Show a machine, or the new signals of one that is shown. Until something is heard it is offline."""
+        name = header.path.machine
+        known = self.machines.get(name)
+        condition = known.condition if known else Condition("offline", now_ns, STARTING)
+        machine = self.machines[name] = Machine(Latest(header, now_ns), condition)
+        return machine
+
+    def remove(self, machine: str) -> None:
+        """A reload took it out of the configuration."""
+        self.machines.pop(machine, None)
+
+    def update(self, batch: Batch) -> None:
+        """Show what a batch brought, of a machine that was added. A header may be replaced when types are learnt."""
+        machine = self.machines[batch.header.path.machine]
+        if machine.latest.header is not batch.header:
+            machine.latest = Latest(batch.header, max(batch.time, default=self.started_ns))
+        machine.latest.update(batch)
+
+    def snapshot(self, now_ns: int, monotonic: float) -> dict[str, Any]:
+        """Everything, ready for JSON. Times are ms since 1970, ages seconds."""
+        counters, total, usage = self.counters, self.counters.total(), self.usage()
+        return {
+            "v": 1,
+            "t": now_ns / 1e6,
+            "gateway": {
+                "id": self.gateway,
+                "version": self.version,
+                "delivery": self.delivery,
+                "uptime_s": round(monotonic - self.started, 1),
+            },
+            "flow": {
+                "readings_per_s": self._rate(total.read, monotonic),
+                "read": total.read,
+                "bad": total.bad,
+                "suppressed": total.suppressed,
+                "accepted": total.accepted,
+                "messages": total.messages,
+                "sent": counters.sent,
+                "refused": counters.refused,
+                "stored": counters.stored,
+                "rewinds": counters.rewinds,
+                "lost": counters.lost,
+            },
+            "buffer": {
+                "records": usage.records,
+                "bytes": usage.bytes,
+                "max_bytes": usage.max_bytes,
+                "dropped": usage.dropped,
+            },
+            "broker": self.broker.snapshot(),
+            "store": self.store.snapshot(),
+            "machines": [
+                {
+                    "name": name,
+                    "path": machine.latest.header.path.levels(),
+                    **machine.condition.snapshot(),
+                    "counters": asdict(counters.of(name)),
+                    "signals": machine.latest.snapshot(now_ns),
+                }
+                for name, machine in self.machines.items()
+            ],
+        }
+
+    def troubles(self) -> list[str]:
+        """What is not connected, in words; empty when all is."""
+        all_of = {"broker": self.broker, "store": self.store}
+        all_of |= {name: machine.condition for name, machine in self.machines.items()}
+        return [
+            f"{name}: offline" + (f": {condition.reason}" if condition.reason else "")
+            for name, condition in all_of.items()
+            if condition.state == "offline"
+        ]
