@@ -1,0 +1,220 @@
+"""The marks of the publisher: what was sent, what is stored, what is sent again."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gateway.buffer import MemoryBuffer
+from gateway.counters import FlowCounters
+from gateway.mqtt.link import Message
+from gateway.mqtt.local import LocalBroker
+from gateway.mqtt.payload import Stored, encode_loss, encode_stored
+from gateway.mqtt.topics import Topics
+from gateway.publisher import Publisher
+
+T = 1_763_789_123_000_000_000
+TOPICS = Topics("plant")
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> int:
+        return T
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def trusted(self) -> bool:
+        return True
+
+
+class Subscriber:
+    """Somebody at the other end of the broker."""
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+
+    def on_connected(self) -> None: ...
+    def on_disconnected(self, reason: str) -> None: ...
+    def on_published(self, mid: int, reason_code: int) -> None: ...
+    def on_message(self, message: Message) -> None:
+        self.payloads.append(message.payload)
+
+
+class Edge:
+    """A buffer, a publisher, a broker and a subscriber."""
+
+    def __init__(self, delivery: str = "store", window: int = 3) -> None:
+        self.clock, self.counters, self.broker = Clock(), FlowCounters(), LocalBroker()
+        self.buffer = MemoryBuffer(
+            10**6, 3600.0, lambda loss, seq: ("loss", encode_loss(loss, "edge", seq)), self.clock
+        )
+        self.link = self.broker.link()
+        self.publisher = Publisher(
+            self.link, self.buffer, TOPICS, "edge", self.clock, self.counters,
+            delivery=delivery, window=window, births=lambda: [("plant/_gateway/edge/status", b"born")],
+        )  # fmt: skip
+        self.store = Subscriber()
+        self.store_link = self.broker.link()
+
+    async def start(self, subscribed: bool = True) -> None:
+        await self.store_link.start(self.store)
+        if subscribed:
+            self.store_link.subscribe(["plant/+/data"])
+        await self.link.start(self.publisher)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Until nothing more is called: every step of the in-process broker is one turn of the loop."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    def append(self, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.buffer.append("plant/m/data", payload, 1, T, T)
+        self.publisher.wake()
+
+    def acknowledge(self, *ranges: tuple[int, int], epoch: str | None = None) -> None:
+        stored = Stored("edge", epoch or self.buffer.epoch, ranges)
+        self.store_link.publish(TOPICS.stored("w1", "edge"), encode_stored(stored, T), retain=True)
+
+
+@pytest.fixture
+async def edge() -> Edge:
+    each = Edge()
+    await each.start()
+    return each
+
+
+async def test_what_the_broker_took_is_sent_but_not_stored(edge):
+    edge.append(b"1", b"2", b"3", b"4", b"5")
+    await edge.settled()
+    assert edge.store.payloads == [b"1", b"2", b"3", b"4", b"5"]
+    assert (edge.buffer.sent, edge.buffer.stored, edge.buffer.usage.records) == (5, 0, 5)
+
+
+async def test_the_store_frees_what_it_has(edge):
+    edge.append(b"1", b"2", b"3")
+    await edge.settled()
+    edge.acknowledge((1, 1), (3, 3))
+    await edge.settled()
+    assert edge.buffer.stored == 1
+    edge.acknowledge((1, 3))
+    await edge.settled()
+    assert (edge.buffer.stored, edge.buffer.usage.records, edge.counters.stored) == (3, 0, 3)
+
+
+async def test_an_acknowledgement_of_another_epoch_or_of_nonsense_frees_nothing(edge):
+    edge.append(b"1")
+    edge.acknowledge((1, 1), epoch="00000000")
+    edge.store_link.publish(TOPICS.stored("w2", "edge"), b'{"v": 1, "ranges": "all"}', retain=True)
+    await edge.settled()
+    assert edge.buffer.stored == 0
+    assert "cannot be read" in edge.publisher.alarm
+
+
+async def test_the_window_is_never_exceeded():
+    edge = Edge(window=2)
+    most = 0
+    publish = edge.link.publish
+
+    def counted(*args: object, **kwargs: object) -> int:
+        nonlocal most
+        mid = publish(*args, **kwargs)  # type: ignore[arg-type]
+        most = max(most, len(edge.publisher._in_flight) + len(edge.publisher._owed) + 1)
+        return mid
+
+    edge.link.publish = counted  # type: ignore[method-assign]
+    await edge.start()
+    edge.append(*(b"%d" % i for i in range(50)))
+    await edge.settled()
+    assert len(edge.store.payloads) == 50
+    assert most == 2
+
+
+async def test_nobody_subscribes_so_nothing_counts_as_sent_until_somebody_does():
+    edge = Edge()
+    await edge.start(subscribed=False)
+    edge.append(b"1", b"2")
+    await edge.settled()
+    assert edge.buffer.sent == 0
+    assert "is `gateway store` running" in edge.publisher.reason
+    edge.store_link.subscribe(["plant/+/data"])
+    edge.clock.seconds += 6
+    edge.publisher.tick()
+    await edge.settled()
+    assert edge.store.payloads == [b"1", b"2"]
+    assert (edge.buffer.sent, edge.publisher.reason) == (2, "")
+
+
+async def test_a_new_connection_starts_over_after_the_sent_mark(edge):
+    edge.append(b"1", b"2")
+    await edge.settled()
+    edge.buffer.append("plant/m/data", b"3", 1, T, T)
+    edge.publisher.on_disconnected("cut")
+    edge.publisher.on_connected()
+    await edge.settled()
+    assert edge.store.payloads == [b"1", b"2", b"3"]
+
+
+async def test_a_store_that_does_not_acknowledge_gets_everything_again_then_one_probe_at_a_time(edge):
+    edge.append(b"1", b"2", b"3")
+    await edge.settled()
+    for _ in range(2):
+        edge.clock.seconds += 31
+        edge.publisher.tick()
+        await edge.settled()
+    # First all of it; as that brought no answer, then only the oldest, so that a store that is away is not flooded.
+    assert edge.store.payloads == [b"1", b"2", b"3", b"1", b"2", b"3", b"1"]
+    assert "has not acknowledged 3 messages" in edge.publisher.alarm
+    edge.acknowledge((1, 3))
+    await edge.settled()
+    assert (edge.buffer.stored, edge.publisher.alarm) == (3, "")
+
+
+async def test_only_the_hole_is_sent_again(edge):
+    edge.append(b"1", b"2", b"3", b"4")
+    await edge.settled()
+    edge.acknowledge((1, 1), (3, 4))
+    await edge.settled()
+    edge.clock.seconds += 31
+    edge.publisher.tick()
+    await edge.settled()
+    assert edge.store.payloads[4:] == [b"2"]
+
+
+async def test_without_a_store_the_broker_is_the_end():
+    edge = Edge(delivery="broker")
+    await edge.start()
+    edge.append(b"1", b"2")
+    await edge.settled()
+    assert (edge.buffer.stored, edge.publisher.busy) == (2, False)
+
+
+async def test_births_come_first(edge):
+    listener = Subscriber()
+    link = edge.broker.link()
+    await link.start(listener)
+    link.subscribe(["plant/#"])
+    await edge.settled()
+    assert listener.payloads == [b"born"]
+
+
+@pytest.mark.parametrize("code", [0x87, 0x97])
+async def test_a_refusal_by_the_broker_holds_and_says_so(edge, code, monkeypatch):
+    publish: Callable[..., int] = edge.broker._publish
+    monkeypatch.setattr(edge.broker, "_publish", lambda *a: code)
+    edge.append(b"1")
+    await edge.settled()
+    assert f"reason code {code}" in edge.publisher.reason
+    assert edge.buffer.sent == 0
+    monkeypatch.setattr(edge.broker, "_publish", publish)
+    edge.clock.seconds += 6
+    edge.publisher.tick()
+    await edge.settled()
+    assert edge.store.payloads == [b"1"]
