@@ -17,8 +17,7 @@ class Ticks:
         """`rates` in seconds, one per thing to do. `start` is `Clock.monotonic()`."""
         self._rates = tuple(rates)
         self._next = [start + phase for phase in phases or [0.0] * len(rates)]
-        self.overruns = 0
-        self.missed = [0] * len(self._rates)  # the same, per rate
+        self.missed = [0] * len(self._rates)  # ticks skipped, per rate
 
     def next(self) -> float:
         """When something is due."""
@@ -29,7 +28,6 @@ class Ticks:
         due = [i for i, at in enumerate(self._next) if at <= now]
         for i in due:
             missed = int((now - self._next[i]) // self._rates[i])
-            self.overruns += missed
             self.missed[i] += missed
             self._next[i] += (missed + 1) * self._rates[i]
         return due

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import config
+from gateway.cli import config, machine, simulate
 
 app = typer.Typer(
     help="Brings the readings of old and new machines safely into a time-series store. Begin with: gateway demo",
@@ -17,6 +17,10 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(machine.read)
+app.command()(machine.watch)
+app.command()(machine.plan)
+app.command()(simulate.simulate)
 app.add_typer(config.app, name="config")
 
 

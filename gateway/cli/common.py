@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +56,28 @@ def split_signal(configuration: Configuration, name: str) -> tuple[str, str | No
     if machine not in configuration.machines:
         raise UnknownNameError(f"there is no machine '{machine}'; {did_you_mean(machine, configuration.machines)}")
     return machine, signal or None
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run until it returns, or until SIGINT or SIGTERM; then it is cancelled and may clean up. On uvloop where it is."""
+    import asyncio
+    import signal
+
+    async def until_stopped() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    try:
+        import uvloop
+    except ImportError:
+        new_loop = None
+    else:
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(until_stopped())
 
 
 class UnknownNameError(GatewayError):

@@ -20,6 +20,7 @@ from gateway.model import Batch, Header, MachinePath, Value, is_bad, quality_cod
 VERSION = 1
 MAX_BYTES = 16 * 2**20
 State = Literal["online", "offline", "degraded"]
+_VALUE_TYPES = {float, int, bool, str, type(None)}
 _LEVELS = ("enterprise", "site", "area", "line", "machine")
 
 
@@ -114,9 +115,9 @@ def _decode_frame(frame: Any) -> Frame:
         raise PayloadError(f"t is {t!r}, not milliseconds since 1970")
     if not isinstance(values, dict) or not isinstance(quality, dict):
         raise PayloadError("'values' or 'quality' is not an object")
-    for name, value in values.items():
-        if value is not None and not isinstance(value, (float, int, bool, str)):
-            raise PayloadError(f"the value of {name!r} is neither number, text nor boolean")
+    if not _VALUE_TYPES.issuperset(map(type, values.values())):
+        name = next(name for name, value in values.items() if type(value) not in _VALUE_TYPES)
+        raise PayloadError(f"the value of {name!r} is neither number, text nor boolean")
     try:
         codes = {name: quality_code(text) for name, text in quality.items()}
     except (ValueError, AttributeError) as exc:

@@ -77,6 +77,7 @@ class Plan:
         self._sent_quality: list[int] = [-1] * n  # -1: nothing sent yet
         self._sent_at = [0.0] * n
         self._alive = 0.0
+        self.seen: Batch | None = None  # the last batch, normalized, before what was said already was taken out
 
     def apply(self, batch: Batch, now: float) -> Batch | None:
         """The readings to send. `now` is Clock.monotonic()."""
@@ -172,14 +173,15 @@ class Plan:
     ) -> Batch | None:
         """Without what was said before."""
         signal: Sequence[int] = self.header.order if shape.signal is self._raw.order else shape.signal
+        self.seen = everything = Batch(self.header, signal, time, values, quality)
         if not shape.changes and quality is None and not self._bad:
-            return Batch(self.header, signal, time, values, None) if values else None
+            return everything if values else None
         column = quality or [GOOD] * len(values)
         keep = [at for at, i in enumerate(signal) if self._is_news(i, values[at], column[at], now)]
         if not keep:
             return None
         if len(keep) == len(values):
-            return Batch(self.header, signal, time, values, quality)
+            return everything
         return Batch(
             self.header,
             [signal[at] for at in keep],

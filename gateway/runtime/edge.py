@@ -135,8 +135,10 @@ class Edge:
         counters = self._counters.of(header.path.machine)
         counters.accepted += len(batch)
         counters.messages += 1
-        self.board.update(batch)
         self.publisher.wake()
+
+    def show(self, batch: Batch) -> None:
+        self.board.update(batch)
 
     def announce(self, header: Header) -> None:
         self._data_topics[header] = self._topics.data(header.path)

@@ -33,6 +33,9 @@ class Sink(Protocol):
     def accept(self, batch: Batch) -> None:
         """Readings, as they leave."""
 
+    def show(self, batch: Batch) -> None:
+        """Readings, also those that say nothing new."""
+
     def announce(self, header: Header) -> None:
         """The signals of a machine: once before its first readings, and again if their types were learnt."""
 
@@ -91,6 +94,7 @@ class Poller:
         now, now_ns = self.clock.monotonic(), self.clock.now()
         for machine in self._by_name.values():
             if (batch := machine.plan.stale(now, now_ns)) is not None:
+                self.sink.show(batch)
                 self._hand_on(machine, batch)
 
     async def _keep_reading(self, adapter: Adapter) -> None:
@@ -148,6 +152,8 @@ class Poller:
             if batch.quality is not None:
                 counters.bad += batch.value.count(None)
             news = machine.plan.apply(batch, now)
+            if machine.plan.seen is not None:
+                self.sink.show(machine.plan.seen)
             counters.suppressed += len(batch) - (0 if news is None else len(news))
             if news is not None:
                 self._hand_on(machine, news)
@@ -164,6 +170,7 @@ class Poller:
         for machine in self._by_name.values():
             news = machine.plan.apply(all_bad(machine.raw, NOT_CONNECTED, now_ns), now)
             if news is not None:
+                self.sink.show(news)
                 self._hand_on(machine, news)
             self._set_state(machine, "offline", reason)
 

@@ -45,6 +45,7 @@ class _Group:
     order: list[int] = field(default_factory=list)  # which frame of all it was
     values: list[Iterable[Value]] = field(default_factory=list)
     quality: list[Iterable[int]] = field(default_factory=list)
+    ascending: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,17 @@ def fold(messages: Iterable[Data]) -> list[Segment]:
     parts: dict[tuple[int, str], list[_Part]] = {}
     for interval, part in _turned(messages):
         parts.setdefault((interval, part.column.name), []).append(part)
-    shared: dict[tuple[int, tuple[int, ...]], list[Column]] = {}
+    segments: dict[tuple[int, tuple[int, ...] | int], Segment] = {}
     for (interval, name), several in parts.items():
-        time, column = several[0].group.time, several[0].column
-        if len(several) > 1 or not ascending(time):
+        group, column = several[0].group, several[0].column
+        if len(several) == 1 and group.ascending:  # as nearly always: what was read together has one list of times
+            segment = segments.setdefault((interval, id(group)), Segment(interval, group.time, []))
+        else:
             merged = _merged(several)
-            time, column = merged.time, Column(name, merged.value, merged.quality)
-        shared.setdefault((interval, tuple(time)), []).append(column)
-    return [Segment(interval, time, columns) for (interval, time), columns in shared.items()]
+            column = Column(name, merged.value, merged.quality)
+            segment = segments.setdefault((interval, tuple(merged.time)), Segment(interval, merged.time, []))
+        segment.columns.append(column)
+    return list(segments.values())
 
 
 def merge(parts: Iterable[Columns]) -> Columns:
@@ -105,6 +109,7 @@ def _turned(messages: Iterable[Data]) -> Iterator[tuple[int, _Part]]:
             group.values.append(frame.values.values())
             group.quality.append(frame.quality.values())
     for (interval, names, odd), group in groups.items():
+        group.ascending = ascending(group.time)
         quality = dict(zip(odd, zip(*group.quality, strict=True), strict=True))
         for name, values in zip(names, zip(*group.values, strict=True), strict=True):
             yield interval, _Part(group, Column(name, values, quality.pop(name, None)))

@@ -166,7 +166,7 @@ class Row {
 
 /** A name that may be broken after its dots, dashes and underscores rather than anywhere. */
 function breakable(name) {
-  const parts = name.split(/(?<=[._-])/).flatMap((part) => [el("wbr"), part.length > LONG ? el("span.long", part) : part]);
+  const parts = name.match(/[^._-]*[._-]*/g).flatMap((part) => [el("wbr"), part.length > LONG ? el("span.long", part) : part]);
   return parts.slice(1);
 }
 
@@ -184,10 +184,10 @@ function qualityOf(severity, [reason, code]) {
 
 function showMachines() {
   const words = $("filter").value.trim().toLowerCase();
-  const only = decodeURIComponent(location.hash.slice(1));
-  const single = board.machines.some((machine) => machine.name === only);
+  const chosen = (machine) => location.hash === `#${encodeURIComponent(machine.name)}`;
+  const single = board.machines.some(chosen);
   const machines = board.machines
-    .filter((machine) => !single || machine.name === only)
+    .filter((machine) => !single || chosen(machine))
     .sort((a, b) => TROUBLE.indexOf(a.state) - TROUBLE.indexOf(b.state) || NAMES.compare(a.name, b.name));
 
   let found = 0;
@@ -224,10 +224,11 @@ function connected(snapshot) {
   board = snapshot;
   arrived = Date.now();
   live = true;
-  document.body.className = "live";
+  show();
+  document.body.classList.remove("lost");
+  document.body.classList.add("live");
   say($("lost"), "");
   say($("link-text"), t("live"));
-  show();
   if (!performance.getEntriesByName("first-values").length) performance.mark("first-values");
 }
 
@@ -242,8 +243,8 @@ function lost() {
 
 document.documentElement.lang = language;
 for (const element of document.querySelectorAll("[data-text]")) say(element, t(element.dataset.text));
-for (const element of document.querySelectorAll("[data-label]")) element.ariaLabel = t(element.dataset.label);
-document.querySelector(`footer [lang=${language}]`).ariaCurrent = "true";
+for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", t(element.dataset.label));
+document.querySelector(`footer [lang=${language}]`).setAttribute("aria-current", "true");
 document.title = t("title");
 say($("link-text"), t("connecting"));
 

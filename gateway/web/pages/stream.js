@@ -19,8 +19,8 @@ export function follow(url, show, lost) {
     source = new EventSource(url);
     source.addEventListener("pause", (event) => { pause = Number(event.data); });
     source.onmessage = (event) => {
-      heard = Date.now();
       show(JSON.parse(event.data));
+      heard = Date.now(); // not before: what could not be shown was not heard
     };
     source.onerror = fail;
   }

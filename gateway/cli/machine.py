@@ -1,0 +1,267 @@
+"""gateway read | watch | plan: one machine, without broker or store."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.common import (
+    ConfigArgument,
+    ConfigOption,
+    Json,
+    UnknownNameError,
+    load_config,
+    print_json,
+    run,
+    split_signal,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gateway.adapter import Adapter
+    from gateway.config import Configuration
+    from gateway.model import Batch, Header
+    from gateway.web.snapshot import Latest
+
+MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name, or machine/signal.", show_default=False)]
+SignalName = Annotated[str | None, typer.Argument(metavar="[SIGNAL]", help="Only this one.", show_default=False)]
+
+FIRST_READING = 10.0  # seconds to wait for the signals that did not come with the first batch
+
+
+def read(machine: MachineName, signal: SignalName = None, config: ConfigOption = None, json: Json = False) -> None:
+    """Read a machine once, and print its signals with names and units."""
+    configuration, name, signals = _chosen(config, machine, signal)
+    run(_read_once(configuration, name, signals, json))
+
+
+def watch(machine: MachineName, signal: SignalName = None, config: ConfigOption = None, json: Json = False) -> None:
+    """Read a machine for ever: a live table in a terminal, a line per reading elsewhere. Ctrl-C ends it."""
+    configuration, name, signals = _chosen(config, machine, signal)
+    run(_watch(configuration, name, signals, json))
+
+
+def plan(
+    config: ConfigArgument = None,
+    machine: Annotated[
+        str | None, typer.Argument(metavar="[MACHINE]", help="Only this one.", show_default=False)
+    ] = None,
+    option: ConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Show every request that will be made, before anything is read."""
+    from dataclasses import asdict
+
+    from gateway.runtime.registry import plugins
+
+    if config is not None and not config.exists() and machine is None:
+        config, machine = None, str(config)  # `gateway plan press-07`
+    configuration = load_config(config, option)
+    if machine is not None:
+        machine, _ = split_signal(configuration, machine)
+    requests = [
+        request
+        for connection, settings in configuration.connections.items()
+        for request in plugins()[settings.protocol].plan(_context(configuration, connection))
+        if machine in (None, request.machine)
+    ]
+    if json:
+        for request in requests:
+            print_json(asdict(request))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("machine", "request", box=None, pad_edge=False)
+    for column in ("every", "signals", "size", "unused", "bytes"):
+        table.add_column(column, justify="right")
+    for r in requests:
+        every = f"{r.period:g} s" if r.period else "on change"
+        table.add_row(r.machine, r.what, every, str(r.signals), str(r.size), str(r.unused), str(r.bytes or ""))
+    Console().print(table)
+    rate = sum(1 / r.period for r in requests if r.period)
+    load = sum(r.bytes / r.period for r in requests if r.period)
+    print(f"{len(requests)} requests, {rate:.1f} a second, {load / 1000:.1f} kB/s")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _chosen(config: Any, machine: str, signal: str | None) -> tuple[Configuration, str, set[str]]:
+    """The configuration, the machine, and the signals that are meant."""
+    from gateway.config.explain import did_you_mean
+
+    configuration = load_config(config)
+    name, of_name = split_signal(configuration, machine)
+    known = set(configuration.machines[name].signals)
+    wanted = signal or of_name
+    if wanted is not None and wanted not in known:
+        raise UnknownNameError(f"{name} has no signal '{wanted}'; {did_you_mean(wanted, known)}")
+    return configuration, name, {wanted} if wanted else known
+
+
+def _context(configuration: Configuration, connection: str, only: str | None = None) -> Any:
+    from gateway.adapter import Context
+    from gateway.clock import SystemClock
+    from gateway.counters import FlowCounters
+
+    machines = configuration.machines_of(connection)
+    return Context(
+        name=connection,
+        connection=configuration.connections[connection],
+        machines={configuration.path_of(m): s for m, s in machines.items() if only in (None, m)},
+        clock=SystemClock(),
+        counters=FlowCounters(),
+        data_dir=configuration.resolve(configuration.settings.gateway.data_dir),
+        gateway_id=configuration.settings.gateway.id,
+    )
+
+
+@asynccontextmanager
+async def _adapter_of(configuration: Configuration, machine: str) -> AsyncIterator[Adapter]:
+    """The adapter of one machine, alone on its connection. Raises NotConnectedError, PartMissingError."""
+    from gateway.runtime.registry import plugins
+
+    connection = configuration.machines[machine].connection
+    plugin = plugins()[configuration.connections[connection].protocol]
+    adapter = plugin.build(_context(configuration, connection, machine))
+    try:
+        await adapter.connect()
+        yield adapter
+    finally:
+        await adapter.close()
+
+
+async def _batches(adapter: Adapter, configuration: Configuration, machine: str) -> AsyncIterator[Batch]:
+    """Normalized batches, each reading of them."""
+    import time
+
+    from gateway.normalizer import Plan
+
+    settings = {
+        name: s.model_copy(update={"report": "all"}) for name, s in configuration.machines[machine].signals.items()
+    }
+    plans: dict[Header, Plan] = {}
+    while True:
+        for batch in await adapter.read():
+            if batch.header not in plans:
+                plans[batch.header] = Plan(batch.header, settings)
+            normalized = plans[batch.header].apply(batch, time.monotonic())
+            if normalized is not None:
+                yield normalized
+
+
+async def _read_once(configuration: Configuration, machine: str, signals: set[str], json: bool) -> None:
+    import time
+
+    from gateway.model import WAITING_FOR_DATA, quality_text
+    from gateway.web.snapshot import Latest
+
+    latest: Latest | None = None
+    waiting = quality_text(WAITING_FOR_DATA)
+    async with _adapter_of(configuration, machine) as adapter:
+        try:
+            async with asyncio.timeout(FIRST_READING):
+                async for batch in _batches(adapter, configuration, machine):
+                    latest = latest or Latest(batch.header, time.time_ns())
+                    latest.update(batch)
+                    if all(row["quality"] != waiting for row in latest.snapshot(0) if row["name"] in signals):
+                        break
+        except TimeoutError:
+            print(f"{machine}: not everything arrived within {FIRST_READING:g} s", file=sys.stderr)
+    if latest is not None:
+        _print(_rows(latest, machine, signals), json)
+
+
+def _rows(latest: Latest, machine: str, signals: set[str]) -> list[dict[str, Any]]:
+    import time
+
+    rows = [row for row in latest.snapshot(time.time_ns()) if row["name"] in signals]
+    return [{"machine": machine, "signal": row.pop("name"), **row} for row in rows]
+
+
+def _print(rows: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        for row in rows:
+            print_json({key: row[key] for key in ("t", "machine", "signal", "value", "unit", "quality")})
+        return
+    from rich.console import Console
+
+    Console().print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("signal", box=None, pad_edge=False)
+    table.add_column("value", justify="right")
+    for column in ("unit", "quality", "time"):
+        table.add_column(column)
+    for row in rows:
+        style = "" if row["quality"] == "good" else "bold red" if row["value"] is None else "yellow"
+        at = datetime.fromtimestamp(row["t"] / 1000).strftime("%H:%M:%S.%f")[:-3] if row["t"] else ""
+        table.add_row(row["signal"], Text(row["text"] or "–", style), row["unit"], Text(row["quality"], style), at)
+    return table
+
+
+async def _watch(configuration: Configuration, machine: str, signals: set[str], json: bool) -> None:
+    from gateway.errors import NotConnectedError
+    from gateway.schedule import Backoff
+
+    backoff = Backoff()
+    show = _live if sys.stdout.isatty() and not json else _lines
+    while True:
+        try:
+            async with _adapter_of(configuration, machine) as adapter:
+                backoff.reset()
+                await show(_batches(adapter, configuration, machine), machine, signals, json)
+        except NotConnectedError as exc:
+            print(exc, file=sys.stderr)
+            await asyncio.sleep(backoff.pause())
+
+
+async def _live(batches: AsyncIterator[Batch], machine: str, signals: set[str], _json: bool) -> None:
+    import time
+
+    from rich.live import Live
+
+    from gateway.web.snapshot import Latest
+
+    latest: Latest | None = None
+    with Live(auto_refresh=False) as live:
+        async for batch in batches:
+            if latest is None or latest.header is not batch.header:
+                latest = Latest(batch.header, time.time_ns())
+            latest.update(batch)
+            live.update(_table(_rows(latest, machine, signals)), refresh=True)
+
+
+async def _lines(batches: AsyncIterator[Batch], machine: str, signals: set[str], json: bool) -> None:
+    from itertools import repeat
+
+    from gateway.model import GOOD, quality_text
+    from gateway.mqtt.payload import milliseconds
+    from gateway.web.snapshot import json_value, text_of
+
+    async for batch in batches:
+        for i, t, value, q in zip(batch.signal, batch.time, batch.value, batch.quality or repeat(GOOD), strict=False):
+            signal = batch.header.signals[i]
+            if signal.name not in signals:
+                continue
+            if json:
+                row = {"t": milliseconds(t), "machine": machine, "signal": signal.name, "value": json_value(value)}
+                print_json({**row, "unit": signal.unit, "quality": quality_text(q)})
+            else:
+                at = datetime.fromtimestamp(t / 1e9).strftime("%H:%M:%S.%f")[:-3]
+                print(
+                    f"{at} {signal.name} {text_of(value) or '–'} {signal.unit} {quality_text(q)}".replace("  ", " "),
+                    flush=True,
+                )

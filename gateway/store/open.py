@@ -1,0 +1,53 @@
+"""The store a configuration asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.clock import Clock
+from gateway.config.settings import StoreSettings
+from gateway.store.contract import Reader, Store
+from gateway.store.historian import Historian
+
+if TYPE_CHECKING:
+    from gateway.store.influx import InfluxStore
+
+
+def open_store(settings: StoreSettings, data_dir: Path, clock: Clock | None = None) -> Store:
+    """For the writer. Raises StoreError, PartMissingError."""
+    if settings.kind == "historian":
+        return Historian(historian_path(settings, data_dir), retention=settings.retention, clock=clock)
+    return _influx(settings, data_dir, clock)
+
+
+def open_reader(settings: StoreSettings, data_dir: Path) -> Reader:
+    """For those who ask. Raises StoreError, PartMissingError."""
+    if settings.kind == "historian":
+        return Historian.open_read_only(historian_path(settings, data_dir))
+    return _influx(settings, data_dir, None)
+
+
+def historian_path(settings: StoreSettings, data_dir: Path) -> Path:
+    """Where the embedded historian keeps its file."""
+    return settings.path or data_dir / "historian.sqlite"
+
+
+def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> InfluxStore:
+    from gateway.store.influx import InfluxStore  # its library takes a second to import
+
+    assert settings.url is not None
+    return InfluxStore(
+        settings.url,
+        data_dir / "store",
+        api=settings.api,
+        org=settings.org or "",
+        bucket=settings.bucket or "",
+        token=settings.token.value if settings.token else "",
+        database=settings.database or "",
+        user=settings.user or "",
+        password=settings.password.value if settings.password else "",
+        ca=settings.ca,
+        measurement=settings.measurement,
+        clock=clock,
+    )

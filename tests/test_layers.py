@@ -1,0 +1,132 @@
+"""Who may import whom: the table of gateway/README.md, held."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("gateway", "adapters", "simulators")
+
+# The first prefix that fits a module names its layer.
+LAYERS = (
+    ("gateway.model", 0), ("gateway.errors", 0), ("gateway.clock", 0), ("gateway.counters", 0), ("gateway.schedule", 0),
+    ("gateway.adapter", 1), ("gateway.config", 1),
+    ("gateway.normalizer", 2), ("gateway.mqtt.topics", 2), ("gateway.mqtt.payload", 2), ("gateway.mqtt.link", 2),
+    ("gateway.store.line_protocol", 2),
+    ("adapters", 3),
+    ("gateway.buffer", 4), ("gateway.mqtt", 4), ("gateway.publisher", 4), ("gateway.store", 4), ("gateway.commands", 4),
+    ("gateway.web", 4),
+    ("gateway.runtime", 5),
+    ("gateway.cli", 6),
+    ("simulators", 7),
+    ("gateway", 0),
+)  # fmt: skip
+MAY_IMPORT = {
+    0: {0},
+    1: {0, 1},
+    2: {0, 1, 2},
+    3: {0, 1},
+    4: {0, 1, 2},
+    5: {0, 1, 2, 4},
+    6: {0, 1, 2, 4, 5},
+    7: {0, 1},
+}
+# Where a layer holds several rooms, these may use one another.
+SIBLINGS = {("gateway.publisher", "gateway.buffer")}
+# One place knows a library.
+ONLY_IN = {
+    "pymodbus": ("adapters/modbus/client.py", "simulators/modbus/"),
+    "asyncua": ("adapters/opcua/client.py", "simulators/opcua/"),
+    "paho": ("gateway/mqtt/client.py",),
+    "influxdb_client": ("gateway/store/influx.py",),
+    "starlette": ("gateway/web/server.py",),
+    "uvicorn": ("gateway/web/server.py",),
+    "typer": ("gateway/cli/",),
+    "rich": ("gateway/cli/",),
+    "uvloop": ("gateway/cli/",),
+    "sqlite3": ("gateway/store/",),
+    "yaml": ("gateway/config/yaml_file.py", "gateway/cli/config.py"),
+}
+
+
+def files() -> list[Path]:
+    return sorted(f for package in PACKAGES for f in (ROOT / package).rglob("*.py"))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module a file imports, inside functions too; `from a import b` counts as a.b where that is a module."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    package = list(file.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(
+                [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]
+                if node.level
+                else [node.module or ""]
+            )
+            for alias in node.names:
+                name = f"{base}.{alias.name}"
+                path = ROOT / name.replace(".", "/")
+                yield name if path.is_dir() or path.with_suffix(".py").is_file() else base
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer_of(module: str) -> int:
+    return next(layer for prefix, layer in LAYERS if module == prefix or module.startswith(prefix + "."))
+
+
+def room_of(module: str) -> str:
+    """gateway.store, adapters.modbus, simulators.opcua …"""
+    return ".".join(module.split(".")[:2])
+
+
+def allowed(importer: str, imported: str, file: str) -> bool:
+    if imported.split(".")[0] not in PACKAGES:
+        only = ONLY_IN.get(imported.split(".")[0])
+        return only is None or file.startswith(only)
+    if imported in PACKAGES:
+        return True
+    above, below = layer_of(importer), layer_of(imported)
+    here, there = room_of(importer), room_of(imported)
+    if here == there or below in MAY_IMPORT[above]:
+        return True
+    if above == below == 7:
+        return not {here, there} >= {"simulators.modbus", "simulators.opcua"}
+    if above == 4 and below == 4:
+        return (here, there) in SIBLINGS
+    if above == 6 and below == 7:
+        return True  # the commands that simulate
+    if importer.startswith("simulators.") and imported.startswith("adapters."):
+        return imported.split(".")[1] == importer.split(".")[1] and imported.endswith(".config")
+    return importer == "gateway.runtime.registry" and imported == "adapters"
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_imports(file):
+    name = str(file.relative_to(ROOT))
+    wrong = sorted({i for i in imports(file) if not allowed(module_of(file), i, name)})
+    assert not wrong, f"{name} may not import {', '.join(wrong)}"
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("gateway.model", "gateway.config"),
+        ("adapters.modbus.adapter", "adapters.opcua.config"),
+        ("adapters.modbus.adapter", "gateway.buffer"),
+        ("adapters.modbus.decode", "pymodbus.client"),
+        ("gateway.store.writer", "gateway.publisher"),
+        ("gateway.normalizer.plan", "gateway.mqtt.client"),
+        ("simulators.modbus.server", "adapters.modbus.decode"),
+        ("gateway.runtime.edge", "simulators.plant"),
+    ],
+)
+def test_the_rules_catch_what_they_are_for(importer, imported):
+    assert not allowed(importer, imported, importer.replace(".", "/") + ".py")

@@ -1,0 +1,257 @@
+"""What the page shows, from batches and counters alone."""
+
+import json
+from array import array
+from typing import Any
+
+import pytest
+
+from gateway.counters import FlowCounters
+from gateway.model import (
+    BAD,
+    GOOD,
+    NO_COMMUNICATION,
+    NOT_CONNECTED,
+    OUT_OF_RANGE,
+    STALE,
+    UNCERTAIN,
+    Batch,
+    Value,
+    all_bad,
+)
+from gateway.web import Board, Condition, Latest
+from gateway.web.snapshot import Rate, json_value, text_of
+from web.plant import NOW, S, Used, empty_board, full, header, plant, signal
+
+MACHINE = header("m", signal("a", unit="V"), signal("b", "int"), signal("c", "string"))
+
+
+def rows(latest: Latest, now: int = NOW) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in latest.snapshot(now)}
+
+
+# --- the newest readings ---------------------------------------------------------------------------------------------
+
+
+def test_a_signal_without_a_first_value_waits() -> None:
+    row = rows(Latest(MACHINE, NOW))["a"]
+    assert (row["value"], row["text"], row["t"], row["age_s"]) == (None, None, None, None)
+    assert row["quality"] == "bad:waiting-for-data"
+    assert row["since_ms"] == NOW // 1_000_000
+
+
+def test_a_full_batch_is_kept_not_copied() -> None:
+    latest = Latest(MACHINE, NOW)
+    batch = full(MACHINE, [1.5, 2, "x"])
+    latest.update(batch)
+    assert latest._value is batch.value
+    assert latest._time is batch.time
+    assert rows(latest, NOW + 3 * S)["a"] == {
+        "name": "a",
+        "type": "float",
+        "unit": "V",
+        "value": 1.5,
+        "text": "1.5",
+        "quality": "good",
+        "t": NOW / 1e6,
+        "age_s": 3.0,
+    }
+
+
+@pytest.mark.parametrize("columns", [list, tuple])
+def test_a_part_of_the_signals_leaves_the_others_and_the_batch_before_alone(columns: type) -> None:
+    latest = Latest(MACHINE, NOW)
+    before = full(MACHINE, columns([1.5, 2, "x"]))
+    latest.update(before)
+    latest.update(Batch(MACHINE, array("i", [1]), [NOW + S], [3], None))
+    latest.update(Batch(MACHINE, [2], [NOW + 2 * S], ["y"], None))
+    now = rows(latest, NOW + 2 * S)
+    assert {name: (row["value"], row["age_s"]) for name, row in now.items()} == {
+        "a": (1.5, 2.0),
+        "b": (3, 1.0),
+        "c": ("y", 0.0),
+    }
+    assert list(before.value) == [1.5, 2, "x"]
+    latest.update(full(MACHINE, [7.0, 8, "z"]))
+    assert rows(latest)["b"]["value"] == 8
+
+
+def test_the_last_of_several_readings_of_a_signal_counts() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(Batch(MACHINE, [1, 1, 1], [NOW, NOW + S, NOW + 2 * S], [5, 6, 7], None))
+    assert rows(latest)["b"]["value"] == 7
+
+
+def test_an_empty_batch_changes_nothing() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [1.5, 2, "x"]))
+    latest.update(Batch(MACHINE, [], [], [], None))
+    assert rows(latest)["b"]["value"] == 2
+
+
+def test_a_bad_signal_has_no_value_but_a_quality_and_since_when() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [1.5, 2, "x"]))
+    latest.update(all_bad(MACHINE, NO_COMMUNICATION, NOW + 5 * S))
+    latest.update(all_bad(MACHINE, NO_COMMUNICATION, NOW + 6 * S))  # bad still, not bad anew
+    row = rows(latest, NOW + 6 * S)["a"]
+    assert (row["value"], row["text"], row["quality"]) == (None, None, "bad:no-communication")
+    assert row["since_ms"] == (NOW + 5 * S) // 1_000_000
+    assert row["age_s"] == 0.0
+
+
+def test_a_value_that_came_with_a_bad_quality_is_not_shown() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [1.5, 2, "x"], [BAD, GOOD, GOOD]))
+    assert rows(latest)["a"]["text"] is None
+
+
+def test_since_ends_with_a_good_reading_and_begins_anew_with_another_quality() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [None, 2, "x"], [STALE, GOOD, UNCERTAIN], NOW + S))
+    assert [row.get("since_ms") for row in latest.snapshot(NOW)] == [NOW // 10**6 + 1000, None, NOW // 10**6 + 1000]
+    latest.update(Batch(MACHINE, [0, 2], [NOW + 2 * S] * 2, [None, "x"], [NOT_CONNECTED, GOOD]))
+    assert [row.get("since_ms") for row in latest.snapshot(NOW)] == [NOW // 10**6 + 2000, None, None]
+    latest.update(full(MACHINE, [1.0, 2, "x"]))
+    assert not any("since_ms" in row for row in latest.snapshot(NOW))
+
+
+def test_an_uncertain_reading_keeps_its_value() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [401.0, 2, "x"], array("L", [OUT_OF_RANGE, GOOD, GOOD])))
+    row = rows(latest)["a"]
+    assert (row["text"], row["quality"]) == ("401", "uncertain:out-of-range")
+    assert "since_ms" in row
+
+
+def test_a_reading_from_the_future_is_not_called_fresh() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [1.0, 2, "x"], t=NOW + 3600 * S))
+    assert rows(latest)["a"]["age_s"] == -3600.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, None),
+        (True, "true"),
+        (False, "false"),
+        (0, "0"),
+        (-12, "-12"),
+        (2**64 - 1, "18446744073709551615"),
+        (230.4, "230.4"),
+        (1 / 3, "0.333333"),
+        (100.0, "100"),
+        (-0.0, "0"),
+        (48_231_775.25, "48231775"),
+        (999_999.5, "1000000"),
+        (1e-7, "1e-07"),
+        (1.5e21, "1.5e+21"),
+        ("", ""),
+        ("<b>auto</b>", "<b>auto</b>"),
+        ("12", "12"),
+    ],
+)
+def test_text(value: Value, text: str | None) -> None:
+    assert text_of(value) == text
+
+
+@pytest.mark.parametrize("value", [2**53 - 1, -(2**53) + 1, 1.5, True, "x", None])
+def test_what_a_browser_reads_exactly_leaves_as_it_is(value: Value) -> None:
+    assert json_value(value) is value
+
+
+@pytest.mark.parametrize("value", [2**53, 2**60 + 1, -(2**63)])
+def test_an_integer_beyond_that_leaves_as_text(value: int) -> None:
+    assert json_value(value) == str(value)
+
+
+# --- rates and conditions --------------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_of_the_last_ten_seconds() -> None:
+    rate = Rate()
+    assert rate(1000, 0.0) is None
+    assert [rate(1000 + 50 * s, float(s)) for s in range(1, 60)] == [50.0] * 59
+    assert [rate(1000 + 50 * 59, float(s)) for s in range(60, 71)][-1] == 0.0
+
+
+def test_a_rate_forgets_what_was_long_ago() -> None:
+    rate = Rate()
+    rate(0, 0.0)
+    assert rate(10, 1.0) == 10.0
+    assert rate(1_000_000, 3600.0) is None
+    assert rate(1_000_040, 3602.0) == 20.0
+
+
+def test_a_rate_may_be_asked_for_often() -> None:
+    rate = Rate()
+    seen = [rate(int(100 * t), t) for t in (0.01 * i for i in range(5000))]
+    assert seen[-1] == pytest.approx(100, rel=0.02)
+    assert len(rate._seen) < 30
+
+
+def test_since_is_when_the_state_changed_not_its_reason() -> None:
+    condition = Condition("online", 1)
+    condition.set("offline", 2, "no answer")
+    condition.set("offline", 3, "refused")
+    assert (condition.since, condition.reason) == (2, "refused")
+    condition.set("online", 4)
+    assert (condition.since, condition.reason) == (4, "")
+
+
+# --- the board -------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_is_offline_until_something_is_heard() -> None:
+    board = empty_board()
+    board.add(MACHINE, NOW)
+    [machine] = board.snapshot(NOW, 1.0)["machines"]
+    assert (machine["state"], machine["reason"], machine["since_ms"]) == ("offline", "starting", NOW // 10**6)
+    assert machine["path"] == ("acme", "hanoi", "moulding", "L1", "m")
+
+
+def test_new_signals_of_a_machine_keep_its_condition() -> None:
+    board = empty_board()
+    board.add(MACHINE, NOW).condition.set("online", NOW)
+    learnt = header("m", signal("d"))
+    board.update(full(learnt, [4.0]))
+    [machine] = board.snapshot(NOW, 1.0)["machines"]
+    assert machine["state"] == "online"
+    assert [(row["name"], row["value"]) for row in machine["signals"]] == [("d", 4.0)]
+    assert board.add(MACHINE, NOW).condition.state == "online"
+    board.remove("m")
+    assert board.snapshot(NOW, 1.0)["machines"] == []
+
+
+def test_figures() -> None:
+    board = plant()
+    first = board.snapshot(NOW, 0.0)
+    board.counters.of("pump-04").read += 500
+    second = board.snapshot(NOW + 2 * S, 2.0)
+    assert first["flow"]["readings_per_s"] is None
+    assert second["flow"]["readings_per_s"] == 250.0
+    assert second["flow"]["read"] == first["flow"]["read"] + 500
+    assert (second["flow"]["sent"], second["flow"]["stored"]) == (557_988, 557_976)
+    assert second["buffer"] == {"records": 12, "bytes": 41_000_000, "max_bytes": 134_217_728, "dropped": 0}
+    assert second["gateway"] == {"id": "edge-01", "version": "0.1.0", "delivery": "store", "uptime_s": 93_002.0}
+    pump = next(machine for machine in second["machines"] if machine["name"] == "pump-04")
+    assert pump["counters"]["polls"] == 93_000
+
+
+def test_a_snapshot_is_ready_for_json() -> None:
+    text = json.dumps(plant().snapshot(NOW, 0.0), allow_nan=False)
+    assert str(2**60 + 1) in text
+
+
+def test_troubles_name_what_is_not_connected() -> None:
+    board = plant()
+    assert board.troubles() == ["robot-11: offline: 10.20.0.44:502: no answer within 1 s; is the machine switched on?"]
+    board.broker.set("offline", NOW, "refused")
+    assert board.troubles()[0] == "broker: offline: refused"
+
+
+def test_without_a_store_none_is_missed() -> None:
+    board = Board("edge-01", "0.1.0", "broker", FlowCounters(), Used, NOW, 0.0)
+    assert board.snapshot(NOW, 0.0)["store"]["state"] == "unused"
+    assert board.troubles() == ["broker: offline: starting"]
