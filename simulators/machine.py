@@ -15,9 +15,14 @@ from typing import Protocol
 
 from gateway.clock import Clock
 from gateway.config import ConnectionSettings, MachineSettings
+from gateway.errors import GatewayError
 from gateway.model import MachinePath, Value
 from simulators.ledger import Ledger
 from simulators.waves import Wave
+
+
+class NotSimulatedError(GatewayError):
+    """There is no simulator for this connection; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

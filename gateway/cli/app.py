@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import config, machine, simulate
+from gateway.cli import config, demo, machine, query, run, simulate
 
 app = typer.Typer(
     help="Brings the readings of old and new machines safely into a time-series store. Begin with: gateway demo",
@@ -17,10 +17,14 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo.demo)
+app.command()(run.run)
+app.command()(run.store)
 app.command()(machine.read)
 app.command()(machine.watch)
 app.command()(machine.plan)
 app.command()(simulate.simulate)
+app.command()(query.query)
 app.add_typer(config.app, name="config")
 
 

@@ -126,6 +126,8 @@ class PahoLink:
             except Exception as exc:  # the link must outlive whatever a library throws
                 log.exception("%s: unexpected error, connecting again", self._endpoint)
                 reason = f"{self._endpoint}: {exc!r}"
+            if self._task is None:
+                return  # stop() said good-bye
             # A broker that takes us and throws us out at once must not be hammered: only what lasted starts afresh.
             if self.connected and self._loop.time() - self._since > LASTING:
                 self._backoff.reset()

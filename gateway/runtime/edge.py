@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from gateway import __version__
@@ -22,20 +22,30 @@ from gateway.mqtt.link import Link, Will
 from gateway.mqtt.payload import DataEncoder, Loss, State, encode_loss, encode_meta, encode_status
 from gateway.mqtt.topics import Topics
 from gateway.publisher import Publisher
-from gateway.runtime.poller import Poller
+from gateway.runtime.poller import CONNECTING, Poller
 from gateway.runtime.registry import plugins
 from gateway.web.snapshot import Board
 
 log = logging.getLogger(__name__)
 
 DRAIN = 5.0  # seconds, when stopping
+ONCE = 30.0  # seconds for reading everything once
 
 
 class Edge:
     """Reads every connection of a configuration and publishes what it brings. Also the sink of its pollers."""
 
-    def __init__(self, configuration: Configuration, link: Link, clock: Clock, counters: FlowCounters) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        link: Link,
+        clock: Clock,
+        counters: FlowCounters,
+        store_reason: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`store_reason`: what the store writer of this process says, None where there is none."""
         settings = configuration.settings
+        self._store_reason = store_reason
         self._configuration, self._link, self._clock, self._counters = configuration, link, clock, counters
         self._gateway = settings.gateway.id
         self._topics = Topics(settings.mqtt.root)
@@ -81,6 +91,16 @@ class Edge:
             await self._drain()
             await self._link.stop()
 
+    async def read_once(self, running: asyncio.Task[None]) -> None:
+        """Until every machine was read, or cannot be, and everything is delivered as far as it can be."""
+        deadline = self._clock.monotonic() + ONCE
+        while not running.done() and self._clock.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            read = all(p.reason or all(self._counters.of(m).polls for m in p.settings) for p in self.pollers)
+            tried = not any(p.reason == CONNECTING for p in self.pollers)
+            if read and tried and (not self.publisher.busy or (self.publisher.reason and not self._link.connected)):
+                return
+
     async def _drain(self) -> None:
         """Give what is on its way a moment to arrive: a buffer in memory ends with the process."""
         deadline = self._clock.monotonic() + DRAIN
@@ -104,10 +124,12 @@ class Edge:
         else:
             self.board.broker.set("degraded" if publisher.reason else "online", now, publisher.reason)
         if self.board.delivery == "store":
-            waiting = self.buffer.sent - self.buffer.stored
-            if publisher.alarm or not publisher.connected:
-                self.board.store.set("offline", now, publisher.alarm or "out of reach without the broker")
-            elif self.buffer.stored or not waiting:
+            reason = self._store_reason() or publisher.alarm
+            if not publisher.connected:
+                self.board.store.set("offline", now, "out of reach without the broker")
+            elif reason:
+                self.board.store.set("offline", now, reason)
+            elif self.buffer.stored or self._store_reason() is not None:
                 self.board.store.set("online", now)
 
     def _poller(self, name: str) -> Poller:

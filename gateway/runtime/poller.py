@@ -26,6 +26,8 @@ from gateway.schedule import Backoff
 
 log = logging.getLogger(__name__)
 
+CONNECTING = "connecting"
+
 
 class Sink(Protocol):
     """Where a poller hands things on to."""
@@ -66,7 +68,7 @@ class Poller:
     clock: Clock
     counters: FlowCounters
     backoff: Backoff = field(default_factory=Backoff)
-    reason: str = "connecting"  # why it does not deliver; empty while it does
+    reason: str = CONNECTING  # why it does not deliver; empty while it does
     _adapter: Adapter = field(init=False)
     _machines: dict[Header, _Machine] = field(default_factory=dict)
     _by_name: dict[str, _Machine] = field(default_factory=dict)

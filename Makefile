@@ -1,0 +1,66 @@
+# make demo    a simulated plant with broker, store and status page on this machine
+# make test    every test, against the real brokers, stores and protocol peers it installs
+# make check   lint and types
+# make bench   the figures of the README
+# make lock    pin the dependencies anew
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+DEV := .venv/ready-dev
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+LOCK := --quiet --universal --generate-hashes --no-header --python-version 3.11
+
+.PHONY: demo test check bench lock schema broker parts
+
+demo: $(READY) broker
+	@$(BIN)/gateway demo
+
+test: $(DEV) parts check
+	$(BIN)/pytest $(ARGS)
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV) parts
+	$(BIN)/python -m pytest tests/bench --override-ini python_files='bench_*.py' -s $(ARGS)
+
+# With every hash checked, and no index named: pip takes the one this machine is set up for.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "installing into .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q gateway adapters simulators
+	@touch $@
+
+$(DEV): $(READY) requirements-dev.lock
+	@echo "installing what the tests need into .venv"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The demo does without a broker, and says so; where one can be installed, it is.
+broker:
+	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || \
+	  { echo "installing Mosquitto"; if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO="sudo -n"; fi; \
+	    { $$SUDO apt-get install -y --no-install-recommends mosquitto || \
+	      { $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends mosquitto; }; } >/dev/null 2>&1 \
+	  && { systemctl is-system-running >/dev/null 2>&1 && $$SUDO systemctl disable --now mosquitto || true; } >/dev/null 2>&1 \
+	  || echo "Mosquitto could not be installed: the demo links broker and store inside one process"; }
+
+parts:
+	@bash tests/parts/setup.sh
+
+# ARGS=--upgrade takes newer versions.
+lock: $(READY)
+	$(PIP) uv
+	$(BIN)/uv pip compile $(LOCK) --extra all --extra build pyproject.toml -o requirements.lock $(ARGS)
+	$(BIN)/uv pip compile $(LOCK) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(ARGS)
+
+schema: $(READY)
+	$(BIN)/gateway config schema > config/gateway.schema.json

@@ -1,0 +1,163 @@
+"""From signals to requests: as few as the limits of the device allow. Pure.
+
+    address   0  1  2  3  4  5  6  7  8  9  …  40
+    signal   [a---][b]      [c---]             [d]
+    block    [a     b   ..   c   ]             [d]      a gap of at most `max_gap` is read along
+
+Signals are taken by address. A block starts at the first signal that no block covers yet and takes every signal that
+still ends within the limit: whatever block is to cover that first signal can start no later, and taking more never makes
+the rest dearer. So the number of requests is the smallest there is. A value is never split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from adapters.modbus.config import (
+    BIT_TABLES,
+    MAX_BITS,
+    MAX_GAP,
+    MAX_REGISTERS,
+    TABLES,
+    DeviceQuirks,
+    ModbusConnection,
+    ModbusMachine,
+    ModbusSignal,
+    Table,
+)
+from gateway.adapter import Context, PlannedRequest
+
+# Bytes of request and answer on Modbus TCP, without the data: 7 of the MBAP header each; function code, address and
+# number; function code and byte count.
+_FRAMES = 7 + 5 + 7 + 2
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one request brings: `count` registers or bits of a table, and the signals in them by address."""
+
+    table: Table
+    address: int
+    count: int
+    names: tuple[str, ...]
+    signals: tuple[ModbusSignal, ...]
+
+    def __str__(self) -> str:
+        last = f"–{self.address + self.count - 1}" if self.count > 1 else ""
+        return f"{self.table} {self.address}{last}"
+
+    @property
+    def payload(self) -> int:
+        """How many bytes of data the answer has."""
+        return (self.count + 7) // 8 if self.table in BIT_TABLES else 2 * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class PollPlan:
+    """The blocks of a machine that are read together, every `period` seconds."""
+
+    period: float
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be asked of a device: the quirks of the machine, else of its connection, else of the protocol."""
+
+    max_registers: int
+    max_bits: int
+    max_gap: int
+    pause: float
+
+    @classmethod
+    def of(cls, connection: ModbusConnection, machine: ModbusMachine) -> Limits:
+        def limit(key: str, default: int) -> int:
+            return next((n for quirks in both if (n := getattr(quirks, key)) is not None), default)
+
+        both: tuple[DeviceQuirks, ...] = (machine.quirks, connection.quirks)
+        return cls(
+            max_registers=limit("max_registers", MAX_REGISTERS),
+            max_bits=limit("max_bits", MAX_BITS),
+            max_gap=limit("max_gap", MAX_GAP),
+            pause=next((q.pause_between_requests for q in both if q.pause_between_requests is not None), 0.0),
+        )
+
+
+def polls(machine: ModbusMachine, limits: Limits) -> list[PollPlan]:
+    """All requests of a machine, by poll rate, fastest first."""
+    found = []
+    for period in sorted({signal.poll for signal in machine.signals.values()}):
+        blocks: list[Block] = []
+        for table in TABLES:
+            signals = [(n, s) for n, s in machine.signals.items() if s.table == table and s.poll == period]
+            if table in BIT_TABLES:
+                blocks += make_blocks(signals, limits.max_bits, 16 * limits.max_gap)
+            else:
+                blocks += make_blocks(signals, limits.max_registers, limits.max_gap)
+        found.append(PollPlan(period, tuple(blocks)))
+    return found
+
+
+def make_blocks(signals: Iterable[tuple[str, ModbusSignal]], limit: int, max_gap: int) -> list[Block]:
+    """The fewest blocks for signals of one table. A signal larger than `limit` gets a block of its own."""
+    rest = sorted(signals, key=lambda each: (each[1].address, each[1].size))
+    blocks = []
+    while rest:
+        taken, left = rest[:1], []
+        start = rest[0][1].address
+        end = start + rest[0][1].size
+        for i, (name, signal) in enumerate(rest[1:], 1):
+            if signal.address > end + max_gap or signal.address >= start + limit:
+                left += rest[i:]
+                break
+            if signal.address + signal.size <= max(start + limit, end):
+                taken.append((name, signal))
+                end = max(end, signal.address + signal.size)
+            else:
+                left.append((name, signal))
+        blocks.append(_block(taken))
+        rest = left
+    return blocks
+
+
+def split(block: Block) -> tuple[Block, Block]:
+    """Two blocks in place of one that the device refuses: at its widest gap, where a register is most likely missing."""
+    signals = block.signals
+    ends = [signals[0].address + signals[0].size]
+    for signal in signals[1:]:
+        ends.append(max(ends[-1], signal.address + signal.size))
+    middle = len(signals) / 2
+    at = max(range(1, len(signals)), key=lambda i: (max(0, signals[i].address - ends[i - 1]), -abs(i - middle)))
+    pairs = list(zip(block.names, signals, strict=True))
+    return _block(pairs[:at]), _block(pairs[at:])
+
+
+def _block(signals: Sequence[tuple[str, ModbusSignal]]) -> Block:
+    first = signals[0][1].address
+    end = max(signal.address + signal.size for _, signal in signals)
+    names, settings = zip(*signals, strict=True)
+    return Block(settings[0].table, first, end - first, names, settings)
+
+
+def planned_requests(context: Context) -> list[PlannedRequest]:
+    """The plan of a connection, for people."""
+    rows = []
+    for path, machine in context.machines.items():
+        assert isinstance(machine, ModbusMachine)
+        assert isinstance(context.connection, ModbusConnection)
+        for poll in polls(machine, Limits.of(context.connection, machine)):
+            for block in poll.blocks:
+                used = {a for s in block.signals for a in range(s.address, s.address + s.size)}
+                rows.append(
+                    PlannedRequest(
+                        machine=path.machine,
+                        period=poll.period,
+                        what=str(block),
+                        signals=len(block.signals),
+                        size=block.count,
+                        unused=block.count - len(used),
+                        bytes=_FRAMES + block.payload,
+                    )
+                )
+    return rows

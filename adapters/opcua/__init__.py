@@ -1,0 +1,27 @@
+"""OPC UA, by subscription. This file is the whole registration; see README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adapters.opcua.config import OpcuaConnection, OpcuaMachine
+from adapters.opcua.plan import plan as plan
+from gateway import config
+from gateway.adapter import Adapter, Context
+from gateway.errors import PartMissingError
+
+PROTOCOLS: Sequence[config.Protocol] = (config.Protocol("opcua", OpcuaConnection, OpcuaMachine),)
+
+
+def build(context: Context) -> Adapter:
+    """Make the adapter of one connection. Raises PartMissingError."""
+    try:
+        from adapters.opcua.adapter import OpcuaAdapter
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] != "asyncua":
+            raise
+        raise PartMissingError(
+            f"connection '{context.name}' speaks OPC UA, and asyncua is not installed: "
+            "pip install 'shopfloor-gateway[opcua]'"
+        ) from exc
+    return OpcuaAdapter(context)

@@ -1,0 +1,67 @@
+"""From what a server sent to readings: quality, time and type as the gateway means them. Pure, and column by column.
+
+status  kept whole, sub codes and flags too; bad: no value        time  the source's stamp, else the server's,
+type    what the signal has had since start-up, else WRONG_TYPE         else the moment the answer arrived
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from adapters.opcua.wire import ARRAY, KINDS, Values
+from gateway.model import BAD, CONFIG_ERROR, NOT_AVAILABLE, WRONG_TYPE, Batch, Header, Value, ValueType
+
+_1970 = 116_444_736_000_000_000  # in 100 ns since 1601
+_9999 = 2_650_467_743_990_000_000  # the last second: servers write it for "no date"
+_OVERFLOW = 0x0480  # info type data value, overflow: Part 4, 7.39
+_EXACT = 2**53  # beyond it not every whole number is a float
+
+
+def batch(header: Header, types: Sequence[ValueType], values: Values, arrival: int) -> Batch:
+    """Readings of one machine. `types`: what each signal of the header has to be; `arrival` in ns since 1970."""
+    time = [(t - _1970) * 100 if _1970 <= t < _9999 else arrival for t in values.time]
+    kinds = [KINDS[code] for code in values.type]
+    if not any(values.status) and kinds == [types[i] for i in values.signal] and None not in values.value:
+        whole = len(values.signal) == len(header.order) and tuple(values.signal) == header.order
+        return Batch(header, header.order if whole else values.signal, time, values.value, None)
+    column, quality = [], []
+    for i, kind, code, value, status in zip(
+        values.signal, kinds, values.type, values.value, values.status, strict=True
+    ):
+        value, status = _reading(kind, types[i], code, value, status)
+        column.append(value)
+        quality.append(status)
+    return Batch(header, values.signal, time, column, quality if any(quality) else None)
+
+
+def overflows(values: Values) -> int:
+    """How many of them follow values that the server dropped because its queue was full."""
+    return sum(status & _OVERFLOW == _OVERFLOW for status in values.status)
+
+
+def _reading(kind: ValueType | None, wanted: ValueType, code: int, value: Value, status: int) -> tuple[Value, int]:
+    if status >= BAD:
+        return None, status
+    if kind is None and code:
+        return None, CONFIG_ERROR  # an array or a structure
+    if value is None:
+        return None, NOT_AVAILABLE
+    if kind == wanted:
+        return value, status
+    convert = _CONVERSIONS.get((kind, wanted))
+    value = convert(value) if convert else None
+    return (None, WRONG_TYPE) if value is None else (value, status)
+
+
+def unsupported(code: int) -> str:
+    """What a type is that gives CONFIG_ERROR."""
+    return "an array" if code & ARRAY else "a structure"
+
+
+# Only what loses nothing: None where it would.
+_CONVERSIONS: Mapping[tuple[ValueType | None, ValueType], Callable[[Value], Value]] = {
+    ("int", "float"): lambda v: float(v) if isinstance(v, int) and abs(v) <= _EXACT else None,
+    ("float", "int"): lambda v: int(v) if isinstance(v, float) and v.is_integer() else None,
+    ("bool", "int"): lambda v: int(v) if isinstance(v, bool) else None,
+    ("int", "bool"): lambda v: bool(v) if v in (0, 1) else None,
+}

@@ -1,0 +1,63 @@
+"""What the parts of this adapter hand to each other, besides columns; and requests in parts a server can take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from adapters.opcua.nodes import NodeId
+from adapters.opcua.wire import Values
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_TOO_MUCH = (
+    "BadTooManyOperations",
+    "BadEncodingLimitsExceeded",
+    "BadRequestTooLarge",
+    "BadResponseTooLarge",
+    "BadTcpMessageTooLarge",
+)
+
+
+@dataclass(slots=True)
+class Item:
+    """A monitored item to be made, and what became of it."""
+
+    handle: int
+    node: NodeId
+    sampling: float  # seconds
+    queue: int
+    status: int = 0
+    id: int = 0
+    revised_queue: int = 0
+    revised_sampling: float = 0.0
+
+
+@dataclass(slots=True)
+class Notification:
+    """What a subscription had to say; without values, that it lives."""
+
+    subscription: int
+    arrival: int  # ns since 1970
+    values: Values | None
+    missing: int  # notifications before this one that never came
+
+
+async def in_batches(things: Sequence[T], size: int, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> list[R]:
+    """One result per thing. A part that is refused for its size is halved; one that is answered in part goes on there."""
+    results: list[R] = []
+    while len(results) < len(things):
+        part = things[len(results) : len(results) + size]
+        try:
+            answers = await call(part)
+        except Exception as exc:
+            if type(exc).__name__ not in _TOO_MUCH or len(part) == 1:
+                raise
+            size = (len(part) + 1) // 2
+            continue
+        if not answers:
+            raise ValueError(f"no answer about {len(part)} nodes")
+        results += answers[: len(part)]
+    return results

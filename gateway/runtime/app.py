@@ -1,0 +1,138 @@
+"""All parts of one process, started from the store back to the machines, and stopped the other way round.
+
+gateway run                 edge + page, and the store writer where the configuration has a `store:`
+gateway store               the store writer alone, next to the data base
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from gateway.clock import Clock, SystemClock
+from gateway.config import Configuration
+from gateway.counters import FlowCounters
+from gateway.errors import BrokerError, GatewayError, NotConnectedError
+from gateway.mqtt.link import Link, Will
+from gateway.mqtt.topics import Topics
+from gateway.runtime.edge import Edge
+from gateway.store.writer import StoreWriter
+
+log = logging.getLogger(__name__)
+
+MakeLink = Callable[[str, bool, Will | None], Link]
+"""Makes a link from client id, persistent, and will."""
+
+
+def paho_links(configuration: Configuration) -> MakeLink:
+    """Links to the broker of a configuration. Raises BrokerError for certificate files that cannot be used."""
+    from gateway.mqtt.client import Endpoint, PahoLink
+
+    mqtt = configuration.settings.mqtt
+    files = {name: configuration.resolve(path) for name in ("ca", "cert", "key") if (path := getattr(mqtt, name))}
+
+    def make(client_id: str, persistent: bool, will: Will | None) -> Link:
+        endpoint = Endpoint(
+            mqtt.host, mqtt.port, client_id, tls=mqtt.tls, user=mqtt.user,
+            password=mqtt.password.value if mqtt.password else None,
+            keepalive=mqtt.keepalive, persistent=persistent, **files,
+        )  # fmt: skip
+        if mqtt.tls:
+            endpoint.ssl_context()
+        return PahoLink(endpoint, will=will)
+
+    return make
+
+
+@dataclass(slots=True)
+class App:
+    """One process of the gateway."""
+
+    configuration: Configuration
+    links: MakeLink
+    clock: Clock = field(default_factory=SystemClock)
+    counters: FlowCounters = field(default_factory=FlowCounters)
+    page: str = ""  # the address of the status page, once it is served
+    edge: Edge | None = None
+    writer: StoreWriter | None = None
+
+    async def run(self, *, edge: bool = True, store: bool = True, once: bool = False) -> None:
+        """Until cancelled; with `once`, until every machine was read and everything is delivered.
+
+        Raises GatewayError for what cannot even be started.
+        """
+        async with AsyncExitStack() as stack:
+            if store and self.configuration.settings.store is not None:
+                await self._start_store(stack, alone=not edge)
+            if not edge:
+                await asyncio.Event().wait()
+            await self._run_edge(stack, once)
+
+    async def _start_store(self, stack: AsyncExitStack, alone: bool) -> None:
+        from gateway.store.open import open_store
+
+        configuration = self.configuration
+        settings = configuration.settings
+        assert settings.store is not None
+        data_dir = configuration.resolve(settings.gateway.data_dir)
+        made = await asyncio.to_thread(open_store, settings.store, data_dir, self.clock)
+        stack.callback(made.close)
+        name = settings.store.writer or (socket.gethostname() if alone else settings.gateway.id)
+        link = self.links(f"store-{name}", True, None)
+        self.writer = StoreWriter(link, Topics(settings.mqtt.root), made, name, settings.store.share, self.clock)
+        await self.writer.start()
+        stack.push_async_callback(self.writer.stop)
+
+    async def _run_edge(self, stack: AsyncExitStack, once: bool) -> None:
+        configuration = self.configuration
+        gateway = configuration.settings.gateway.id
+        link = self.links(f"gateway-{gateway}", False, Edge.will(configuration, self.clock))
+        edge = self.edge = Edge(configuration, link, self.clock, self.counters, self._store_reason)
+        if (web := configuration.settings.web) is not None:
+            from gateway.web.server import serve
+
+            server = await serve(edge.board, web.host, web.port, clock=self.clock)
+            stack.push_async_callback(server.stop)
+            self.page = server.url
+            log.info("status page: %s", self.page)
+        try:
+            if once:
+                await self._once(edge)
+            else:
+                await edge.run()
+        except BaseExceptionGroup as group:
+            known, _ = group.split(GatewayError)
+            if known is None:
+                raise
+            raise _first(known) from None
+
+    async def _once(self, edge: Edge) -> None:
+        task = asyncio.create_task(edge.run(), name="edge")
+        try:
+            await edge.read_once(task)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if edge.publisher.reason:
+            raise BrokerError(edge.publisher.reason)
+        away = [
+            f"{name}: {m.condition.reason}" for name, m in edge.board.machines.items() if m.condition.state == "offline"
+        ]
+        if away:
+            raise NotConnectedError("\n".join(away))
+
+    def _store_reason(self) -> str | None:
+        """Why the writer of this process does not write; empty while it does; None where there is none."""
+        return None if self.writer is None else self.writer.status.reason
+
+
+def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, GatewayError)
+    return error

@@ -1,0 +1,96 @@
+"""From the machines of a configuration to the images of their units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from adapters.modbus.config import ModbusMachine, ModbusSignal
+from gateway.model import Value
+from simulators.machine import SimulatedMachine
+from simulators.modbus.codec import Codec, number_codec, string_codec
+from simulators.modbus.image import COILS, DISCRETE, HOLDING, INPUT, Image, Point
+from simulators.waves import Wave
+
+FUNCTIONS = {"coil": COILS, "discrete": DISCRETE, "holding": HOLDING, "input": INPUT}
+
+# A coil, or a bit of a register; and a register that is 0 or not.
+_BIT = Codec(1, lambda value: b"\1" if value else b"\0", lambda data: data != b"\0")
+_FLAG = Codec(1, lambda value: b"\0\1" if value else b"\0\0", lambda data: data != b"\0\0")
+
+
+def images(machines: Iterable[SimulatedMachine]) -> Mapping[int, Image]:
+    """By unit id. Machines with the same one are parts of one device."""
+    points: dict[int, list[Point]] = {}
+    for machine in machines:
+        settings = cast("ModbusMachine", machine.settings)
+        points.setdefault(settings.unit_id, []).extend(
+            point(machine.path.machine, name, signal, machine.waves[name]) for name, signal in settings.signals.items()
+        )
+    return {unit: Image(each) for unit, each in points.items()}
+
+
+def point(machine: str, name: str, signal: ModbusSignal, wave: Wave) -> Point:
+    """One signal at its address."""
+    codec = _codec(signal)
+    scaling = _Scaling(signal, codec.limit)
+    mask, shift = _part(signal)
+    function = FUNCTIONS[signal.table]
+    return Point(
+        machine, name, function, signal.address, signal.size, wave, scaling.to_raw, scaling.from_raw, codec, mask, shift
+    )
+
+
+def _codec(signal: ModbusSignal) -> Codec:
+    if signal.data_type == "bool":
+        return _BIT if signal.bit is not None or signal.table in ("coil", "discrete") else _FLAG
+    if signal.data_type == "string":
+        return string_codec(signal.length or 0, signal.encoding, signal.location, signal.wire_order)
+    # A single byte has no order: that of its register decides which of the two it is.
+    return number_codec(signal.data_type, "" if signal.data_type in ("int8", "uint8") else signal.wire_order)
+
+
+def _part(signal: ModbusSignal) -> tuple[int, int]:
+    """Mask and shift of a signal that is only a part of its register; with order BA the register's bytes are swapped."""
+    if signal.bit is not None:
+        mask, shift = 1, signal.bit
+    elif signal.data_type in ("int8", "uint8"):
+        mask, shift = 0xFF, 8 if signal.byte == "high" else 0
+    else:
+        return 0, 0
+    if signal.wire_order == "BA":
+        shift = (shift + 8) % 16
+    return mask << shift, shift
+
+
+class _Scaling:
+    """Between engineering and raw values."""
+
+    def __init__(self, signal: ModbusSignal, limit: int) -> None:
+        self._scale, self._offset = signal.scale, signal.offset
+        # 213 tenths are 213 / 10 = 21.3; 213 * 0.1 would be 21.3 and a bit.
+        parts = round(1 / self._scale) if self._scale else 0
+        self._parts = parts if parts > 1 and self._scale == 1 / parts else 0
+        self._states = signal.enum or {}
+        self._numbers = {text: number for number, text in self._states.items()}
+        self._limit = limit if signal.kind == "counter" else 0
+
+    def to_raw(self, value: Value) -> Value:
+        """What the registers should hold: not rounded, and a counter back at 0 where its type ends."""
+        if isinstance(value, str):
+            return self._numbers.get(value, value)
+        if value is None:
+            return 0
+        if self._offset:
+            value -= self._offset
+        if self._scale:
+            value = value * self._parts if self._parts else value / self._scale
+        return value % self._limit if self._limit else value
+
+    def from_raw(self, raw: Value) -> Value:
+        """What the registers tell: the engineering value, or the text of a state."""
+        if self._states:
+            return self._states.get(cast("int", raw), raw)
+        if self._scale:
+            raw = cast("float", raw) / self._parts if self._parts else cast("float", raw) * self._scale
+        return cast("float", raw) + self._offset if self._offset else raw

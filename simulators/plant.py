@@ -1,0 +1,148 @@
+"""A plant: all machines of a configuration, as servers.
+
+Configuration ┐                           ┌ simulators/modbus ┐
+Scenario      ┴─ machines by connection ──┤                   ├ one server for each host and port
+                                          └ simulators/opcua  ┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from gateway.clock import Clock, SystemClock
+from gateway.config import Configuration, ConnectionSettings
+from gateway.errors import GatewayError
+from simulators.ledger import Ledger
+from simulators.machine import Context, NotSimulatedError, Server, SimulatedMachine
+from simulators.scenario import Scenario, make_machines
+
+FLUSH_INTERVAL = 1.0
+
+
+class _Family(Protocol):
+    """What the package of a protocol offers."""
+
+    async def serve(self, context: Context) -> Server: ...
+
+
+@dataclass(slots=True)
+class Plant:
+    """A plant that runs."""
+
+    start: int  # ns since 1970: t = 0 of the waves
+    ledger: Ledger
+    machines: Mapping[str, Sequence[SimulatedMachine]]  # by connection
+    servers: dict[str, Server] = field(default_factory=dict)  # by connection; two may share one
+    left_out: dict[str, str] = field(default_factory=dict)  # connections that cannot be simulated, and why
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The port of each connection."""
+        return {name: server.port for name, server in self.servers.items()}
+
+    def redirect(self, configuration: Configuration) -> Configuration:
+        """The same configuration, with each connection leading to this plant."""
+        connections = {
+            name: _redirected(connection, self.ports[name]) if name in self.servers else connection
+            for name, connection in configuration.connections.items()
+        }
+        return replace(configuration, connections=connections)
+
+
+@asynccontextmanager
+async def simulate(
+    configuration: Configuration,
+    scenario: Scenario | None = None,
+    ledger: Ledger | None = None,
+    port_base: int | None = None,
+    *,
+    host: str = "127.0.0.1",
+    clock: Clock | None = None,
+) -> AsyncIterator[Plant]:
+    """Start a server for every connection, and stop them all at the end. The ledger stays open.
+
+    Ports are those of the configuration, or counted from `port_base` on; 0 lets the system choose each.
+    Raises ConfigErrors for a scenario that does not fit, GatewayError for a port that cannot be had.
+    """
+    clock = clock or SystemClock()
+    machines = make_machines(configuration, scenario)
+    plant = Plant(clock.now(), ledger or Ledger(), machines)
+    async with AsyncExitStack() as stack:
+        for number, names in enumerate(_shared(configuration)):
+            port = None if port_base is None else port_base and port_base + number
+            context = Context(
+                names[0],
+                configuration.connections[names[0]],
+                [machine for name in names for machine in machines[name]],
+                plant.ledger,
+                clock,
+                plant.start,
+                host,
+                port,
+            )
+            try:
+                server = await _serve(context)
+            except NotSimulatedError as exc:
+                plant.left_out.update(dict.fromkeys(names, str(exc)))
+                continue
+            stack.push_async_callback(server.stop)
+            plant.servers.update(dict.fromkeys(names, server))
+        flushing = asyncio.create_task(_keep_flushing(plant.ledger), name="flush[ledger]")
+        try:
+            yield plant
+        finally:
+            flushing.cancel()
+            with suppress(asyncio.CancelledError):
+                await flushing
+            plant.ledger.flush()
+
+
+def _shared(configuration: Configuration) -> list[list[str]]:
+    """Connections in groups that lead to the same place, which one server has to answer for."""
+    groups: dict[object, list[str]] = {}
+    for name, connection in configuration.connections.items():
+        endpoint = (connection.protocol, getattr(connection, "host", None), getattr(connection, "port", None))
+        groups.setdefault(name if None in endpoint else endpoint, []).append(name)
+    return list(groups.values())
+
+
+async def _serve(context: Context) -> Server:
+    family = context.connection.protocol.partition("-")[0]
+    module = f"simulators.{family}"
+    try:
+        package = cast("_Family", importlib.import_module(module))
+    except ModuleNotFoundError as exc:
+        if exc.name != module:
+            raise
+        raise NotSimulatedError(f"there is no simulator for {family}") from exc
+    try:
+        return await package.serve(context)
+    except OSError as exc:
+        port = context.port if context.port is not None else _port(context.connection)
+        why = {errno.EADDRINUSE: "is taken", errno.EACCES: "is only for root"}.get(exc.errno or 0, f"fails: {exc}")
+        text = f"connections.{context.name}: port {port} on {context.host} {why}; choose others with --port-base"
+        raise GatewayError(text) from exc
+
+
+def _port(connection: ConnectionSettings) -> int | None:
+    return cast("int | None", getattr(connection, "port", None) or urlsplit(getattr(connection, "url", "")).port)
+
+
+def _redirected(connection: ConnectionSettings, port: int) -> ConnectionSettings:
+    """A connection that leads to this machine instead, at another port."""
+    if isinstance(url := getattr(connection, "url", None), str):
+        return connection.model_copy(update={"url": urlsplit(url)._replace(netloc=f"127.0.0.1:{port}").geturl()})
+    return connection.model_copy(update={"host": "127.0.0.1", "port": port})
+
+
+async def _keep_flushing(ledger: Ledger) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_INTERVAL)
+        ledger.flush()
