@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from adapters.opcua.wire import GarbledError
+
 _HINTS = {
     "BadUserAccessDenied": "wrong user or password, or this user may not do that: check `user` and `password`",
     "BadIdentityTokenRejected": "the server does not take this user or password: check `user` and `password`",
@@ -47,7 +49,7 @@ def explain(exc: BaseException) -> str:
             return "the connection is lost"
         case OSError():
             return f"cannot be reached: {exc.strerror or exc}"
-        case ValueError():
+        case GarbledError():
             return f"the server sent something that cannot be read: {exc}"
         case AssertionError() if not str(exc):
             return "the server broke off: it does not trust our certificate, or wants another kind of security"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.wire import Values
+from adapters.opcua.wire import GarbledError, Values
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +58,6 @@ async def in_batches(things: Sequence[T], size: int, call: Callable[[Sequence[T]
             size = (len(part) + 1) // 2
             continue
         if not answers:
-            raise ValueError(f"no answer about {len(part)} nodes")
+            raise GarbledError(f"no answer about {len(part)} nodes")
         results += answers[: len(part)]
     return results

@@ -3,7 +3,7 @@
     PublishResponse ─▶ Published: Values          A value whose bytes have a known shape (encoding mask and type of a
     ReadResponse ────────────────▶ Values         number) is one `unpack`; the rest is read field by field.
 
-What the gateway has no use for yet, arrays and structures, is stepped over. Raises ValueError for what is no answer.
+What the gateway has no use for yet, arrays and structures, is stepped over. Raises GarbledError for what is no answer.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ _KINDS: dict[int, ValueType] = {
 }
 KINDS: tuple[ValueType | None, ...] = tuple(_KINDS.get(code) for code in range(256))
 """What the values of each built-in type are here (Part 6, table 1); None: nothing we can carry."""
+
+
+class GarbledError(ValueError):
+    """Bytes that are not what they should be."""
 
 
 @dataclass(slots=True)
@@ -98,7 +102,7 @@ def publish_response(data: bytes) -> Published:
             reader.at = end
         return published
     except (error, IndexError) as exc:
-        raise ValueError(f"a publish response that ends too early: {exc}") from exc
+        raise GarbledError(f"a publish response that ends too early: {exc}") from exc
 
 
 def read_response(data: bytes) -> tuple[int, Values]:
@@ -111,7 +115,7 @@ def read_response(data: bytes) -> tuple[int, Values]:
             values.add(i, *reader.data_value())
         return result, values
     except (error, IndexError) as exc:
-        raise ValueError(f"a read response that ends too early: {exc}") from exc
+        raise GarbledError(f"a read response that ends too early: {exc}") from exc
 
 
 # --- known shapes ----------------------------------------------------------------------------------------------------
@@ -205,7 +209,7 @@ class Reader:
             case 5:
                 text = f"ns={self.number('H')};b={(self.bytes() or b'').hex()}"
             case _:
-                raise ValueError(f"a node id of the unknown form {form}")
+                raise GarbledError(f"a node id of the unknown form {form}")
         if form & 0x80:
             text = f"nsu={self.text()};{text.removeprefix('ns=0;')}"
         if form & 0x40:
@@ -283,7 +287,7 @@ class Reader:
             case 25:
                 self.diagnostic_info()
             case _:
-                raise ValueError(f"a value of the unknown type {code}")
+                raise GarbledError(f"a value of the unknown type {code}")
         return None
 
     def variant(self) -> tuple[int, Value]:

@@ -22,6 +22,7 @@ from gateway.errors import NotConnectedError, PayloadError
 from gateway.mqtt.link import Link, Message
 from gateway.mqtt.payload import decode_stored
 from gateway.mqtt.topics import Topics
+from gateway.schedule import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ NO_SUBSCRIBERS = 0x10  # MQTT 5.0, 3.4.2.1
 FAILURE = 0x80
 STALL = 30.0  # seconds without progress of the stored mark, after which records are sent again
 LONGEST_STALL = 600.0
-HOLD = 5.0  # seconds to wait after the broker refused a message
+HOLD = 5.0  # seconds at the most between two attempts after the broker refused a message
+PATIENCE = 3  # refusals in a row before it is worth a word: a store that starts beside us subscribes in a moment
 
 Retained = Iterable[tuple[str, bytes]]
 
@@ -58,6 +60,7 @@ class Publisher:
         self._in_flight: dict[int, int] = {}  # message id -> seq, ascending
         self._retained: deque[tuple[str, bytes]] = deque()  # to be published, before data
         self._owed: dict[int, str] = {}  # message id -> topic of retained messages under way
+        self._hold = Backoff(first=0.2, cap=HOLD)
         self._hold_until = 0.0
         self._progress = clock.monotonic()  # when the stored mark last moved
         self._stall = STALL
@@ -111,6 +114,7 @@ class Publisher:
                 self._rewind(seq - 1)
                 return
             self._counters.sent += 1
+            self._hold.reset()
             self.reason = ""
             self._move_sent()
         self.wake()
@@ -213,7 +217,9 @@ class Publisher:
 
     def _refused(self, topic: str, code: int) -> None:
         """The broker answered, and did not take it: wait, then try again from there."""
-        self._hold_until = self._clock.monotonic() + HOLD
+        self._hold_until = self._clock.monotonic() + self._hold.pause()
+        if self._hold.attempts < PATIENCE:
+            return
         if code == NO_SUBSCRIBERS:
             reason = "the broker has nobody to give the readings to: is `gateway store` running, or a subscriber there?"
         else:

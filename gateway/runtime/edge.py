@@ -28,6 +28,7 @@ from gateway.web.snapshot import Board
 
 log = logging.getLogger(__name__)
 
+TICK = 0.5  # seconds
 DRAIN = 5.0  # seconds, when stopping
 ONCE = 30.0  # seconds for reading everything once
 
@@ -109,13 +110,13 @@ class Edge:
             await asyncio.sleep(0.02)
 
     async def _watch(self) -> None:
-        """Once a second: what has gone stale, what the publisher has to do again, how broker and store are."""
+        """What has gone stale, what the publisher has to do again, how broker and store are."""
         while True:
-            await asyncio.sleep(1.0)
             for poller in self.pollers:
                 poller.watch()
             self.publisher.tick()
             self._note_links()
+            await asyncio.sleep(TICK)
 
     def _note_links(self) -> None:
         publisher, now = self.publisher, self._clock.now()

@@ -431,9 +431,10 @@ FAULTS: dict[str, Callable[[Request], bytes | Awaitable[bytes | None] | None]] =
 async def test_a_fault_at_any_step_never_gives_a_wrong_value(server: Server, fault: str) -> None:
     for n in range(4):
         server.answer = at_step(n, FAULTS[fault], iter(range(10**6)))
-        it = adapter(server.port, {"m": {"signals": FAR}})
+        signals = {name: {**signal, "type": "uint32"} for name, signal in FAR.items()}
+        it = adapter(server.port, {"m": {"signals": signals}})
         await it.connect()
-        truth = {"a": 0, "b": 200, "c": 400}
+        truth = {name: at << 16 | at + 1 for name, at in (("a", 0), ("b", 200), ("c", 400))}
         bad = 0
         for _ in range(3):
             values = shown(await one(it))

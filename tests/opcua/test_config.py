@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from adapters import opcua
 from gateway.adapter import Context
 from gateway.clock import SystemClock

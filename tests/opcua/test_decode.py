@@ -2,13 +2,15 @@
 
 import random
 import struct
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from adapters.opcua import decode, wire
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
+
+from adapters.opcua import decode, wire
 from gateway.model import (
     CONFIG_ERROR,
     GOOD,
@@ -222,14 +224,12 @@ def test_bytes_that_are_no_answer_are_refused_in_one_way() -> None:
     assert wire.read_response(whole)[1].value == [1.5, "text", None, None]
     rng = random.Random(1)
     for cut in range(len(whole) - 4):
-        with pytest.raises(ValueError, match="ends too early|unknown"):
+        with pytest.raises(wire.GarbledError, match=r"ends too early|unknown"):
             wire.read_response(whole[:cut])
     for _ in range(2000):
         broken = bytearray(whole)
         for _ in range(3):
             broken[rng.randrange(len(broken))] = rng.randrange(256)
         for read in (wire.read_response, wire.publish_response):
-            try:
+            with suppress(ValueError):
                 read(bytes(broken))
-            except ValueError:
-                pass

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from adapters.opcua import nodes, session
 from opcua.helpers import Reader
 from parts.node_opcua import NodeOpcua

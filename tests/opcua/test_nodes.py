@@ -3,8 +3,9 @@
 from uuid import UUID
 
 import pytest
-from adapters.opcua.nodes import NodeAddress, NodeId, parse, resolve
 from pydantic_core import PydanticCustomError
+
+from adapters.opcua.nodes import NodeAddress, NodeId, parse, resolve
 
 PREFIXES = {"m": "urn:shop:cnc", "di": "http://opcfoundation.org/UA/DI/"}
 
