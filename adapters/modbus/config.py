@@ -26,6 +26,7 @@ MAX_GAP = 16
 Table = Literal["coil", "discrete", "input", "holding"]
 TABLES: tuple[Table, ...] = get_args(Table)
 BIT_TABLES = ("coil", "discrete")
+_SPOKEN = {"coil": "coil", "discrete": "discrete input", "input": "input register", "holding": "holding register"}
 
 Type = Literal[
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
@@ -247,10 +248,10 @@ class ModbusSignal(SignalSettings):
         self._check_numbers()
         table, first, number = self.table, self.address, self.size * (self.count or 1)
         if first < 0:
-            raise mistake(f"with `numbering: one-based` the first {table} is 1", "did you mean 1?", table)
+            raise mistake(f"with `numbering: one-based` the first {_SPOKEN[table]} is 1", "did you mean 1?", table)
         if first + number > ADDRESSES:
             raise mistake(
-                f"its last {table} would be {first + number - 1}: addresses end at 65535",
+                f"its last {_SPOKEN[table]} would be {first + number - 1}: addresses end at 65535",
                 f"it takes {number} from {first} on; check `type`, `length` and `count`",
                 table,
             )
@@ -260,9 +261,11 @@ class ModbusSignal(SignalSettings):
         table, written = self.table, self.model_fields_set
         if table in BIT_TABLES:
             if self.data_type != "bool":
-                raise mistake(f"a {table} is a bool, not {self.type}", "remove `type`, or read a register", "type")
+                raise mistake(
+                    f"a {_SPOKEN[table]} is a bool, not {self.type}", "remove `type`, or read a register", "type"
+                )
             if "bit" in written:
-                raise mistake(f"a {table} is a single bit", "remove `bit`, or read a register", "bit")
+                raise mistake(f"a {_SPOKEN[table]} is a single bit", "remove `bit`, or read a register", "bit")
         elif self.bit is not None and self.data_type != "bool":
             raise mistake(f"one bit is a bool, not {self.type}", "remove `type` or `bit`", "type")
         elif self.bit is None and self.type is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import itemgetter
 from typing import NamedTuple, cast
 
@@ -133,15 +133,11 @@ def whole(value: Value, low: int, high: int) -> int:
 
 def _reordered(codec: Codec, order: str) -> Codec:
     """The same with its bytes in another order: for GHEFCDAB the first byte on the wire is the value's seventh."""
-    to_wire = [ord(letter) - ord("A") for letter in order]
-    if to_wire == sorted(to_wire):
+    places = [ord(letter) - ord("A") for letter in order]
+    if places == sorted(places):
         return codec
-    from_wire = [to_wire.index(i) for i in range(len(to_wire))]
-    there, back = _permutation(to_wire), _permutation(from_wire)
+    # Orders exchange bytes in pairs, so the way back is the way there.
+    assert all(places[place] == i for i, place in enumerate(places)), order
+    pick = itemgetter(*places)
     pack, unpack = codec.pack, codec.unpack
-    return codec._replace(pack=lambda value: there(pack(value)), unpack=lambda data: unpack(back(data)))
-
-
-def _permutation(positions: Sequence[int]) -> Callable[[bytes], bytes]:
-    pick = itemgetter(*positions)
-    return lambda data: bytes(pick(data))
+    return codec._replace(pack=lambda value: bytes(pick(pack(value))), unpack=lambda data: unpack(bytes(pick(data))))

@@ -186,12 +186,14 @@ class _Users(UserManager):
         self._user = connection.user
         self._password = connection.password.value if connection.password else ""
 
-    def get_user(self, iserver: Any, username: Any = None, password: Any = None, **_: Any) -> User | None:  # noqa: ARG002
+    def get_user(
+        self, iserver: Any, username: Any = None, password: Any = None, certificate: Any = None
+    ) -> User | None:
+        del iserver, certificate
         known = self._user is None or (username == self._user and (password or "") == self._password)
         return User(role=UserRole.User) if known else None
 
 
 def _port(server: Server) -> int:
-    listener = server.bserver and server.bserver._server
-    assert listener is not None
+    listener: Any = server.bserver and server.bserver._server
     return int(listener.sockets[0].getsockname()[1])

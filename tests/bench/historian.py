@@ -89,7 +89,9 @@ def main(machines: int = 10, signals: int = 200, seconds: int = 600) -> None:
         print(f"decode {decoding / readings * 1e9:7.0f} ns CPU per reading")
         print(f"write  {writing / readings * 1e9:7.0f} ns")
         print(f"fold   {folding / readings * 1e9:7.0f} ns")
-        print(f"file   {size / readings:9.2f} bytes per reading ({peak / 1e6:.0f} MB at its largest; what is free in it is used again)")
+        print(
+            f"file   {size / readings:9.2f} bytes per reading ({peak / 1e6:.0f} MB at its largest; what is free in it is used again)"
+        )
         used = pages_in_use(path)
         print(f"used   {used / readings:9.2f} bytes per reading")
         ask(path, seconds)
@@ -100,7 +102,9 @@ def pages_in_use(path: Path) -> int:
     import sqlite3
 
     db = sqlite3.connect(path)
-    total, free, size = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size"))
+    total, free, size = (
+        db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size")
+    )
     db.close()
     return int((total - free) * size)
 

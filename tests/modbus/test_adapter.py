@@ -11,11 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modbus.hostile import Request, Server
-from modbus.test_client import WRONG
-from parts.libmodbus import Libmodbus
-from parts.ports import free_port
-from parts.proxy import Proxy
 
 from adapters import modbus
 from adapters.modbus.adapter import ModbusAdapter
@@ -26,6 +21,11 @@ from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, MachinePath, quality_text
 from gateway.schedule import Backoff
+from modbus.hostile import Request, Server
+from modbus.test_client import WRONG
+from parts.libmodbus import Libmodbus
+from parts.ports import free_port
+from parts.proxy import Proxy
 
 ONE = {"a": {"holding": 3, "type": "uint16"}}
 THREE = {"a": {"holding": 1, "type": "uint16"}, "b": {"input": 2, "type": "uint16"}, "c": {"coil": 5}}
@@ -429,12 +429,12 @@ FAULTS: dict[str, Callable[[Request], bytes | Awaitable[bytes | None] | None]] =
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_at_any_step_never_gives_a_wrong_value(server: Server, fault: str) -> None:
+    signals = {name: {**signal, "type": "uint32"} for name, signal in FAR.items()}
+    truth = {name: at << 16 | at + 1 for name, at in (("a", 0), ("b", 200), ("c", 400))}
     for n in range(4):
         server.answer = at_step(n, FAULTS[fault], iter(range(10**6)))
-        signals = {name: {**signal, "type": "uint32"} for name, signal in FAR.items()}
         it = adapter(server.port, {"m": {"signals": signals}})
         await it.connect()
-        truth = {name: at << 16 | at + 1 for name, at in (("a", 0), ("b", 200), ("c", 400))}
         bad = 0
         for _ in range(3):
             values = shown(await one(it))

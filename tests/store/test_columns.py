@@ -87,9 +87,7 @@ def test_identities_forget_the_oldest_stretches_rather_than_grow() -> None:
     assert 2 not in identities
 
 
-numbers = st.lists(
-    st.one_of(st.none(), st.integers(-100, 100), st.floats(-100, 100)), min_size=1, max_size=200
-)
+numbers = st.lists(st.one_of(st.none(), st.integers(-100, 100), st.floats(-100, 100)), min_size=1, max_size=200)
 
 
 @given(numbers, st.integers(1, 60), st.integers(1, 50))

@@ -57,7 +57,9 @@ good = st.fixed_dictionaries(
     },
 )
 quality = st.dictionaries(
-    st.sampled_from([TEMP, COUNT, ALARM, MODE]), st.sampled_from([NO_COMMUNICATION, OUT_OF_RANGE, 0x80AB0000]), max_size=2
+    st.sampled_from([TEMP, COUNT, ALARM, MODE]),
+    st.sampled_from([NO_COMMUNICATION, OUT_OF_RANGE, 0x80AB0000]),
+    max_size=2,
 )
 moment = st.integers(0, 4 * 600).map(lambda s: T0 + s * SECOND)
 message = st.lists(st.tuples(moment, good, quality), min_size=1, max_size=4, unique_by=lambda frame: frame[0])
@@ -106,7 +108,11 @@ def test_what_is_written_comes_back_exactly(steps: list[tuple[str, Any]]) -> Non
 def without_bad_values(frames: Any) -> Any:
     """What is bad has no value."""
     return [
-        (at, {name: v for name, v in values.items() if quality.get(name, 0) < BAD}, {n: q for n, q in quality.items() if n in values or q >= BAD})
+        (
+            at,
+            {name: v for name, v in values.items() if quality.get(name, 0) < BAD},
+            {n: q for n, q in quality.items() if n in values or q >= BAD},
+        )
         for at, values, quality in frames
     ]
 
@@ -379,7 +385,9 @@ for seq in range(1, 10**6):
 def killed(path: Path, *more: str) -> int:
     """Write in a process that is killed on the way; the last seq it said to have stored."""
     folders = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(path), *folders, *more], stdout=subprocess.PIPE, text=True)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path), *folders, *more], stdout=subprocess.PIPE, text=True
+    )
     assert writer.stdout is not None
     for line in writer.stdout:
         if int(line) == 200:
