@@ -1,69 +1,34 @@
-"""What is configured of a Modbus connection, its machines and their signals.
+"""What is configured of a Modbus connection and of the machines behind it; signals.py has their signals.
 
-Addresses are written as on the wire, and the table is the key: `holding: 0` is the first holding register. Arrays
-(`count`) are taken apart here, so that everybody else sees single signals only.
+Arrays (`count`) are taken apart here, so that everybody else sees single signals only.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import Field, field_validator
 
-from gateway.config import ConnectionSettings, MachineSettings, SignalSettings
-from gateway.config.fields import Duration, Name, Port, Section, mistake
-from gateway.model import ValueType
-
-ADDRESSES = 65536  # in each table of a device
-MAX_REGISTERS = 125  # in one request: Modbus Application Protocol V1.1b3, 6.3
-MAX_BITS = 2000  # in one request: 6.1
-MAX_GAP = 16
-
-Table = Literal["coil", "discrete", "input", "holding"]
-TABLES: tuple[Table, ...] = get_args(Table)
-BIT_TABLES = ("coil", "discrete")
-_SPOKEN = {"coil": "coil", "discrete": "discrete input", "input": "input register", "holding": "holding register"}
-
-Type = Literal[
-    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
-    "bcd16", "bcd32", "bcd64", "modulo10k_u32", "modulo10k_u48", "modulo10k_u64", "string",
-]  # fmt: skip
-REGISTERS: Mapping[str, int] = {
-    **dict.fromkeys(("bool", "int8", "uint8", "int16", "uint16", "float16", "bcd16"), 1),
-    **dict.fromkeys(("int32", "uint32", "float32", "bcd32", "modulo10k_u32"), 2),
-    "modulo10k_u48": 3,
-    **dict.fromkeys(("int64", "uint64", "float64", "bcd64", "modulo10k_u64"), 4),
-}
-
-# The k-th letter names the byte at place k on the wire; A is the most significant byte of the value. One row is one
-# habit of devices, for values of 1, 2, 3 and 4 registers: an order written for one length means its row for the others.
-_ORDERS = (
-    ("AB", "ABCD", "ABCDEF", "ABCDEFGH"),
-    ("BA", "BADC", "BADCFE", "BADCFEHG"),  # bytes swapped in each register
-    ("AB", "CDAB", "EFCDAB", "GHEFCDAB"),  # least significant register first
-    ("BA", "DCBA", "FEDCBA", "HGFEDCBA"),  # least significant byte first
-    ("AB", "CDAB", "EFCDAB", "CDABGHEF"),  # 64 bits as two of 32, each one or both together swapped
-    ("BA", "DCBA", "FEDCBA", "DCBAHGFE"),
-    ("AB", "ABCD", "ABCDEF", "EFGHABCD"),
-    ("BA", "BADC", "BADCFE", "FEHGBADC"),
+from adapters.modbus.signals import (
+    BIT_TABLES,
+    MAX_BITS,
+    MAX_REGISTERS,
+    TABLES,
+    ModbusSignal,
+    Order,
+    Table,
 )
-Order = Literal[
-    "AB", "BA", "ABCD", "BADC", "CDAB", "DCBA", "ABCDEF", "BADCFE", "EFCDAB", "FEDCBA", "ABCDEFGH", "BADCFEHG",
-    "GHEFCDAB", "HGFEDCBA", "CDABGHEF", "DCBAHGFE", "EFGHABCD", "FEHGBADC",
+from gateway.config import ConnectionSettings, MachineSettings
+from gateway.config.fields import Duration, Name, Port, Section, mistake
+
+__all__ = [
+    "BIT_TABLES", "MAX_BITS", "MAX_GAP", "MAX_REGISTERS", "TABLES", "ConnectionQuirks", "DeviceQuirks", "ModbusConnection",
+    "ModbusMachine", "ModbusSignal", "Table",
 ]  # fmt: skip
 
-
-def order_of(order: str | None, registers: int) -> str:
-    """The letters of an order for a value of that many registers; most significant byte first where none is given."""
-    row = next(row for row in _ORDERS if order is None or order in row)
-    return row[registers - 1]
-
-
-# --- connection ------------------------------------------------------------------------------------------------------
+MAX_GAP = 16
 
 
 class DeviceQuirks(Section):
@@ -121,195 +86,6 @@ class ModbusConnection(ConnectionSettings):
         if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", value):
             raise mistake(f"'{value}' is not a host", "a name or an IP address, for example 10.20.0.11")
         return value
-
-
-# --- signals ---------------------------------------------------------------------------------------------------------
-
-
-def _address(value: Any, info: ValidationInfo) -> Any:
-    """400001-style numbers name the table in their first digit; what is meant can be told."""
-    one_based = info.data.get("numbering") == "one-based"
-    if isinstance(value, int) and value >= ADDRESSES + one_based:
-        digit, number = divmod(value, 100_000)
-        table = {1: "discrete", 3: "input", 4: "holding"}.get(digit)
-        if table and 1 <= number <= ADDRESSES:
-            raise mistake(
-                f"{value} is a number of the {digit}00001 style, not an address",
-                f"did you mean '{table}: {number if one_based else number - 1}'?",
-            )
-        raise mistake(f"{value} is too large: addresses end at 65535", "the address as on the wire: the first one is 0")
-    return value
-
-
-Address = Annotated[
-    int | None,
-    BeforeValidator(_address),
-    Field(ge=0),
-    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": ADDRESSES}),
-]
-
-
-def _listed(value: Any) -> Any:
-    values = value if isinstance(value, (list, tuple)) else [value]
-    for each in values:
-        if isinstance(each, bool) or not isinstance(each, (int, float)):
-            raise mistake(f"'{each}' is not a raw value", "one number or a list, for example 0x8000 or [32767, 32768]")
-    return values
-
-
-_Number = {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]}
-
-
-class ModbusSignal(SignalSettings):
-    """One value in the tables of a device."""
-
-    numbering: Literal["zero-based", "one-based"] = Field(
-        "zero-based", description="`one-based`: the manual counts from 1, so one is subtracted for the wire."
-    )
-    coil: Address = Field(None, description="Address of a coil (function code 1).", examples=[0])
-    discrete: Address = Field(None, description="Address of a discrete input (function code 2).", examples=[4])
-    input: Address = Field(None, description="Address of an input register (function code 4).", examples=[0])
-    holding: Address = Field(None, description="Address of a holding register (function code 3).", examples=[0])
-    type: Type | None = Field(
-        None, description="What is in the registers; bool for coils, discrete inputs and `bit`.", examples=["int16"]
-    )
-    order: Order | None = Field(
-        None, description="Bytes on the wire, A the most significant one of the value.", examples=["ABCD", "CDAB"]
-    )
-    bit: int | None = Field(None, ge=0, le=15, description="One bit of a register, 0 the least significant.")
-    byte: Literal["high", "low"] = Field("low", description="int8, uint8: the byte of the register.")
-    count: int | None = Field(
-        None, ge=1, le=2000, description="An array: signals name_0, name_1 … one after the other.", examples=[8]
-    )
-    length: int | None = Field(None, ge=1, le=250, description="string: its bytes.", examples=[16])
-    encoding: str = Field("utf-8", description="string: its encoding.", examples=["latin-1"])
-    location: Literal["both", "high", "low"] = Field(
-        "both", description="string: two characters in a register, or one in its high or low byte."
-    )
-    invalid: Annotated[list[int | float], BeforeValidator(_listed), WithJsonSchema(_Number)] = Field(
-        default_factory=list, description="Raw values by which the device says that it has none.", examples=["0x8000"]
-    )
-
-    @property
-    def table(self) -> Table:
-        """The table it stands in."""
-        return next(table for table in TABLES if getattr(self, table) is not None)
-
-    @property
-    def address(self) -> int:
-        """Its address on the wire."""
-        number: int = getattr(self, self.table)
-        return number - (self.numbering == "one-based")
-
-    @property
-    def data_type(self) -> Type:
-        """Its type, also where nobody had to write it."""
-        return self.type or "bool"
-
-    @property
-    def value_type(self) -> ValueType:
-        """What its raw value is to the rest of the gateway."""
-        if self.data_type in ("bool", "string"):
-            return "bool" if self.data_type == "bool" else "string"
-        return "float" if self.data_type.startswith("float") else "int"
-
-    @property
-    def size(self) -> int:
-        """How many registers, or bits, one value takes."""
-        if self.length and self.data_type == "string":
-            return (self.length + 1) // 2 if self.location == "both" else self.length
-        return REGISTERS.get(self.data_type, 1)
-
-    @property
-    def wire_order(self) -> str:
-        """The letters of its order, as many as it has bytes; AB or BA for a string."""
-        return order_of(self.order, 1 if self.data_type == "string" else self.size)
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            single = "A\0".encode(value) == b"A\0"
-        except LookupError:
-            single = False
-        if not single:
-            raise mistake(f"'{value[:40]}' cannot be used here", "for example utf-8, latin-1, cp1252 or shift_jis")
-        return value
-
-    @model_validator(mode="after")
-    def _is_one_value(self) -> ModbusSignal:
-        tables = [table for table in TABLES if getattr(self, table) is not None]
-        if not tables:
-            raise mistake("this signal has no address", "add one of coil, discrete, input, holding: 'holding: 0'")
-        if len(tables) > 1:
-            raise mistake(f"a signal stands at one address, not at `{tables[0]}` and `{tables[1]}`", key=tables[1])
-        self._check_type()
-        self._check_text()
-        self._check_numbers()
-        table, first, number = self.table, self.address, self.size * (self.count or 1)
-        if first < 0:
-            raise mistake(f"with `numbering: one-based` the first {_SPOKEN[table]} is 1", "did you mean 1?", table)
-        if first + number > ADDRESSES:
-            raise mistake(
-                f"its last {_SPOKEN[table]} would be {first + number - 1}: addresses end at 65535",
-                f"it takes {number} from {first} on; check `type`, `length` and `count`",
-                table,
-            )
-        return self
-
-    def _check_type(self) -> None:
-        table, written = self.table, self.model_fields_set
-        if table in BIT_TABLES:
-            if self.data_type != "bool":
-                raise mistake(
-                    f"a {_SPOKEN[table]} is a bool, not {self.type}", "remove `type`, or read a register", "type"
-                )
-            if "bit" in written:
-                raise mistake(f"a {_SPOKEN[table]} is a single bit", "remove `bit`, or read a register", "bit")
-        elif self.bit is not None and self.data_type != "bool":
-            raise mistake(f"one bit is a bool, not {self.type}", "remove `type` or `bit`", "type")
-        elif self.bit is None and self.type is None:
-            raise mistake(
-                "'type' is missing: a register does not say what is in it",
-                f"for example 'type: int16'; known: {', '.join(get_args(Type))}",
-            )
-        if "byte" in written and self.data_type not in ("int8", "uint8"):
-            raise mistake("`byte` is for int8 and uint8", "remove `byte`, or write 'type: uint8'", "byte")
-        if self.order and len(self.order) == 2 and self.size > 1 and self.data_type != "string":
-            options = sorted({row[self.size - 1] for row in _ORDERS[:4]})
-            hint = f"write it with the letters of all {2 * self.size} bytes: {', '.join(options)}"
-            raise mistake(f"the order {self.order} says too little about {self.data_type}", hint, "order")
-
-    def _check_text(self) -> None:
-        if self.data_type != "string":
-            for key in ("length", "encoding", "location"):
-                if key in self.model_fields_set:
-                    raise mistake(f"`{key}` is for strings", f"remove `{key}`, or write 'type: string'", key)
-            return
-        if self.length is None:
-            raise mistake("a string needs its length in bytes", "for example 'length: 16' for 8 registers", "type")
-        if self.size > MAX_REGISTERS:
-            raise mistake(f"{self.size} registers do not fit into one request: at most {MAX_REGISTERS}", key="length")
-
-    def _check_numbers(self) -> None:
-        if self.value_type in ("bool", "string"):
-            for key in ("scale", "offset", "range", "deadband", "invalid"):
-                if getattr(self, key) not in (None, []):
-                    raise mistake(f"a {self.data_type} has no {key}", f"remove `{key}`", key)
-            if self.kind == "counter":
-                raise mistake(f"a {self.data_type} cannot be a counter", "remove `kind`", "kind")
-        if self.enum is not None and self.value_type in ("float", "string"):
-            raise mistake(f"`enum` names whole numbers, and {self.data_type} is none", "remove `enum`", "enum")
-        bits = 8 if self.data_type in ("int8", "uint8") else 16 * self.size
-        for value in self.invalid:
-            whole = isfinite(value) and value == int(value)
-            if not whole and self.value_type == "int":
-                raise mistake(f"{value} is not a value of {self.data_type}", "a whole number", "invalid")
-            if whole and self.value_type == "int" and not -(1 << bits - 1) <= value < 1 << bits:
-                raise mistake(f"{value} does not fit into {self.data_type}", f"it has {bits} bits", "invalid")
-
-
-# --- machines --------------------------------------------------------------------------------------------------------
 
 
 class ModbusMachine(MachineSettings):

@@ -93,7 +93,8 @@ class InfluxStore:
         self._detected = False
         self._forgetful = False  # VictoriaMetrics: may forget what it acknowledged just before it ended
         self._recent: deque[tuple[float, bytes]] = deque()
-        self._interrupted = False
+        self._interrupted, self._connections = False, 0
+        self._count_connections()
 
     def close(self) -> None:
         self._client.close()  # type: ignore[no-untyped-call]
@@ -116,8 +117,8 @@ class InfluxStore:
                 owners.append((self._builder.loss(entry.gateway, entry.loss), entry))
             else:
                 owners += [(line, entry) for line in self._builder.lines(entry.path, entry.data, odd)]
-        self._send_again()
         losses = self._put(owners) if owners else []
+        self._send_again()
         self._remember(owners)
         if odd != self._odd:
             self._odd = odd
@@ -193,11 +194,23 @@ class InfluxStore:
             self._recent.popleft()
 
     def _send_again(self) -> None:
-        if self._interrupted:
+        """After a connection that broke. Not every one is noticed: urllib3 quietly opens a new one after a restart."""
+        if self._forgetful and (self._interrupted or self._connections > 1):
             for _, body in self._recent:
                 with suppress(StoreRefusedError):  # was dealt with when it was new
                     self._post(body)
-            self._interrupted = False
+        self._interrupted, self._connections = False, min(self._connections, 1)
+
+    def _count_connections(self) -> None:
+        pool = self._client.api_client.rest_client.pool_manager.connection_from_url(self._url)
+        store = self
+
+        class Counted(pool.ConnectionCls):  # type: ignore[misc, name-defined]
+            def connect(self) -> None:
+                store._connections += 1
+                super().connect()
+
+        pool.ConnectionCls = Counted
 
     # --- HTTP --------------------------------------------------------------------------------------------------------
 
@@ -262,6 +275,7 @@ class InfluxStore:
             raise StoreError(f"{self._url} refuses us ({status}: {text}): check store.{what}, and what they may write")
         if status == 404:
             raise StoreError(f"{self._url}: no {where} there, or not this API ({text}): create it, or check store.api")
+        self._interrupted = True
         raise StoreError(f"{self._url} is not able to take anything now ({status}: {text})")
 
 

@@ -21,8 +21,7 @@ from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, MachinePath, quality_text
 from gateway.schedule import Backoff
-from modbus.hostile import Request, Server
-from modbus.test_client import WRONG
+from modbus.hostile import WRONG, Request, Server
 from parts.libmodbus import Libmodbus
 from parts.ports import free_port
 from parts.proxy import Proxy

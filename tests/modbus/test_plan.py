@@ -24,7 +24,7 @@ SIZED = {1: "uint16", 2: "uint32", 3: "modulo10k_u48", 4: "uint64"}
 
 def signals(*places: tuple[int, int]) -> Named:
     """Signals by (address, size)."""
-    return [(f"s{i}", ModbusSignal(holding=at, type=SIZED[size])) for i, (at, size) in enumerate(places)]  # type: ignore[arg-type]
+    return [(f"s{i}", ModbusSignal(holding=at, type=SIZED[size])) for i, (at, size) in enumerate(places)]
 
 
 def spans(blocks: Sequence[Block]) -> list[tuple[int, int]]:

@@ -209,15 +209,18 @@ def test_what_lies_too_far_ahead_for_victoria_metrics_is_not_lost_silently(vm: V
     wait_until(lambda: len(exported(vm, 'loss_count{machine="press-07"}')) == 1, 30, "the loss to be readable")
 
 
-@pytest.mark.parametrize("protected", [True, False])
-def test_what_victoria_metrics_forgets_when_it_is_killed_is_written_again(tmp_path: Path, protected: bool) -> None:
+@pytest.mark.parametrize(("protected", "noticed"), [(True, True), (True, False), (False, True), (False, False)])
+def test_what_victoria_metrics_forgets_when_it_is_killed_is_written_again(
+    tmp_path: Path, protected: bool, noticed: bool
+) -> None:
     """It acknowledges what a power cut takes away; without writing again (negative control) points are missing."""
     with VictoriaMetrics() as part:
         store = InfluxStore(part.url, tmp_path, bucket="b")
         store.write([simple(seq, at=NOW + seq * SECOND) for seq in range(1, 100)])
         part.kill()
-        with pytest.raises(StoreError, match="cannot be reached"):
-            store.write([simple(100, at=NOW + 100 * SECOND)])
+        if noticed:
+            with pytest.raises(StoreError, match="cannot be reached"):
+                store.write([simple(100, at=NOW + 100 * SECOND)])
         part.start()
         if not protected:
             store._recent.clear()
