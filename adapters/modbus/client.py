@@ -17,7 +17,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
-from adapters.modbus.config import Table
+from adapters.modbus.signals import Table
 from gateway.errors import NotConnectedError
 
 # It logs each frame it does not like, with the last twenty; what is wrong is told by the errors raised here.

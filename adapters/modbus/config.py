@@ -11,22 +11,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from adapters.modbus.signals import (
-    BIT_TABLES,
-    MAX_BITS,
-    MAX_REGISTERS,
-    TABLES,
-    ModbusSignal,
-    Order,
-    Table,
-)
+from adapters.modbus.signals import MAX_BITS, MAX_REGISTERS, ModbusSignal, Order
 from gateway.config import ConnectionSettings, MachineSettings
 from gateway.config.fields import Duration, Name, Port, Section, mistake
 
-__all__ = [
-    "BIT_TABLES", "MAX_BITS", "MAX_GAP", "MAX_REGISTERS", "TABLES", "ConnectionQuirks", "DeviceQuirks", "ModbusConnection",
-    "ModbusMachine", "ModbusSignal", "Table",
-]  # fmt: skip
+__all__ = ["ConnectionQuirks", "DeviceQuirks", "ModbusConnection", "ModbusMachine", "ModbusSignal"]
 
 MAX_GAP = 16
 

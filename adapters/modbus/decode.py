@@ -16,8 +16,8 @@ from itertools import accumulate, chain
 from math import isfinite
 from operator import itemgetter
 
-from adapters.modbus.config import BIT_TABLES, ModbusSignal
 from adapters.modbus.plan import Block
+from adapters.modbus.signals import BIT_TABLES, ModbusSignal
 from gateway.model import GOOD, INVALID_DATA, NOT_AVAILABLE, Value
 
 Columns = tuple[tuple[Value, ...], tuple[int, ...] | None]  # values, and qualities where not all are good

@@ -14,18 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from adapters.modbus.config import (
-    BIT_TABLES,
-    MAX_BITS,
-    MAX_GAP,
-    MAX_REGISTERS,
-    TABLES,
-    DeviceQuirks,
-    ModbusConnection,
-    ModbusMachine,
-    ModbusSignal,
-    Table,
-)
+from adapters.modbus.config import MAX_GAP, DeviceQuirks, ModbusConnection, ModbusMachine
+from adapters.modbus.signals import BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, ModbusSignal, Table
 from gateway.adapter import Context, PlannedRequest
 
 # Bytes of request and answer on Modbus TCP, without the data: 7 of the MBAP header each; function code, address and

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 NO_SUBSCRIBERS = 0x10  # MQTT 5.0, 3.4.2.1
 FAILURE = 0x80
 STALL = 30.0  # seconds without progress of the stored mark, after which records are sent again
+STALL_AFTER_CONNECT = 5.0  # the same after a new connection: the broker may have forgotten what it acknowledged
 LONGEST_STALL = 600.0
 HOLD = 5.0  # seconds at the most between two attempts after the broker refused a message
 PATIENCE = 3  # refusals in a row before it is worth a word: a store that starts beside us subscribes in a moment
@@ -90,7 +91,7 @@ class Publisher:
         self.reason = ""
         self._forget_in_flight()
         self._position = self._buffer.sent
-        self._progress, self._stall = self._clock.monotonic(), STALL
+        self._progress, self._stall, self._probed = self._clock.monotonic(), STALL_AFTER_CONNECT, False
         self._retained = deque(self._births())
         if self._delivery == "store":
             self._link.subscribe([self._topics.stored("+", self._gateway)])

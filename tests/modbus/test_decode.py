@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.modbus.config import ModbusMachine, ModbusSignal
@@ -89,6 +89,7 @@ FORMS = {1: ["AB", "BA"], 2: ["ABCD", "BADC", "CDAB", "DCBA"]}
 FORMS[4] = ["ABCDEFGH", "BADCFEHG", "GHEFCDAB", "HGFEDCBA", "CDABGHEF", "DCBAHGFE", "EFGHABCD", "FEHGBADC"]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(CODES)), st.binary(min_size=8, max_size=8), st.data())
 def test_any_number_in_any_order(name: str, noise: bytes, data: st.DataObject) -> None:
     size = struct.calcsize(CODES[name])
@@ -202,6 +203,7 @@ def test_a_whole_block_of_125_registers() -> None:
     assert decode(words, **signals) == (tuple(range(125)), None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1999), min_size=1, max_size=40, unique=True), st.binary(min_size=250, max_size=250))
 def test_bits_anywhere(places: list[int], noise: bytes) -> None:
     blocks = make_blocks([(f"s{at}", ModbusSignal(discrete=at)) for at in places], 2000, 2000)

@@ -76,13 +76,14 @@ def allowed(part: list[tuple[int, int]], limit: int, gap: int) -> bool:
 place = st.tuples(st.integers(0, 24), st.integers(1, 4))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(place, min_size=1, max_size=7), st.integers(4, 10), st.integers(0, 5))
 def test_no_plan_has_fewer_requests(places: list[tuple[int, int]], limit: int, gap: int) -> None:
     fewest = min(len(parts) for parts in partitions(places) if all(allowed(part, limit, gap) for part in parts))
     assert len(make_blocks(signals(*places), limit, gap)) == fewest
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 900), st.integers(1, 4)), min_size=1, max_size=120),
     st.integers(1, 125),
@@ -117,6 +118,7 @@ def test_without_a_gap_it_is_split_in_the_middle() -> None:
     assert spans(split(block)) == [(0, 3), (3, 3)]
 
 
+@settings(deadline=None)
 @given(st.lists(place, min_size=2, max_size=12))
 def test_a_split_keeps_all_signals_in_their_order(places: list[tuple[int, int]]) -> None:
     for block in make_blocks(signals(*places), 125, 24):
