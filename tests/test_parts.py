@@ -15,6 +15,8 @@ import psutil
 import pytest
 from asyncua import Client, ua
 from paho.mqtt.enums import CallbackAPIVersion
+from pymodbus.client import AsyncModbusTcpClient
+
 from parts.aedes import Aedes
 from parts.influxdb1 import InfluxDB1
 from parts.jsmodbus import Jsmodbus
@@ -26,7 +28,6 @@ from parts.ports import free_port
 from parts.process import Part, wait_until
 from parts.proxy import Proxy
 from parts.victoria_metrics import VictoriaMetrics
-from pymodbus.client import AsyncModbusTcpClient
 
 P = TypeVar("P", bound=Part)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
-from adapters.opcua.plan import plan as plan
+from adapters.opcua.plan import planned_requests
 from gateway import config
-from gateway.adapter import Adapter, Context
+from gateway.adapter import Adapter, Context, PlannedRequest
 from gateway.errors import PartMissingError
 
 PROTOCOLS: Sequence[config.Protocol] = (config.Protocol("opcua", OpcuaConnection, OpcuaMachine),)
@@ -25,3 +25,8 @@ def build(context: Context) -> Adapter:
             "pip install 'shopfloor-gateway[opcua]'"
         ) from exc
     return OpcuaAdapter(context)
+
+
+def plan(context: Context) -> Sequence[PlannedRequest]:
+    """What would be asked for, without asking."""
+    return planned_requests(context)

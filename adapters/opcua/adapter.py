@@ -40,6 +40,7 @@ class OpcuaAdapter:
         self._session: Session | None = None
         self._dead: Session | None = None  # one that the server may still have
         self._ready: list[Batch] = []
+        self._kept_alive = False  # a machine without news said that it lives, and that was not returned yet
         self._look_again = math.inf
 
     @property
@@ -51,12 +52,8 @@ class OpcuaAdapter:
         """Start from scratch: whatever an earlier session knew may be wrong in this one."""
         await self._hang_up()
         if self._dead:
-            dead, self._dead = self._dead, None
-            try:
-                await dead.bury()
-            except NotConnectedError:
-                self._dead = dead
-                raise
+            await self._dead.bury()
+            self._dead = None
         context = self._context
         label = f"{context.name} {self._connection.host}:{self._connection.port}"
         session = Session(self._connection, label, f"{context.gateway_id} {context.name}", context.clock)
@@ -74,6 +71,9 @@ class OpcuaAdapter:
         if self._ready:
             ready, self._ready = self._ready, []
             return ready
+        if self._kept_alive:
+            self._kept_alive = False
+            return ()
         session, clock = self._session, self._context.clock
         if session is None:
             raise NotConnectedError(f"{self._context.name}: not connected")
@@ -88,7 +88,9 @@ class OpcuaAdapter:
                 batches = [machines[notification.subscription].batch(notification) for notification in arrived]
                 if math.isinf(self._look_again):
                     self._plan_look()
-                return [batch for batch in batches if batch]
+                news = [batch for batch in batches if batch]
+                self._kept_alive = 0 < len(news) < len(batches)
+                return news
 
     async def write(self, command: Command) -> WriteResult:  # noqa: ARG002
         return WriteResult(False, "writing is not enabled")
@@ -104,7 +106,7 @@ class OpcuaAdapter:
 
     async def _hang_up(self) -> None:
         session, self._session = self._session, None
-        self._ready = []
+        self._ready, self._kept_alive = [], False
         if session and not await session.end():
             self._dead = session
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from adapters.opcua import decode, nodes
-from adapters.opcua.config import FROM_SERVER, OpcuaMachine
+from adapters.opcua.config import FROM_SERVER, OpcuaMachine, OpcuaSignal
 from adapters.opcua.items import Item, Notification
 from adapters.opcua.plan import queue, sampling
 from adapters.opcua.session import Session
@@ -34,12 +34,8 @@ from gateway.model import (
 
 _log = logging.getLogger(__name__)
 
-_ABSTRACT: dict[int, ValueType] = {
-    26: "float",
-    27: "int",
-    28: "int",
-    29: "int",
-}  # Number, Integer, UInteger, Enumeration
+# Number; Integer, UInteger, Enumeration.
+_ABSTRACT: dict[int, ValueType] = {26: "float", **dict.fromkeys((27, 28, 29), "int")}
 _NO_NODE = (NODE_UNKNOWN, 0x80330000)  # BadNodeIdUnknown, BadNodeIdInvalid
 _EXPLAINED = {
     NODE_UNKNOWN: "the server does not have this node; it is tried again",
@@ -60,8 +56,9 @@ class Machine:
         self._units: list[Unit | None] = [None if s.unit == FROM_SERVER else Unit(s.unit) for s in self._signals]
         self._items: dict[int, int] = {}  # signal -> monitored item
         self._missing: set[int] = set()  # signals without a node or monitored item
-        self._first: dict[int, tuple[int, Value, int]] = {}  # what was read, to be recognised when it is also reported
+        self._first: dict[int, list[Value]] = {}  # what was read, to be recognised when it is also reported
         self._told: dict[int, int] = {}  # signal -> trouble that was logged
+        self._compared = False  # what the server revised was logged
         self.header = self._make_header()
 
     @property
@@ -78,18 +75,21 @@ class Machine:
         values = await self._look(session, range(len(self._signals)))
         self.subscription = await session.subscribe(self._publishing)
         await self._monitor(session, values)
-        batch = self._decode(values, now)
-        quality = batch.quality or [GOOD] * len(batch)
-        readings = zip(batch.time, batch.value, quality, strict=True)
-        self._first = {i: reading for i, reading in zip(batch.signal, readings, strict=True) if i not in self._missing}
-        return batch
+        return self._remembered(self._decode(values, now))
 
     async def look_again(self, session: Session, now: int) -> Batch | None:
         """Look for the nodes that are missing, in the same session. The values of those that are there now."""
         values = await self._look(session, sorted(self._missing), keep=True)
         await self._monitor(session, values)
         found = [row for row, i in enumerate(values.signal) if i not in self._missing]
-        return self._decode(values.only(found), now) if found else None
+        return self._remembered(self._decode(values.only(found), now)) if found else None
+
+    def _remembered(self, batch: Batch) -> Batch:
+        quality = batch.quality or [GOOD] * len(batch)
+        for i, *reading in zip(batch.signal, batch.time, batch.value, quality, strict=True):
+            if i not in self._missing:
+                self._first[i] = reading
+        return batch
 
     async def _look(self, session: Session, signals: Sequence[int], keep: bool = False) -> Values:
         """The values of these signals. With `keep` the header must not change: another session may learn."""
@@ -155,8 +155,8 @@ class Machine:
     def _compare(self, items: Iterable[Item]) -> None:
         """Say where the server samples slower or keeps less than it should: values between will be missing."""
         short = [i for i in items if i.id and (0 < i.revised_queue < i.queue or i.revised_sampling > 1.01 * i.sampling)]
-        if short and not self._told.get(-1):
-            self._told[-1] = 1
+        if short and not self._compared:
+            self._compared = True
             item = short[0]
             _log.info(
                 "%s: the server samples %d signals more slowly or keeps fewer values than asked for, e.g. %s: "
@@ -166,26 +166,10 @@ class Machine:
             )  # fmt: skip
 
     def _make_header(self) -> Header:
-        signals = []
-        for name, settings, type, unit in zip(
-            self._settings.signals, self._signals, self._learnt, self._units, strict=True
-        ):
-            unit = unit or Unit("")
-            low, high = settings.range or (unit.low, unit.high)
-            signals.append(
-                Signal(
-                    name,
-                    type or "float",
-                    unit.code,
-                    settings.description,
-                    settings.kind,
-                    low,
-                    high,
-                    settings.enum or {},
-                )
-            )
+        columns = zip(self._settings.signals, self._signals, self._learnt, self._units, strict=True)
+        signals = tuple(_signal(name, settings, type, unit or Unit("")) for name, settings, type, unit in columns)
         self._types = [signal.type for signal in signals]
-        return Header(self._path, tuple(signals))
+        return Header(self._path, signals)
 
     # --- running ---------------------------------------------------------------------------------------------------
 
@@ -205,7 +189,7 @@ class Machine:
 
     def _decode(self, values: Values, arrival: int) -> Batch:
         batch = decode.batch(self.header, self._types, values, arrival)
-        if batch.quality is not None or self._told:
+        if batch.quality is not None or not self._told.keys().isdisjoint(batch.signal):
             self._note(batch, values.type)
         return batch
 
@@ -215,7 +199,7 @@ class Machine:
         rows = [
             row
             for row, (i, *reading) in enumerate(zip(batch.signal, batch.time, batch.value, quality, strict=True))
-            if self._first.pop(i, None) != tuple(reading)
+            if self._first.pop(i, None) != reading
         ]
         if len(rows) == len(batch):
             return batch
@@ -246,3 +230,8 @@ class Machine:
 
     def _name(self, signal: int) -> str:
         return f"{self._path.machine}/{self.header.signals[signal].name}"
+
+
+def _signal(name: str, s: OpcuaSignal, type: ValueType | None, unit: Unit) -> Signal:
+    low, high = s.range or (unit.low, unit.high)
+    return Signal(name, type or "float", unit.code, s.description, s.kind, low, high, s.enum or {})

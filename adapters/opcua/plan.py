@@ -11,7 +11,7 @@ from gateway.adapter import Context, PlannedRequest
 _RESPONSE, _ITEM = 120, 34  # bytes: a publish request and its empty response; a Double with status and both stamps
 
 
-def plan(context: Context) -> Sequence[PlannedRequest]:
+def planned_requests(context: Context) -> Sequence[PlannedRequest]:
     """One row per machine: its subscription. The size is that of a notification in which every signal has changed."""
     rows = []
     for path, machine in context.machines.items():

@@ -65,8 +65,15 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
     async def until_stopped() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
+
+        def stop() -> None:
+            # Once: a second Ctrl-C must not break the clean end, which takes a few seconds at the most.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, lambda: None)
+            task.cancel()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, stop)
         with contextlib.suppress(asyncio.CancelledError):
             await task
 

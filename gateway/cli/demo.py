@@ -41,14 +41,15 @@ def demo(
     seconds: Annotated[
         float | None, typer.Option("--seconds", help="End by itself after so long.", show_default=False)
     ] = None,
+    in_process: Annotated[bool, typer.Option("--in-process", help="Do without Mosquitto.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a small plant on this machine: simulated machines, broker, gateway, store and status page. Ctrl-C ends it."""
     set_up_logging(verbose, quiet=True)
-    run(_demo(port, data, seconds))
+    run(_demo(port, data, seconds, in_process))
 
 
-async def _demo(port: int | None, data: Path | None, seconds: float | None) -> None:
+async def _demo(port: int | None, data: Path | None, seconds: float | None, in_process: bool) -> None:
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -68,13 +69,12 @@ async def _demo(port: int | None, data: Path | None, seconds: float | None) -> N
         say(f"{sum(map(len, plant.machines.values()))} simulated machines: " + ", ".join(plan.machines))
         for connection, why in plant.left_out.items():
             say(f"{connection}: left out: {why}")
-        broker_port, links = await stack.enter_async_context(_broker())
+        broker_port, links = await stack.enter_async_context(_broker(None if in_process else _mosquitto()))
         if broker_port:
             say(f"Mosquitto on 127.0.0.1:{broker_port}")
         else:
-            say(
-                "no Mosquitto on this machine, so broker and store are linked inside this process (apt install mosquitto)"
-            )
+            why = "as told" if in_process else "there is no Mosquitto here: apt install mosquitto"
+            say(f"broker and store are linked inside this process ({why})")
         configuration = _settings(plant.redirect(plan), broker_port, _page_port(port), kept)
         if links is None:
             from gateway.runtime.app import paho_links
@@ -82,18 +82,17 @@ async def _demo(port: int | None, data: Path | None, seconds: float | None) -> N
             links = paho_links(configuration)
         app = App(configuration, links)
         running = asyncio.create_task(app.run(), name="gateway")
+        stack.callback(lambda: say(_summary(app)))
         stack.push_async_callback(_end, running)
         await _first_value(app, running)
         say("first reading stored")
         say(
-            f"status page: {app.page}    readings: {kept / 'historian.sqlite'}"
-            if data
-            else f"status page: {app.page}    Ctrl-C ends the demo"
+            f"status page: {app.page}    "
+            + (f"readings: {kept / 'historian.sqlite'}" if data else "Ctrl-C ends the demo")
         )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await running
-        say(_summary(app))
 
 
 def _settings(plan: Configuration, broker_port: int, page_port: int, data: Path) -> Configuration:
@@ -112,10 +111,13 @@ def _settings(plan: Configuration, broker_port: int, page_port: int, data: Path)
     return replace(plan, settings=settings)
 
 
+def _mosquitto() -> str | None:
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
 @asynccontextmanager
-async def _broker() -> AsyncIterator[tuple[int, MakeLink | None]]:
-    """Mosquitto on a free loopback port, or a broker inside this process where there is no Mosquitto."""
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+async def _broker(program: str | None) -> AsyncIterator[tuple[int, MakeLink | None]]:
+    """Mosquitto on a free loopback port, or a broker inside this process."""
     if program is None:
         from gateway.mqtt.local import LocalBroker
 

@@ -26,6 +26,7 @@ class Acknowledgements:
 
     def __init__(self, link: Link, topics: Topics, name: str, clock: Clock, *, shared: bool) -> None:
         self._link, self._topics, self._name, self._clock, self._shared = link, topics, name, clock, shared
+        self._prefix = topics.stored("", "")[:-1]
         self._remembers = False
         self._ranges: dict[Origin, Identities] = {}
         self._others: dict[Origin, dict[str, Ranges]] = {}
@@ -39,9 +40,13 @@ class Acknowledgements:
             self._of(gateway, epoch).update(ranges)
             self._current[gateway] = epoch
 
+    def concerns(self, message: Message) -> bool:
+        """True for an acknowledgement."""
+        return message.topic.startswith(self._prefix)
+
     def heard(self, message: Message) -> None:
         """An acknowledgement from the broker: another writer's, or our own from before. Raises PayloadError."""
-        writer, _, gateway = message.topic.removeprefix(self._topics.stored("", "")[:-1]).partition("/")
+        writer, _, gateway = message.topic.removeprefix(self._prefix).partition("/")
         stored = decode_stored(message.payload)
         if stored.gateway != gateway:
             raise PayloadError(f"the acknowledgement is for another gateway: {stored.gateway!r}")

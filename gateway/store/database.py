@@ -32,7 +32,7 @@ CREATE TABLE message (id INTEGER PRIMARY KEY AUTOINCREMENT, machine INTEGER NOT 
     last INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX message_of_machine ON message (machine);
 CREATE TABLE segment (id INTEGER PRIMARY KEY AUTOINCREMENT, machine INTEGER NOT NULL, interval INTEGER NOT NULL,
-    count INTEGER NOT NULL, time BLOB NOT NULL);
+    time BLOB NOT NULL);
 CREATE INDEX segment_of_machine ON segment (machine, interval);
 CREATE TABLE chunk (id INTEGER PRIMARY KEY, value BLOB NOT NULL, quality BLOB);
 CREATE TABLE stored (gateway TEXT NOT NULL, epoch TEXT NOT NULL, ranges TEXT NOT NULL, UNIQUE (gateway, epoch));
@@ -107,6 +107,14 @@ def explained(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {exc.strerror or exc}: check store.path and its permissions") from exc
 
 
+def damaged(exc: Exception) -> str:
+    """What to do about a file that cannot be understood."""
+    return (
+        f"the file is damaged or no historian ({exc}): move it away and a new one is begun; "
+        "`sqlite3 FILE .recover` saves what can be read"
+    )
+
+
 def _check(db: sqlite3.Connection, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreError(f"{path} belongs to another program: set store.path to a file of the historian's own")
@@ -120,10 +128,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
 def _meaning(exc: sqlite3.Error) -> str:
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return (
-            f"the file is damaged or no historian ({exc}): move it away and a new one is begun; "
-            "`sqlite3 FILE .recover` saves what can be read"
-        )
+        return damaged(exc)
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return f"nothing can be written ({exc}): free some space on this disk, or shorten store.retention"
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.model import MachinePath
 from gateway.mqtt.payload import Frame
 
 
@@ -25,12 +24,3 @@ def separate(frames: Sequence[Frame]) -> list[tuple[int, Frame]]:
         taken.setdefault(time, set()).update(names)
         moments.append((time, frame))
     return moments
-
-
-def path_of(levels: Sequence[str]) -> MachinePath:
-    """Where a machine stands by its topic alone: exact with all five levels, else as if only lower ones were left out.
-
-    A `meta` message says it exactly; this is for a machine that never sent one.
-    """
-    *above, machine = levels
-    return MachinePath(machine, *above)

@@ -12,6 +12,7 @@ somebody asks. What happens here can be interrupted at any place.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,22 +22,23 @@ from pathlib import Path
 import orjson
 
 from gateway.clock import Clock, SystemClock
-from gateway.errors import StoreError
-from gateway.model import MachinePath
-from gateway.mqtt.payload import Meta, Ranges, decode_data
+from gateway.errors import PayloadError, StoreError
+from gateway.mqtt.payload import Loss, Ranges, decode_data
 from gateway.store import database
+from gateway.store.catalogue import Catalogue
 from gateway.store.columns import pack, pack_quality, pack_times
 from gateway.store.contract import Entry, Lost, Origin, Readings
 from gateway.store.fold import INTERVAL, Segment, fold
 from gateway.store.identities import Identities
 from gateway.store.reader import HistorianReader
 
+log = logging.getLogger(__name__)
+
 GRACE = 30 * 10**9  # ns after the end of an interval before it is folded, for what comes a little late
 PIECE = 4 * 2**20  # bytes of messages folded at once: bounds memory, and how long a write waits
 BACKLOG = 64 * 2**20  # bytes of messages from which on they are folded early, as after an outage
 RESERVE = 32 * 2**20  # bytes left free on the disk: a data base on a full one can neither delete nor fold
 RETAINED_AT_ONCE = 200  # segments deleted in one commit
-TYPES = {float: "float", int: "int", bool: "bool", str: "string"}
 
 
 class Historian:
@@ -87,9 +89,10 @@ class Historian:
                     if self._is_new(entry.data.gateway, entry.data.epoch, entry.data.seq, touched):
                         messages += self._rows(entry)
                 elif isinstance(entry, Lost):
-                    self._write_loss(entry, touched)
+                    self._is_new(entry.gateway, entry.loss.epoch, entry.seq, touched)
+                    self._write_loss(entry)
                 else:
-                    self._describe(entry)
+                    self._catalogue.describe(entry)
             self._db.executemany("INSERT INTO message (machine, first, last, payload) VALUES (?, ?, ?, ?)", messages)
             for gateway, epoch in touched:
                 ranges = orjson.dumps(self._stored[gateway, epoch].ranges()).decode()
@@ -111,18 +114,14 @@ class Historian:
         frames = entry.data.frames
         if not frames:
             return []
-        machine = self._machine(entry.path)
-        known = self._signals[machine].keys()
+        machine = self._catalogue.machine(entry.path)
         for frame in frames:
-            if not (frame.values.keys() <= known and frame.quality.keys() <= known):
-                for name in [*frame.values, *frame.quality]:
-                    self._signal(machine, name, TYPES.get(type(frame.values.get(name)), ""))
+            self._catalogue.know(machine, frame)
         times = [frame.time for frame in frames]
         return [(machine, min(times), max(times), entry.payload)]
 
-    def _write_loss(self, lost: Lost, touched: set[Origin]) -> None:
+    def _write_loss(self, lost: Lost) -> None:
         loss = lost.loss
-        self._is_new(lost.gateway, loss.epoch, lost.seq, touched)
         self._db.execute(
             "INSERT OR IGNORE INTO loss VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -130,38 +129,6 @@ class Historian:
                 loss.machine, loss.signal, loss.cause,
             ),
         )  # fmt: skip
-
-    def _describe(self, meta: Meta) -> None:
-        path = meta.path
-        machine = self._machine(path)
-        self._db.execute(  # until now its place may have been guessed from the topic
-            "UPDATE machine SET enterprise = ?, site = ?, area = ?, line = ? WHERE id = ?",
-            (path.enterprise, path.site, path.area, path.line, machine),
-        )
-        for name, type_ in meta.types.items():
-            self._signal(machine, name, type_)
-        self._db.executemany(
-            "UPDATE signal SET type = ?, unit = ? WHERE machine = ? AND name = ?",
-            [(type_, meta.units.get(name, ""), machine, name) for name, type_ in meta.types.items()],
-        )
-
-    def _machine(self, path: MachinePath) -> int:
-        levels = "/".join(path.levels())
-        if levels not in self._machines:
-            row = (levels, path.enterprise, path.site, path.area, path.line, path.machine)
-            cursor = self._db.execute("INSERT INTO machine VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
-            assert cursor.lastrowid is not None
-            self._machines[levels] = cursor.lastrowid
-            self._signals[cursor.lastrowid] = {}
-        return self._machines[levels]
-
-    def _signal(self, machine: int, name: str, type_: str) -> None:
-        if name not in self._signals[machine]:
-            cursor = self._db.execute(
-                "INSERT INTO signal (machine, name, type) VALUES (?, ?, ?)", (machine, name, type_)
-            )
-            assert cursor.lastrowid is not None
-            self._signals[machine][name] = cursor.lastrowid
 
     # --- house-keeping -----------------------------------------------------------------------------------------------
 
@@ -189,29 +156,38 @@ class Historian:
             if first is None:
                 return False
             machine, size = first[0], 0
-            rows: list[tuple[int, bytes]] = []
-            sql = f"SELECT id, payload FROM message WHERE machine = ? AND {due} ORDER BY id"  # noqa: S608
+            rows: list[tuple[int, bytes, int, int]] = []
+            sql = f"SELECT id, payload, first, last FROM message WHERE machine = ? AND {due} ORDER BY id"  # noqa: S608
             for row in self._db.execute(sql, (machine, *limits)):
                 rows.append(row)
                 size += len(row[1])
                 if size >= PIECE:
                     break
-        segments = fold(decode_data(payload) for _, payload in rows)
+        messages, damaged = [], []
+        for id_, payload, start, end in rows:
+            try:
+                messages.append(decode_data(payload))
+            except PayloadError as exc:  # was whole when it was written, and SQLite has no checksums
+                log.error("%s: message %d is damaged: %s", self._path, id_, exc)
+                damaged.append(Lost("", id_, Loss("", 0, 0, 1, start, end, f"damaged in the historian's file: {exc}")))
+        segments = fold(messages)
         with self._transaction():
             for segment in segments:
                 self._write_segment(machine, segment)
-            self._db.executemany("DELETE FROM message WHERE id = ?", [(id_,) for id_, _ in rows])
+            for lost in damaged:
+                self._write_loss(lost)
+            self._db.executemany("DELETE FROM message WHERE id = ?", [])
         self._waiting -= size
         return True
 
     def _write_segment(self, machine: int, segment: Segment) -> None:
         cursor = self._db.execute(
-            "INSERT INTO segment (machine, interval, count, time) VALUES (?, ?, ?, ?)",
-            (machine, segment.interval, len(segment.time), pack_times(segment.time)),
+            "INSERT INTO segment (machine, interval, time) VALUES (?, ?, ?)",
+            (machine, segment.interval, pack_times(segment.time)),
         )
         assert cursor.lastrowid is not None
         base = cursor.lastrowid << database.CHUNK_BITS
-        ids = self._signals[machine]
+        ids = self._catalogue.signals[machine]
         self._db.executemany(
             "INSERT INTO chunk VALUES (?, ?, ?)",
             [(base | ids[c.name], pack(c.value), pack_quality(c.quality)) for c in segment.columns],
@@ -233,7 +209,7 @@ class Historian:
         with self._transaction():
             old = [
                 (id_,)
-                for machine in self._machines.values()
+                for machine in self._catalogue.machines.values()
                 for (id_,) in self._db.execute(
                     "SELECT id FROM segment WHERE machine = ? AND interval < ? LIMIT ?",
                     (machine, limit // INTERVAL, RETAINED_AT_ONCE),
@@ -273,10 +249,7 @@ class Historian:
             (gateway, epoch): Identities(orjson.loads(ranges))
             for gateway, epoch, ranges in self._db.execute("SELECT gateway, epoch, ranges FROM stored ORDER BY rowid")
         }
-        self._machines: dict[str, int] = dict(self._db.execute("SELECT levels, id FROM machine"))
-        self._signals: dict[int, dict[str, int]] = {id_: {} for id_ in self._machines.values()}
-        for id_, machine, name in self._db.execute("SELECT id, machine, name FROM signal"):
-            self._signals[machine][name] = id_
+        self._catalogue = Catalogue(self._db)
         self._waiting: int = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0]
 
     def _check_room(self) -> None:

@@ -11,7 +11,7 @@ from gateway.store.contract import Reader, Store
 from gateway.store.historian import Historian
 
 if TYPE_CHECKING:
-    from gateway.store.influx import InfluxStore
+    from gateway.store.influx_store import InfluxStore
 
 
 def open_store(settings: StoreSettings, data_dir: Path, clock: Clock | None = None) -> Store:
@@ -34,12 +34,12 @@ def historian_path(settings: StoreSettings, data_dir: Path) -> Path:
 
 
 def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> InfluxStore:
-    from gateway.store.influx import InfluxStore  # its library takes a second to import
+    from gateway.store.influx import InfluxConnection
+    from gateway.store.influx_store import InfluxStore
 
     assert settings.url is not None
-    return InfluxStore(
+    connection = InfluxConnection(
         settings.url,
-        data_dir / "store",
         api=settings.api,
         org=settings.org or "",
         bucket=settings.bucket or "",
@@ -48,6 +48,5 @@ def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> Inf
         user=settings.user or "",
         password=settings.password.value if settings.password else "",
         ca=settings.ca,
-        measurement=settings.measurement,
-        clock=clock,
     )
+    return InfluxStore(connection, data_dir / "store", measurement=settings.measurement, clock=clock)

@@ -8,6 +8,7 @@ Every answer is one snapshot, and ends before it is returned: an open one would 
 
 from __future__ import annotations
 
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from gateway.errors import StoreError
+import orjson
+
+from gateway.errors import PayloadError, StoreError
 from gateway.model import MachinePath, Value
-from gateway.mqtt.payload import Loss, decode_data
+from gateway.mqtt.payload import Loss, Ranges, decode_data
 from gateway.store import database
 from gateway.store.columns import unpack, unpack_quality, unpack_times
-from gateway.store.contract import Columns, Lost
+from gateway.store.contract import Columns, Lost, Origin
 from gateway.store.downsample import down_sample
 from gateway.store.fold import INTERVAL, merge
 from gateway.store.frames import separate
@@ -86,6 +89,12 @@ class HistorianReader:
         """The newest reading (time, value, quality) of every signal that has one."""
         return {(s.machine, s.signal): (s.time, s.value, s.quality) for s in self.signals() if s.time is not None}
 
+    def stored(self) -> Mapping[Origin, Ranges]:
+        """Which messages of which gateway and epoch it has; the newest epoch last."""
+        with self._snapshot():
+            rows = self._db.execute("SELECT gateway, epoch, ranges FROM stored ORDER BY rowid")
+            return {(gateway, epoch): [(a, b) for a, b in orjson.loads(ranges)] for gateway, epoch, ranges in rows}
+
     def losses(self, start: int, end: int) -> list[Lost]:
         """What never arrived between `start` and `end`, oldest first."""
         sql = (
@@ -103,6 +112,8 @@ class HistorianReader:
             self._db.execute("BEGIN")
             try:
                 yield
+            except (zlib.error, ValueError, PayloadError) as exc:
+                raise StoreError(f"{self._path}: {database.damaged(exc)}") from exc
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,20 +19,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.clock import Clock, SystemClock
-from gateway.config.fields import NAME_PATTERN
 from gateway.errors import NotConnectedError, PayloadError, StoreError
-from gateway.model import MachinePath
 from gateway.mqtt.link import Link, Message
-from gateway.mqtt.payload import Meta, decode_data, decode_loss, decode_meta
-from gateway.mqtt.topics import MAX_LEVELS, Topics
+from gateway.mqtt.topics import Topics
 from gateway.schedule import Backoff
 from gateway.store.acknowledgements import Acknowledgements
 from gateway.store.contract import Entry, Lost, Readings, Store
-from gateway.store.frames import path_of
+from gateway.store.inbox import Inbox
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_NAME = re.compile(NAME_PATTERN)
 
 MAX_BATCH = 200  # messages in one commit
 EAGER = 16  # messages not worth waiting for more: brokers send about 20 before they want an answer
@@ -77,7 +72,7 @@ class StoreWriter:
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff()
         self._acks = Acknowledgements(link, topics, name, self._clock, shared=share is not None)
-        self._paths: dict[tuple[str, ...], MachinePath] = {}
+        self._inbox = Inbox(topics)
         self._pending: list[Message] = []
         self._generation = 0
         self._described_by = 0.0
@@ -145,12 +140,11 @@ class StoreWriter:
             self._trouble("acknowledgement", refused)
 
     def on_message(self, message: Message) -> None:
-        levels = self._topics.levels_of(message.topic)
         try:
-            if levels and levels[0] == "_store":
+            if self._acks.concerns(message):
                 self._acks.heard(message)
-            elif levels and message.topic.endswith("/meta"):
-                self._paths[levels] = _meta(message, levels).path
+            else:
+                self._inbox.learn(message)
         except PayloadError as exc:
             self._reject(message, str(exc))
         self._pending.append(message)  # all of them: PUBACKs go out in the order of the messages (MQTT 5.0, 4.6)
@@ -205,34 +199,10 @@ class StoreWriter:
         rejects: list[tuple[Message, str]] = []
         for message in batch:
             try:
-                entry = self._entry(message)
+                entries += self._inbox.entries(message)
             except PayloadError as exc:
                 rejects.append((message, str(exc)))
-            else:
-                if entry is not None:
-                    entries.append(entry)
         return entries, rejects, self._store.write(entries) if entries else ()
-
-    def _entry(self, message: Message) -> Entry | None:
-        """What a message is to the store; None if it is nothing to it. Raises PayloadError."""
-        levels = self._topics.levels_of(message.topic)
-        if levels is None:
-            raise PayloadError("not one of our topics")
-        if levels[0] == "_store":
-            return None
-        if levels[0] == "_gateway":
-            gateway, seq, loss = decode_loss(message.payload)
-            if levels[1:] != (gateway,):
-                raise PayloadError(f"the loss record is of another gateway: {gateway!r}")
-            return Lost(gateway, seq, loss)
-        if message.topic.endswith("/meta"):
-            with suppress(PayloadError):  # said when it came
-                return _meta(message, levels)
-            return None
-        data = decode_data(message.payload)
-        if not _NAME.fullmatch(data.gateway):  # it becomes part of a topic
-            raise PayloadError(f"{data.gateway!r} is not the id of a gateway")
-        return Readings(self._paths.get(levels) or path_of(levels), data, message.payload)
 
     def _stored(self, entries: Sequence[Entry], refused: Sequence[Lost]) -> None:
         self._backoff.reset()
@@ -269,9 +239,7 @@ class StoreWriter:
 
     def _described(self) -> bool:
         """True when no message waits whose machine's place can only be guessed."""
-        topics = {message.topic for message in self._pending if message.topic.endswith("/data")}
-        levels = {self._topics.levels_of(topic) or () for topic in topics}
-        return all(len(each) == MAX_LEVELS or each in self._paths for each in levels)
+        return all(map(self._inbox.knows, {message.topic for message in self._pending}))
 
     async def _until(self, condition: Callable[[], bool], timeout: float) -> None:
         """Wait for a condition, the timeout or the end, whichever comes first."""
@@ -307,10 +275,3 @@ class StoreWriter:
         if self._troubles.pop(where, None) and not self._troubles:
             self._since = self._clock.now()
             log.info("storing again")
-
-
-def _meta(message: Message, levels: tuple[str, ...]) -> Meta:
-    meta = decode_meta(message.payload)
-    if meta.path.levels() != levels:
-        raise PayloadError(f"the path {'/'.join(meta.path.levels())} is not that of its topic")
-    return meta

@@ -25,7 +25,6 @@ from asyncua.server.user_managers import UserManager
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
-from adapters.opcua.nodes import NodeAddress
 from gateway.model import GOOD, Value
 from gateway.schedule import Ticks
 from simulators.machine import Context
@@ -121,7 +120,7 @@ class OpcuaServer:
             assert isinstance(settings, OpcuaMachine)
             folder = await self._server.nodes.objects.add_folder(ua.NodeId(), ua.QualifiedName(machine.path.machine, 1))
             for name, signal in settings.signals.items():
-                node = await self._node_id(settings.address_of(name))
+                node = await self._node_id(settings, name)
                 if node.NamespaceIndex == 0:
                     continue  # the server's own
                 point = Point(machine.path.machine, name, signal, machine.waves[name])
@@ -133,7 +132,8 @@ class OpcuaServer:
                 groups[signal.sampling or SAMPLING].append((point, node))
         self._groups = list(groups.items())
 
-    async def _node_id(self, address: NodeAddress) -> Any:
+    async def _node_id(self, settings: OpcuaMachine, signal: str) -> Any:
+        address = settings.address_of(signal)
         if isinstance(address.namespace, str):
             index = await self._server.register_namespace(address.namespace)
         else:

@@ -10,6 +10,7 @@ import pytest
 from adapters.opcua import adapter as adapter_module
 from adapters.opcua import client, session
 from adapters.opcua.adapter import OpcuaAdapter
+from adapters.opcua.wire import Values
 from gateway.adapter import Command
 from gateway.errors import NotConnectedError
 from gateway.model import BAD, CONFIG_ERROR, GOOD, NODE_UNKNOWN, SENSOR_FAILURE, WRONG_TYPE
@@ -102,6 +103,21 @@ async def test_silence_of_the_machine_is_a_sign_of_life(cnc: NodeOpcua, monkeypa
         assert it.values("door") == [False]
 
 
+async def test_a_machine_without_news_is_not_forgotten_over_the_others(
+    cnc: NodeOpcua, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Reader(cnc.url, {"door": "m:s=CNC1.DoorOpen"}) as it:
+        await it.read()
+        busy = session.Notification(it.adapter._machines[0].subscription, 1, Values([0], [1], [True], [0], [0]), 0)
+        silent = session.Notification(busy.subscription, 1, None, 0)
+
+        async def arrive(*_: object) -> list[session.Notification]:
+            return [busy, silent]
+
+        monkeypatch.setattr(session.Session, "notifications", arrive)
+        assert [len(await it.adapter.read()) for _ in range(4)] == [1, 0, 1, 0]
+
+
 async def test_units_and_ranges_come_from_the_server_where_that_is_wanted(cnc: NodeOpcua) -> None:
     signals = {
         "speed": {"node": "m:s=CNC1.SpindleSpeed", "unit": "from-server"},
@@ -145,6 +161,7 @@ async def test_a_missing_node_is_the_trouble_of_its_signal_alone(
             await it.until(lambda: it.last("late")[1] == 1.5)
             cnc.set('s="DB1"."Temp[0]"', 2.5)
             await it.until(lambda: it.last("late")[1] == 2.5)
+            assert it.values("late") == [None, 1.5, 2.5]
             assert it.adapter.headers[0] is before
             assert len(it.got["gone"]) == 1
             cnc.remove('s="DB1"."Temp[0]"')

@@ -41,6 +41,10 @@ def test_the_example_loads() -> None:
     assert list(machine.signals) == ["spindle_speed", "coolant_temp", "part_count", "mode", "door_open", "program"]
 
 
+def test_the_readme_shows_the_example() -> None:
+    assert f"```yaml\n{EXAMPLE.read_text()}```" in EXAMPLE.with_name("README.md").read_text()
+
+
 def test_port_and_sampling_have_sensible_defaults(tmp_path: Path) -> None:
     configuration = loaded(tmp_path, GOOD)
     assert (configuration.connections["cnc"].host, configuration.connections["cnc"].port) == ("10.0.0.1", 4840)

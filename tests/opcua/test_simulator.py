@@ -2,19 +2,26 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters import opcua
+from gateway.adapter import Context as AdapterContext
 from gateway.clock import SystemClock
+from gateway.config import load
+from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.model import GOOD, Value
+from gateway.runtime.registry import protocols
 from opcua.helpers import MACHINE, Reader, context
 from simulators import waves
 from simulators.ledger import Ledger, columns
 from simulators.machine import Context, SimulatedMachine
 from simulators.opcua import serve
 from simulators.opcua.server import OpcuaServer
+from simulators.plant import simulate
 from simulators.waves import Wave
 
 SIGNALS: Mapping[str, Any] = {
@@ -168,3 +175,23 @@ def test_values_are_cast_to_what_the_variable_is() -> None:
     assert raw(True) is True
     assert raw(2, type="float") == 2.0
     assert raw(20.0, offset=5) == 15.0
+
+
+async def test_the_example_runs_against_its_simulator() -> None:
+    configuration = load(Path(opcua.__file__).parent / "example.yaml", protocols())
+    ledger = Ledger.memory()
+    async with simulate(configuration, ledger=ledger, port_base=0) as plant:
+        running = plant.redirect(configuration)
+        machines = {running.path_of(name): machine for name, machine in running.machines.items()}
+        link = running.connections["cnc"]
+        adapter = opcua.build(
+            AdapterContext("cnc", link, machines, SystemClock(), FlowCounters(), Path("data"), "edge")
+        )
+        try:
+            await adapter.connect()
+            (batch,) = await adapter.read()
+            assert len(batch) == 6
+            assert batch.quality is None
+        finally:
+            await adapter.close()
+    assert len(next(ledger.entries()).values) == 6

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from gateway.model import Batch, Header, MachinePath, Signal, Value, ValueType
 from gateway.mqtt.payload import Data, DataEncoder, Frame, decode_data
 from gateway.store.contract import Readings
+from gateway.store.influx import InfluxConnection
+from gateway.store.influx_store import InfluxStore
 
 PRESS = MachinePath("press-07", "acme", "hanoi", "moulding", "L1")
 T0 = 1_790_000_400_000_000_000  # the start of an interval of ten minutes
@@ -69,6 +73,11 @@ async def eventually(condition: Callable[[], bool], what: str, patience: float =
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.01)
+
+
+def influx_store(url: str, folder: Path, measurement: str = "machine", **connection: Any) -> InfluxStore:
+    """A store over a connection with these settings."""
+    return InfluxStore(InfluxConnection(url, **connection), folder, measurement=measurement)
 
 
 class HandClock:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store.material import PRESS, SECOND, T0, HandClock, Reading, readings, simple
 
 from gateway.errors import StoreError
 from gateway.model import BAD, NO_COMMUNICATION, OUT_OF_RANGE, MachinePath
@@ -23,6 +22,7 @@ from gateway.store import historian as historian_module
 from gateway.store.contract import Columns, Lost, Readings
 from gateway.store.fold import INTERVAL
 from gateway.store.historian import Historian
+from store.material import PRESS, SECOND, T0, HandClock, Reading, readings, simple
 
 TEMP, COUNT, ALARM, MODE = "temp", "count", "alarm", "mode"
 EVER = 2**62
@@ -343,6 +343,22 @@ def test_damage_found_later_says_what_to_do(path: Path) -> None:
         ask(path, TEMP)
 
 
+def test_a_damaged_message_becomes_a_loss_and_does_not_hold_up_folding(path: Path) -> None:
+    historian = Historian(path)
+    historian.write([simple(1), simple(2), simple(3)])
+    historian._db.execute("UPDATE message SET payload = x'7b00' WHERE id = 2")
+    with pytest.raises(StoreError, match="damaged"):
+        ask(path, TEMP)
+    historian.fold_all()
+    assert ask(path, TEMP).time == [T0 + SECOND, T0 + 3 * SECOND]
+    reader = Historian.open_read_only(path)
+    (lost,) = reader.losses(0, EVER)
+    assert (lost.loss.start, lost.loss.cause[:33]) == (T0 + 2 * SECOND, "damaged in the historian's file: ")
+    assert reader.stored() == {("edge-01", "e1"): [(1, 3)]}
+    reader.close()
+    historian.close()
+
+
 def test_no_historian_yet(path: Path) -> None:
     with pytest.raises(StoreError, match="there is no historian yet"):
         Historian.open_read_only(path)
@@ -453,7 +469,7 @@ def test_a_full_disk_refuses_and_goes_on_when_there_is_room(path: Path, small_fi
 
 def test_it_stops_while_there_is_still_room_to_delete(path: Path) -> None:
     historian = Historian(path, reserve=10**18)
-    with pytest.raises(StoreError, match="are left on this disk: free some, or shorten store.retention"):
+    with pytest.raises(StoreError, match=r"are left on this disk: free some, or shorten store\.retention"):
         historian.write([simple(1)])
     historian.close()
     historian = Historian(path)

@@ -8,18 +8,18 @@ from typing import Any
 
 import orjson
 import pytest
-from parts.influxdb1 import InfluxDB1
-from parts.process import wait_until
-from parts.proxy import Proxy
-from parts.victoria_metrics import VictoriaMetrics
-from store.material import PRESS, SECOND, T0, readings, simple
 
 from gateway.clock import SystemClock
 from gateway.errors import PartMissingError, StoreError
 from gateway.model import NO_COMMUNICATION, MachinePath
 from gateway.mqtt.payload import Loss, Meta
 from gateway.store.contract import Lost
-from gateway.store.influx import InfluxStore
+from gateway.store.influx_store import InfluxStore
+from parts.influxdb1 import InfluxDB1
+from parts.process import wait_until
+from parts.proxy import Proxy
+from parts.victoria_metrics import VictoriaMetrics
+from store.material import PRESS, SECOND, T0, influx_store, readings, simple
 
 NOW = SystemClock().now() // SECOND * SECOND
 EVER = 2**62
@@ -40,7 +40,7 @@ def vm() -> Iterator[VictoriaMetrics]:
 @pytest.fixture
 def shop(influx: InfluxDB1, tmp_path: Path) -> Iterator[InfluxStore]:
     influx.query("CREATE DATABASE shop")
-    store = InfluxStore(influx.url, tmp_path, database="shop")
+    store = influx_store(influx.url, tmp_path, database="shop")
     yield store
     store.close()
     influx.query("DROP DATABASE shop")
@@ -126,7 +126,7 @@ def test_losses_are_stored(influx: InfluxDB1, shop: InfluxStore) -> None:
 
 
 def test_a_missing_data_base_holds_everything_back(influx: InfluxDB1, tmp_path: Path) -> None:
-    store = InfluxStore(influx.url, tmp_path, database="nowhere")
+    store = influx_store(influx.url, tmp_path, database="nowhere")
     with pytest.raises(StoreError, match="no data base 'nowhere' there"):
         store.write([simple(1)])
     assert letters(tmp_path) == []
@@ -136,10 +136,10 @@ def test_a_missing_data_base_holds_everything_back(influx: InfluxDB1, tmp_path: 
 def test_a_wrong_password_holds_everything_back(tmp_path: Path) -> None:
     with InfluxDB1(user="gw", password="secret") as part:
         part.query("CREATE DATABASE shop")
-        wrong = InfluxStore(part.url, tmp_path, database="shop", user="gw", password="wrong")
-        with pytest.raises(StoreError, match="check store.user and store.password"):
+        wrong = influx_store(part.url, tmp_path, database="shop", user="gw", password="wrong")
+        with pytest.raises(StoreError, match=r"check store\.user and store\.password"):
             wrong.write([simple(1)])
-        right = InfluxStore(part.url, tmp_path, database="shop", user="gw", password="secret")
+        right = influx_store(part.url, tmp_path, database="shop", user="gw", password="secret")
         right.write([simple(1)])
         assert len(right.query("press-07", "temp", 0, EVER)) == 1
         wrong.close()
@@ -149,7 +149,7 @@ def test_a_wrong_password_holds_everything_back(tmp_path: Path) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     with Proxy(1) as proxy:
-        store = InfluxStore(f"http://127.0.0.1:{proxy.port}", tmp_path, database="shop", timeout=0.5)
+        store = influx_store(f"http://127.0.0.1:{proxy.port}", tmp_path, database="shop", timeout=0.5)
         with pytest.raises(StoreError, match="cannot be reached"):
             store.write([simple(1)])
         proxy.freeze()
@@ -160,7 +160,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 def test_quality_returns_after_a_restart(influx: InfluxDB1, shop: InfluxStore, tmp_path: Path) -> None:
     shop.write([readings(1, [(T0, {}, {"temp": NO_COMMUNICATION})])])
-    again = InfluxStore(influx.url, tmp_path, database="shop")
+    again = influx_store(influx.url, tmp_path, database="shop")
     again.write([simple(2, 1.5)])
     again.close()
     found = influx.query("SELECT temp_quality FROM machine", db="shop")
@@ -175,7 +175,7 @@ def exported(vm: VictoriaMetrics, name: str) -> list[tuple[int, float | None]]:
 
 
 def test_v2_brings_every_point_with_its_place(vm: VictoriaMetrics, tmp_path: Path) -> None:
-    store = InfluxStore(vm.auth_url, tmp_path, org="acme", bucket="v2_points", token="gw-token", measurement="v2")
+    store = influx_store(vm.auth_url, tmp_path, org="acme", bucket="v2_points", token="gw-token", measurement="v2")
     store.write([Meta(PRESS, {"mode": "string"}, {}, {"mode": {"auto": 3}})])
     batch = [readings(s, [(NOW + s * SECOND, {"temp": s / 4, "mode": "auto"}, {})]) for s in range(1, 50)]
     store.write(batch)
@@ -191,7 +191,7 @@ def test_v2_brings_every_point_with_its_place(vm: VictoriaMetrics, tmp_path: Pat
 @pytest.mark.parametrize("token", ["wrong", ""])
 def test_a_wrong_token_holds_everything_back(vm: VictoriaMetrics, tmp_path: Path, token: str) -> None:
     """vmauth 1.79 answers a wrong token with 400, which for a line would mean: refused for good."""
-    store = InfluxStore(vm.auth_url, tmp_path, bucket="b", token=token, measurement="held")
+    store = influx_store(vm.auth_url, tmp_path, bucket="b", token=token, measurement="held")
     with pytest.raises(StoreError, match=r"check store\.token"):
         store.write([simple(1, at=NOW), simple(2, at=NOW)])
     store.close()
@@ -200,7 +200,7 @@ def test_a_wrong_token_holds_everything_back(vm: VictoriaMetrics, tmp_path: Path
 
 
 def test_what_lies_too_far_ahead_for_victoria_metrics_is_not_lost_silently(vm: VictoriaMetrics, tmp_path: Path) -> None:
-    store = InfluxStore(vm.url, tmp_path, bucket="b", measurement="ahead")
+    store = influx_store(vm.url, tmp_path, bucket="b", measurement="ahead")
     (lost,) = store.write([simple(1, at=NOW), simple(2, at=NOW + 3 * 86400 * SECOND)])
     store.close()
     assert lost.loss.first == 2
@@ -215,7 +215,7 @@ def test_what_victoria_metrics_forgets_when_it_is_killed_is_written_again(
 ) -> None:
     """It acknowledges what a power cut takes away; without writing again (negative control) points are missing."""
     with VictoriaMetrics() as part:
-        store = InfluxStore(part.url, tmp_path, bucket="b")
+        store = influx_store(part.url, tmp_path, bucket="b")
         store.write([simple(seq, at=NOW + seq * SECOND) for seq in range(1, 100)])
         part.kill()
         if noticed:
@@ -245,7 +245,7 @@ def test_dead_letters_do_not_grow_without_end(shop: InfluxStore, tmp_path: Path)
 def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "influxdb_client.client.influxdb_client", None)
     with pytest.raises(PartMissingError, match=r"pip install 'shopfloor-gateway\[influx\]'"):
-        InfluxStore("http://127.0.0.1:1", tmp_path, bucket="b")
+        influx_store("http://127.0.0.1:1", tmp_path, bucket="b")
 
 
 def test_floats_of_all_sizes_survive(shop: InfluxStore) -> None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from store.material import PRESS, data
 
 from gateway.model import NO_COMMUNICATION, OUT_OF_RANGE, MachinePath
 from gateway.mqtt.payload import Frame, Loss, Meta
 from gateway.store.line_protocol import LineBuilder, Odd
+from store.material import PRESS, data
 
 HERE = "machine,enterprise=acme,site=hanoi,area=moulding,line=L1,machine=press-07"
 T = 1465839830100400200
