@@ -26,7 +26,7 @@ def plugins() -> dict[str, Plugin]:
 @cache
 def protocols() -> dict[str, Protocol]:
     """The configuration models of every protocol, by its name."""
-    return {p.name: p for plugin in set(plugins().values()) for p in plugin.PROTOCOLS}
+    return {p.name: p for plugin in dict.fromkeys(plugins().values()) for p in plugin.PROTOCOLS}
 
 
 def _modules() -> Iterator[Plugin]:
