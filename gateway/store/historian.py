@@ -176,7 +176,7 @@ class Historian:
                 self._write_segment(machine, segment)
             for lost in damaged:
                 self._write_loss(lost)
-            self._db.executemany("DELETE FROM message WHERE id = ?", [])
+            self._db.executemany("DELETE FROM message WHERE id = ?", [row[:1] for row in rows])
         self._waiting -= size
         return True
 

@@ -112,11 +112,8 @@ def test_a_wrong_password_at_the_broker():
             until(lambda: gateway.status()["buffer"]["records"] > 5, "readings to be kept meanwhile")
             broker.users = {"edge": "right"}
             broker.restart()
-            until(
-                lambda: gateway.status()["broker"]["state"] == "online" and gateway.delivered(),
-                "everything to be stored",
-                60,
-            )
+            until(lambda: gateway.status()["broker"]["state"] == "online", "the broker to be back")
+            gateway.catch_up(60)
 
 
 def test_a_broker_that_is_not_there():
@@ -169,7 +166,7 @@ def test_a_store_that_refuses_the_token_gets_everything_once_it_does_not():
             metrics.guard.start()
             until(lambda: stored_messages(gateway) > 30, "the readings to be stored", 60)
             machines.stop()
-            until(gateway.delivered, "the last reading", 60)
+            gateway.catch_up(60)
         served = columns(read_ledger(machines.ledger))["m00", "s002"]
 
         def found() -> int:
@@ -200,7 +197,7 @@ def killed_broker(delivery: str) -> list[str]:
             machines.stop()
             until(lambda: gateway.machine("m00")["state"] == "offline", "the machines to be gone")
             if delivery == "store":
-                until(gateway.delivered, "everything to be stored", 90)
+                gateway.catch_up(90)
             else:
                 until(lambda: gateway.status()["buffer"]["records"] == 0, "the buffer to be empty", 60)
             gateway.stop()
@@ -230,6 +227,6 @@ def test_a_killed_writer_goes_on_where_it_was():
                 writer.start()
             machines.stop()
             until(lambda: gateway.machine("m00")["state"] == "offline", "the machines to be gone")
-            until(gateway.delivered, "everything to be stored", 90)
+            gateway.catch_up(90)
             writer.stop()
             assert missing(machines.ledger, writer.folder / "data") == []

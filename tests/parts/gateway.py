@@ -9,7 +9,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from .ports import free_port
-from .process import Part
+from .process import Part, wait_until
 
 COMMAND = str(Path(sys.executable).with_name("gateway"))
 
@@ -51,10 +51,11 @@ class Gateway(Part):
         (found,) = (m for m in self.status()["machines"] if m["name"] == name)
         return {**found, "signals": {s["name"]: s for s in found["signals"]}}
 
-    def delivered(self) -> bool:
-        """Whether everything that was read has been stored."""
-        status = self.status()
-        return bool(status["flow"]["stored"]) and not status["buffer"]["records"]
+    def catch_up(self, timeout: float = 30) -> None:
+        """Wait until all that has been read up to now is stored."""
+        messages = self.status()["flow"]["messages"]
+        assert messages, "nothing was read"
+        wait_until(lambda: self.status()["flow"]["stored"] >= messages, timeout, "everything to be stored")
 
     def query(self, signal: str, since: str = "1h") -> list[dict[str, Any]]:
         """`gateway query`, as anybody would ask."""
