@@ -117,23 +117,21 @@ def _starts_with(path: list[str], words: list[str]) -> bool:
 def _explain_signal(name: str, option: Path | None) -> None:
     from gateway.cli.common import split_signal
     from gateway.config.explain import did_you_mean
+    from gateway.config.schema import as_written, defaults
 
     configuration = load_config(None, option)
     machine, signal = split_signal(configuration, name)
     settings = configuration.machines[machine].signals
     if signal is None or signal not in settings:
         raise UnknownNameError(f"{machine} has no signal '{signal}'; {did_you_mean(signal or '', settings)}")
-    path = ("machines", machine, "signals", signal)
     node: Any = configuration.tree
-    for step in path:
+    for step in ("machines", machine, "signals", signal):
         node = node.value[step]
-    for key, value in settings[signal].model_dump(mode="json").items():
-        written = node.value.get(key)
-        if written is None and value in (None, ""):
-            continue
-        origin = str(node.keys[key]) if written is not None else "default"
-        shown = written.plain() if written is not None else value
-        print(f"{key:<16} {shown!s:<28} {origin}")
+    for key, value in node.value.items():
+        print(f"{key:<14} {as_written(value.plain()):<32} {node.keys[key]}")
+    for key, default in defaults(type(settings[signal])).items():
+        if key not in node.value:
+            print(f"{key:<14} {default:<32} default")
 
 
 def _without_secrets(data: Any) -> Any:

@@ -93,17 +93,25 @@ def reference(protocols: Mapping[str, Protocol]) -> list[Key]:
     return keys
 
 
+def defaults(model: type[BaseModel]) -> dict[str, str]:
+    """The keys of a model that have a default worth a word, as one would write it."""
+    properties = _schema_of(model, {})["properties"]
+    return {name: as_written(p["default"]) for name, p in properties.items() if p.get("default") not in (None, "", [])}
+
+
 def _keys(prefix: str, schema: Schema, defs: Mapping[str, Schema]) -> Iterator[Key]:
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         inner, path = _resolve(field, defs), prefix + name
-        default = "required" if name in required else "" if field.get("default") is None else _yaml(field["default"])
+        default = (
+            "required" if name in required else "" if field.get("default") is None else as_written(field["default"])
+        )
         yield Key(
             path,
             _type(inner),
             default,
             field.get("description", inner.get("description", "")),
-            tuple(map(_yaml, field.get("examples", ()))),
+            tuple(map(as_written, field.get("examples", ()))),
         )
         if "properties" in inner:
             yield from _keys(f"{path}.", inner, defs)
@@ -146,10 +154,10 @@ def _type(schema: Schema) -> str:
     return names.get(kind, kind)
 
 
-def _yaml(value: Any) -> str:
+def as_written(value: Any) -> str:
     """A default or an example as one would write it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_yaml(v)}" for k, v in value.items()) + "}"
-    return "[" + ", ".join(map(_yaml, value)) + "]" if isinstance(value, (list, tuple)) else str(value)
+        return "{" + ", ".join(f"{k}: {as_written(v)}" for k, v in value.items()) + "}"
+    return "[" + ", ".join(map(as_written, value)) + "]" if isinstance(value, (list, tuple)) else str(value)

@@ -61,7 +61,8 @@ quality = st.dictionaries(
     st.sampled_from([NO_COMMUNICATION, OUT_OF_RANGE, 0x80AB0000]),
     max_size=2,
 )
-moment = st.integers(0, 4 * 600).map(lambda s: T0 + s * SECOND)
+# Few moments on both sides of an interval's edge, so that many readings meet.
+moment = st.sampled_from([0, 1, 2, 599, 600, 601, 1800]).map(lambda s: T0 + s * SECOND)
 message = st.lists(st.tuples(moment, good, quality), min_size=1, max_size=4, unique_by=lambda frame: frame[0])
 steps = st.lists(
     st.one_of(
@@ -125,6 +126,44 @@ def test_two_readings_of_one_time_in_a_message_are_both_kept(path: Path) -> None
     assert rows(ask(path, TEMP)) == expected
     historian.fold_all()
     assert rows(ask(path, TEMP)) == expected
+    historian.close()
+
+
+def test_of_readings_with_one_time_the_last_one_counts_whatever_came_with_it(path: Path) -> None:
+    historian = Historian(path)
+    historian.write([readings(1, [(T0, {TEMP: 0.0}, {}), (T0 + SECOND, {TEMP: 1.0}, {})])])
+    historian.fold_all()
+    historian.write([readings(2, [(T0, {TEMP: 10.0}, {})])])
+    historian.write(
+        [readings(3, [(T0 + SECOND, {TEMP: 2.0, COUNT: 1}, {})]), readings(4, [(T0 + SECOND, {TEMP: 3.0}, {})])]
+    )
+    for _ in range(2):
+        assert rows(ask(path, TEMP)) == [(T0, 10.0, 0), (T0 + SECOND, 3.0, 0)]
+        historian.fold_all()
+    historian.close()
+
+
+def test_a_range_has_both_its_ends(path: Path) -> None:
+    historian = Historian(path)
+    historian.write([readings(1, [(T0, {TEMP: 1.0}, {}), (T0 - 1000, {COUNT: 2}, {}), (T0, {TEMP: 3.0}, {})])])
+    for _ in range(2):
+        assert rows(ask(path, TEMP, start=T0, end=T0)) == [(T0, 1.0, 0)]
+        assert rows(ask(path, TEMP, start=T0 + 1, end=T0 + 1)) == [(T0 + 1, 3.0, 0)]
+        assert rows(ask(path, COUNT, start=0, end=T0 - 1000)) == [(T0 - 1000, 2, 0)]
+        assert rows(ask(path, COUNT, start=0, end=T0 - 1001)) == []
+        historian.fold_all()
+    historian.close()
+
+
+def test_a_batch_that_cannot_be_written_leaves_nothing_behind(path: Path) -> None:
+    historian = Historian(path)
+    too_large = Lost("edge-01", 2, Loss("e1", 1, 1, 2**70, T0, T0, "made up"))
+    with pytest.raises(OverflowError):
+        historian.write([simple(1), too_large])
+    assert historian.stored() == {}
+    historian.write([simple(1)])
+    assert len(ask(path, TEMP)) == 1
+    assert historian.stored() == {("edge-01", "e1"): [(1, 1)]}
     historian.close()
 
 

@@ -194,6 +194,46 @@ async def test_a_machines_place_comes_from_its_meta(broker: Mosquitto, tmp_path:
     store.close()
 
 
+async def test_data_that_waited_for_the_writer_is_placed_by_the_meta_that_comes_after_it(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """The broker sends what it kept for a session before anything is subscribed; a series with a guessed place stays."""
+    place = MachinePath("press-07", enterprise="acme", line="L1")
+    with InfluxDB1() as influx:
+        influx.query("CREATE DATABASE shop")
+        store = influx_store(influx.url, tmp_path, database="shop")
+        async with Gateway(broker.port) as gateway:
+            async with writing(broker, store):
+                pass  # the session is there
+            gateway.link.publish(TOPICS.meta(place), encode_meta(Header(place, ()), "edge-01"), retain=True)
+            await gateway.send(range(1, 18), path=place)  # enough not to be waited for
+            async with writing(broker, store):
+                await eventually(lambda: gateway.stored() == [(1, 17)], "the messages")
+        places = influx.query("SELECT * FROM machine GROUP BY *", "shop")
+        assert [(row.get("line"), row.get("site")) for row in places] == [("L1", None)] * 17
+        store.close()
+
+
+async def test_of_two_epochs_in_one_commit_the_newer_one_is_retained(tmp_path: Path) -> None:
+    store, broker = Historian(tmp_path / "h.sqlite"), LocalBroker()
+    gateway = Gateway(0)
+    gateway.link = broker.link()  # type: ignore[assignment]
+    writer = StoreWriter(broker.link(), TOPICS, store, "w1")
+    await writer.start()
+    async with gateway:
+        await eventually(lambda: writer.status.ok, "the writer")
+        for first, second in (("e1", "e2"), ("e4", "e3")):
+            newer = max(first, second)
+            for epoch in (first, second):
+                at = T0 + int(epoch[1]) * SECOND
+                payload = encoded("edge-01", epoch, 1, [(at, {"temp": 1.0}, {})])
+                gateway.link.publish(TOPICS.data(PRESS), payload)
+            await eventually(lambda newer=newer: any(s.epoch == newer for s in gateway.all), "both")  # type: ignore[misc]
+            assert [s.epoch for s in gateway.all[-2:]] == sorted((first, second))
+    await writer.stop()
+    store.close()
+
+
 async def test_a_new_epoch_takes_over(broker: Mosquitto, tmp_path: Path) -> None:
     store = Historian(tmp_path / "h.sqlite")
     async with Gateway(broker.port) as gateway, writing(broker, store):

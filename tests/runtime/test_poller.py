@@ -1,0 +1,100 @@
+"""A poller outlives whatever its adapter does, and says what happened once."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.config import MachineSettings, SignalSettings
+from gateway.counters import FlowCounters
+from gateway.errors import NotConnectedError
+from gateway.model import NOT_CONNECTED, Batch, Header, MachinePath, Signal
+from gateway.runtime.poller import Poller
+from gateway.schedule import Backoff
+
+HEADER = Header(MachinePath("m"), (Signal("a", "int"),))
+SETTINGS = MachineSettings(connection="c", signals={"a": SignalSettings()})
+
+
+class Script:
+    """An adapter that does what each step says: a value, an error, or the end of the test."""
+
+    def __init__(self, steps: list[object], done: asyncio.Event) -> None:
+        self.steps, self.done = steps, done
+        self.headers = [HEADER]
+        self.closed = 0
+
+    async def connect(self) -> None:
+        if self.steps and self.steps[0] == "refuse":
+            self.steps.pop(0)
+            raise NotConnectedError("nobody there")
+
+    async def read(self) -> Sequence[Batch]:
+        await asyncio.sleep(0)
+        if not self.steps:
+            self.done.set()
+            await asyncio.Event().wait()
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return [Batch(HEADER, HEADER.order, (1,), (step,), None)]
+
+    async def write(self, command: object) -> None: ...
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class Sink:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.readings: list[tuple[object, int]] = []
+        self.states: list[tuple[str, str]] = []
+
+    def accept(self, batch: Batch) -> None:
+        self.readings += zip(batch.value, batch.quality or [0] * len(batch), strict=True)
+
+    def show(self, batch: Batch) -> None: ...
+    def announce(self, header: Header) -> None: ...
+    def state(self, path: MachinePath, state: str, since: int, reason: str) -> None:
+        self.states.append((state, reason))
+
+
+async def play(*steps: object) -> tuple[Sink, list[Script]]:
+    sink, done, made = Sink(), asyncio.Event(), []
+    remaining = list(steps)
+
+    def build() -> Script:
+        made.append(Script(remaining, done))
+        return made[-1]
+
+    poller = Poller("c", build, {"m": SETTINGS}, sink, SystemClock(), FlowCounters(), Backoff(0.001, 0.002))
+    poller.prepare()
+    task = asyncio.create_task(poller.run())
+    await asyncio.wait_for(done.wait(), 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return sink, made
+
+
+async def test_a_lost_link_is_one_bad_reading_and_then_goes_on():
+    sink, made = await play(1, NotConnectedError("cut"), "refuse", "refuse", 2)
+    assert sink.readings == [(1, 0), (None, NOT_CONNECTED), (2, 0)]
+    assert sink.states == [
+        ("offline", "not read yet"),
+        ("online", ""),
+        ("offline", "cut"),
+        ("offline", "nobody there"),
+        ("online", ""),
+    ]
+    assert [each.closed for each in made] == [1]
+
+
+async def test_an_error_nobody_expected_is_logged_and_the_adapter_built_anew(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.ERROR):
+        sink, made = await play(1, ZeroDivisionError("a bug"), 2)
+    assert sink.readings == [(1, 0), (None, NOT_CONNECTED), (2, 0)]
+    assert [each.closed for each in made] == [1, 1]
+    assert "ZeroDivisionError: a bug" in caplog.text
