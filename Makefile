@@ -27,7 +27,7 @@ check: $(DEV)
 	$(BIN)/mypy
 
 bench: $(DEV) parts
-	$(BIN)/python -m pytest tests/bench --override-ini python_files='bench_*.py' -s $(ARGS)
+	@for file in tests/bench/*.py; do echo; echo "== $$file"; PYTHONPATH=tests $(BIN)/python $$file || exit 1; done
 
 # With every hash checked, and no index named: pip takes the one this machine is set up for.
 $(READY): requirements.lock pyproject.toml

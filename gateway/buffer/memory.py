@@ -60,11 +60,13 @@ class MemoryBuffer:
         if not self._beyond:
             return self._records[start : start + limit]
         found: list[Record] = []
-        for record in self._records[start:]:
-            if len(found) == limit:
-                break
-            if not self._is_beyond(record.seq):
-                found.append(record)
+        while start < len(self._records) and len(found) < limit:
+            record = self._records[start]
+            if (last := self._end_of_stored(record.seq)) is not None:
+                start += last + 1 - record.seq  # seq has no gaps, so the stretch is skipped at once
+                continue
+            found.append(record)
+            start += 1
         return found
 
     def mark_sent(self, seq: int) -> None:
@@ -91,9 +93,10 @@ class MemoryBuffer:
             del self._records[:start]
             self._start = 0
 
-    def _is_beyond(self, seq: int) -> bool:
+    def _end_of_stored(self, seq: int) -> int | None:
+        """The last seq of the stored stretch that holds `seq`; None where it is not stored."""
         i = bisect_right(self._beyond, seq, key=lambda r: r[0]) - 1
-        return i >= 0 and seq <= self._beyond[i][1]
+        return self._beyond[i][1] if i >= 0 and seq <= self._beyond[i][1] else None
 
     # --- what does not fit -------------------------------------------------------------------------------------------
 
@@ -112,7 +115,7 @@ class MemoryBuffer:
         while start < len(self._records) and goes(self._records[start]):
             record = self._records[start]
             self._bytes -= len(record.payload) + _OVERHEAD
-            if not self._is_beyond(record.seq):
+            if self._end_of_stored(record.seq) is None:
                 lost.append(record)
             start += 1
         self._start = start

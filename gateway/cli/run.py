@@ -22,9 +22,14 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Read the machines and bring their readings to the broker; write the store too, where `store:` is configured."""
+    from gateway.errors import ConfigErrors
     from gateway.runtime.app import App, paho_links
 
     configuration = load_config(config, option)
+    if not configuration.machines:
+        raise ConfigErrors(
+            [configuration.tree.mark.error("there are no machines to read", "add them under `machines:`")]
+        )
     set_up_logging(verbose)
     run_until_stopped(App(configuration, paho_links(configuration)).run(once=once))
 

@@ -92,7 +92,7 @@ class App:
         gateway = configuration.settings.gateway.id
         link = self.links(f"gateway-{gateway}", False, Edge.will(configuration, self.clock))
         edge = self.edge = Edge(configuration, link, self.clock, self.counters, self._store_reason)
-        if (web := configuration.settings.web) is not None:
+        if (web := configuration.settings.web) is not None and not once:
             from gateway.web.server import serve
 
             server = await serve(edge.board, web.host, web.port, clock=self.clock)

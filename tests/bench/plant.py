@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=10)
     parser.add_argument("--signals", type=int, default=200)
     parser.add_argument("--poll", default="1s")
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=60)
     run(parser.parse_args())
 
 
