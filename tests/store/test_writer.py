@@ -214,6 +214,29 @@ async def test_data_that_waited_for_the_writer_is_placed_by_the_meta_that_comes_
         store.close()
 
 
+async def test_data_waits_a_moment_for_the_meta_of_its_machine(tmp_path: Path) -> None:
+    place = MachinePath("press-07", enterprise="acme", line="L1")
+    broker = LocalBroker()
+    with InfluxDB1() as influx:
+        influx.query("CREATE DATABASE shop")
+        store = influx_store(influx.url, tmp_path, database="shop")
+        gateway = Gateway(0)
+        gateway.link = broker.link()  # type: ignore[assignment]
+        writer = StoreWriter(broker.link(), TOPICS, store, "w1")
+        await writer.start()
+        async with gateway:
+            await eventually(lambda: writer.status.ok, "the writer")
+            await gateway.send(range(1, 18), path=place)
+            for _ in range(100):  # time enough to take them up
+                await asyncio.sleep(0)
+            gateway.link.publish(TOPICS.meta(place), encode_meta(Header(place, ()), "edge-01"))
+            await eventually(lambda: gateway.stored() == [(1, 17)], "the messages")
+        await writer.stop()
+        places = influx.query("SELECT * FROM machine GROUP BY *", "shop")
+        assert [(row.get("line"), row.get("site")) for row in places] == [("L1", None)] * 17
+        store.close()
+
+
 async def test_of_two_epochs_in_one_commit_the_newer_one_is_retained(tmp_path: Path) -> None:
     store, broker = Historian(tmp_path / "h.sqlite"), LocalBroker()
     gateway = Gateway(0)
