@@ -158,8 +158,8 @@ class _Loader:
         for key, child in part.value.items():
             mark = part.keys[key]
             if key not in tree.value:
-                tree.value[key] = Node(dict(child.value), child.mark, dict(child.keys)) if child.is_mapping else child
-                tree.keys[key] = mark
+                copy = Node(dict(child.value), child.mark, dict(child.keys)) if child.is_mapping else child
+                tree.put(key, mark, copy)
                 continue
             there = tree.value[key]
             if key == "version":
@@ -174,7 +174,7 @@ class _Loader:
                     )
                     self.errors.append(error)
                 else:
-                    there.value[name], there.keys[name] = entry, child.keys[name]
+                    there.put(name, child.keys[name], entry)
 
     # --- checking --------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import yaml
 
@@ -81,13 +83,16 @@ class Mark:
         return ":".join(str(part) for part in (self.source.name, self.line, self.column) if part)
 
 
+_NO_KEYS: Mapping[str, Mark] = MappingProxyType({})  # of everything but mappings
+
+
 @dataclass(slots=True)
 class Node:
     """A value and its place: a scalar, a list of nodes, or a mapping from text to nodes. Keys have places too."""
 
     value: Any
     mark: Mark
-    keys: dict[str, Mark] = field(default_factory=dict)
+    keys: Mapping[str, Mark] = field(default_factory=lambda: _NO_KEYS)
 
     @property
     def is_mapping(self) -> bool:
@@ -104,6 +109,11 @@ class Node:
     def get(self, key: str) -> Node | None:
         """The value of a key, where this is a mapping that has it."""
         return self.value.get(key) if isinstance(self.value, dict) else None
+
+    def put(self, key: str, mark: Mark, child: Node) -> None:
+        """Add an entry to a mapping."""
+        self.value[key] = child
+        cast("dict[str, Mark]", self.keys)[key] = mark
 
     def find(self, path: Sequence[str | int], *, key: bool = False) -> Mark:
         """The place of what `path` leads to, or of the last thing on the way that exists.
@@ -187,6 +197,7 @@ class _Open:
     """A list or mapping that is not closed yet."""
 
     node: Node
+    keys: dict[str, Mark]  # those of the node, while it grows
     key: str | None = None  # the key whose value comes next
     anchor: str | None = None
     since: int = 0  # how many nodes had been counted when it was opened
@@ -229,8 +240,10 @@ class _Builder:
                     raise mark.error("a list or mapping cannot be a key", "is a quote missing around {…} or […]?")
                 if len(stack) >= MAX_DEPTH:
                     raise mark.error(f"nested deeper than {MAX_DEPTH} levels")
-                node = Node({} if isinstance(event, yaml.MappingStartEvent) else [], mark)
-                stack.append(_Open(node, anchor=event.anchor, since=self._count))
+                is_mapping = isinstance(event, yaml.MappingStartEvent)
+                keys: dict[str, Mark] = {}
+                node = Node({}, mark, keys) if is_mapping else Node([], mark)
+                stack.append(_Open(node, keys, anchor=event.anchor, since=self._count))
                 self._tick(mark)
                 continue
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
@@ -259,13 +272,13 @@ class _Builder:
     def _key(self, parent: _Open, event: Any) -> None:
         """A key is the text as written; a duplicate is a mistake, and never silently the last one wins."""
         mark = self._mark(event)
-        key = str(event.value)
+        key = sys.intern(event.value)  # a thousand signals share the names of their keys
         if key == "<<" and event.implicit[0]:
             raise mark.error("merge keys (<<) are not YAML 1.2", "use a profile, or `defaults:`")
-        if key in parent.node.keys:
-            first = parent.node.keys[key]
+        if key in parent.keys:
+            first = parent.keys[key]
             self._errors.append(mark.error(f"{key!r} stands twice in this mapping", f"first in line {first.line}"))
-        parent.node.keys[key] = mark
+        parent.keys[key] = mark
         parent.key = key
         self._tick(mark)
 
