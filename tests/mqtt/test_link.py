@@ -64,6 +64,15 @@ async def linked(link: Link, connected: bool = True) -> AsyncIterator[Ear]:
         await link.stop()
 
 
+async def subscribed(link: Link, ear: Ear, topic: str) -> None:
+    """Subscribe, and wait until it holds: one connection is dealt with in order, so its own message tells."""
+    link.subscribe([topic])
+    link.publish(topic, b"ready")
+    await ear.until(lambda: ear.messages)
+    link.ack(ear.messages)
+    ear.messages.clear()
+
+
 def endpoint(port: int, client_id: str = "test", **more: object) -> Endpoint:
     return Endpoint("127.0.0.1", port, client_id, **more)  # type: ignore[arg-type]
 
@@ -259,7 +268,7 @@ async def test_two_clients_with_one_id_are_told_apart(broker):
 async def test_the_will_is_published_without_a_good_bye_and_not_after_one(broker):
     will = Will("wills/gone", b"gone")
     async with linked(watcher := paho_link(broker.port, "watcher")) as ear:
-        watcher.subscribe(["wills/#"])
+        await subscribed(watcher, ear, will.topic)
         async with linked(PahoLink(endpoint(broker.port, "polite"), will=will)):
             pass
         with Proxy(broker.port) as proxy:
@@ -274,7 +283,7 @@ async def test_a_persistent_session_brings_what_was_not_acknowledged_again(broke
         return paho_link(broker.port, "store", persistent=True)
 
     async with linked(link := store()) as ear, linked(sender := paho_link(broker.port, "sender")):
-        link.subscribe(["s/data"])
+        await subscribed(link, ear, "s/data")
         for i in range(10):
             sender.publish("s/data", b"%d" % i)
         await ear.until(lambda: len(ear.messages) == 10)
