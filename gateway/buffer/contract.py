@@ -1,21 +1,24 @@
 """The contract of a buffer.
 
-    append ─▶ 1 2 3 4 5 6 7 8 9   next_seq = 10
+    append ─▶ 1 2 3 4 5 6 7 8 9   the next one gets 10
                     ▲     ▲   ▲
                stored   sent  accepted
 
 Every record has an identity (epoch, seq). The epoch is new whenever records may have been forgotten; seq counts from 1
 without gaps. Records up to `stored` are given up. What has to be dropped before is declared by a loss record, which is
-appended like any other.
+appended like any other; and if that has to be dropped too, by the next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.mqtt.payload import Ranges
+
+Encode = Callable[[int], bytes]
+"""Makes a payload, which contains its own seq."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,6 @@ class Buffer(Protocol):
     def epoch(self) -> str: ...
 
     @property
-    def next_seq(self) -> int:
-        """The seq that the next append gets: a payload contains its own."""
-
-    @property
     def accepted(self) -> int:
         """The last seq that this buffer keeps as safely as it can: on disk, the last that an fdatasync covers.
 
@@ -68,7 +67,7 @@ class Buffer(Protocol):
     @property
     def usage(self) -> Usage: ...
 
-    def append(self, topic: str, payload: bytes, readings: int, first: int, last: int) -> int:
+    def append(self, topic: str, encode: Encode, readings: int, first: int, last: int) -> int:
         """Take a record over and return its seq. Never refuses: when full, it drops the oldest and declares it."""
 
     def read(self, after: int, limit: int) -> Sequence[Record]:
@@ -79,3 +78,6 @@ class Buffer(Protocol):
 
     def mark_stored(self, ranges: Ranges) -> None:
         """The store has these. The stored mark moves as far as they reach without a gap, and frees records."""
+
+    def give_up(self, seq: int, cause: str) -> None:
+        """Drop this one record, which nobody will ever take, and declare it."""

@@ -152,9 +152,9 @@ class Edge:
     # --- the sink of the pollers -------------------------------------------------------------------------------------
 
     def accept(self, batch: Batch) -> None:
-        header, buffer = batch.header, self.buffer
-        payload = self._encode(batch, buffer.next_seq)
-        buffer.append(self._data_topics[header], payload, len(batch), min(batch.time), max(batch.time))
+        header = batch.header
+        encode = partial(self._encode, batch)
+        self.buffer.append(self._data_topics[header], encode, len(batch), min(batch.time), max(batch.time))
         counters = self._counters.of(header.path.machine)
         counters.accepted += len(batch)
         counters.messages += 1

@@ -18,12 +18,17 @@ class Clock:
     """Time that a test moves."""
 
     now_ns = T
+    running = 1000.0
 
     def now(self) -> int:
         return self.now_ns
 
     def monotonic(self) -> float:
-        return self.now_ns / 1e9
+        return self.running
+
+    def wait(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+        self.running += seconds
 
     def trusted(self) -> bool:
         return True
@@ -44,7 +49,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 def fill(buffer: Buffer, count: int, size: int = 10) -> None:
     for _ in range(count):
-        buffer.append("t", b"x" * size, 3, T, T + 1)
+        buffer.append("t", lambda seq: b"%d " % seq + b"x" * size, 3, T, T + 1)
 
 
 def seqs(buffer: Buffer, after: int = 0, limit: int = 1000) -> list[int]:
@@ -53,7 +58,7 @@ def seqs(buffer: Buffer, after: int = 0, limit: int = 1000) -> list[int]:
 
 def test_seq_counts_from_one_without_gaps(make):
     buffer = make()
-    assert [buffer.append("t", b"a", 1, T, T), buffer.append("t", b"b", 1, T, T), buffer.next_seq] == [1, 2, 3]
+    assert [buffer.append("t", lambda _: b"a", 1, T, T), buffer.append("t", lambda _: b"b", 1, T, T)] == [1, 2]
     assert seqs(buffer) == [1, 2]
     assert seqs(buffer, after=1) == [2]
     assert seqs(buffer, limit=1) == [1]
@@ -88,38 +93,70 @@ def test_rewinding(make):
     assert buffer.sent == 2  # what is stored is never sent again
 
 
-def test_a_full_buffer_drops_the_oldest_and_declares_it(make):
+def losses(buffer: Buffer) -> list[Loss]:
+    return [decode_loss(r.payload)[2] for r in buffer.read(0, 10**6) if r.topic == "loss"]
+
+
+@pytest.mark.parametrize("count", [100, 15_000])
+def test_a_full_buffer_drops_the_oldest_and_declares_every_reading(make, count):
+    """However often it overflows: loss records that are dropped themselves are declared by the next ones."""
+    buffer = make(max_bytes=40_000)
+    fill(buffer, count, size=1000)
+    kept = [r for r in buffer.read(0, 1000) if r.topic != "loss"]
+    assert buffer.usage.bytes <= 40_000
+    assert {loss.cause for loss in losses(buffer)} == {"buffer-full"}
+    assert sum(r.readings for r in kept) + sum(loss.count for loss in losses(buffer)) == count * 3
+    first = min(loss.first for loss in losses(buffer))
+    declared = {s for loss in losses(buffer) for s in range(loss.first, loss.last + 1)}
+    assert first == 1
+    assert declared | {r.seq for r in buffer.read(0, 1000)} == set(range(1, buffer.accepted + 1))
+    assert {r.seq for r in kept}.isdisjoint(declared)
+
+
+def test_a_payload_has_the_seq_of_its_record_also_when_something_is_dropped_for_it(make):
     buffer = make(max_bytes=20_000)
-    fill(buffer, 100, size=1000)
-    records = buffer.read(0, 1000)
-    losses = [decode_loss(r.payload)[2] for r in records if r.topic == "loss"]
-    kept = {r.seq for r in records}
-    lost = {s for loss in losses for s in range(loss.first, loss.last + 1)}
-    assert buffer.usage.bytes <= 20_000
-    assert {loss.cause for loss in losses} == {"buffer-full"}
-    assert kept.isdisjoint(lost)
-    # A loss record may itself have been dropped, but then it is declared by a later one: nothing is missing silently.
-    assert min(lost) <= min(kept)
-    assert set(range(min(lost), buffer.next_seq)) == kept | lost
+    fill(buffer, 300, size=1000)
+    for record in buffer.read(0, 1000):
+        seq = decode_loss(record.payload)[1] if record.topic == "loss" else int(record.payload.split()[0])
+        assert seq == record.seq
+
+
+def test_giving_one_record_up(make):
+    buffer = make()
+    fill(buffer, 3)
+    buffer.give_up(2, "too-large")
+    assert seqs(buffer) == [1, 3, 4]
+    (loss,) = losses(buffer)
+    assert (loss.first, loss.last, loss.count, loss.cause) == (2, 2, 3, "too-large")
 
 
 def test_what_the_store_has_already_is_not_declared_lost(make):
     buffer = make(max_bytes=20_000)
     fill(buffer, 10, size=1000)
     buffer.mark_stored([(2, 10)])
-    fill(buffer, 20, size=1000)
-    first = next(decode_loss(r.payload)[2] for r in buffer.read(0, 100) if r.topic == "loss")
-    assert (first.first, first.last, first.count) == (1, 1, 3)
+    fill(buffer, 8, size=1000)
+    assert [(loss.first, loss.last, loss.count) for loss in losses(buffer)] == [(1, 1, 3)]
 
 
-def test_old_records_expire(make):
+def test_old_records_expire_by_the_time_they_have_waited(make):
     clock = Clock()
     buffer = make(max_age=60.0, clock=clock)
     fill(buffer, 2)
-    clock.now_ns = T + 61_000_000_000
+    clock.wait(61)
     fill(buffer, 1)
-    (loss,) = [decode_loss(r.payload)[2] for r in buffer.read(0, 100) if r.topic == "loss"]
+    (loss,) = losses(buffer)
     assert (loss.first, loss.last, loss.cause) == (1, 2, "too-old")
+
+
+def test_a_clock_that_is_set_and_machines_with_a_wrong_one_expire_nothing(make):
+    clock = Clock()
+    buffer = make(max_age=60.0, clock=clock)
+    fill(buffer, 2)
+    clock.now_ns += 10**18
+    buffer.append("t", lambda _: b"", 1, 0, 0)
+    fill(buffer, 1)
+    assert seqs(buffer) == [1, 2, 3, 4]
+    assert not losses(buffer)
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), max_size=5), max_size=20))

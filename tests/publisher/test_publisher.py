@@ -76,7 +76,7 @@ class Edge:
 
     def append(self, *payloads: bytes) -> None:
         for payload in payloads:
-            self.buffer.append("plant/m/data", payload, 1, T, T)
+            self.buffer.append("plant/m/data", lambda _, payload=payload: payload, 1, T, T)
         self.publisher.wake()
 
     def acknowledge(self, *ranges: tuple[int, int], epoch: str | None = None) -> None:
@@ -159,7 +159,7 @@ async def test_nobody_subscribes_so_nothing_counts_as_sent_until_somebody_does()
 async def test_a_new_connection_starts_over_after_the_sent_mark(edge):
     edge.append(b"1", b"2")
     await edge.settled()
-    edge.buffer.append("plant/m/data", b"3", 1, T, T)
+    edge.buffer.append("plant/m/data", lambda _: b"3", 1, T, T)
     edge.publisher.on_disconnected("cut")
     edge.publisher.on_connected()
     await edge.settled()
