@@ -1,8 +1,9 @@
 """From the buffer to the broker: a window of unacknowledged messages, and two marks.
 
     buffer ─ read(after position) ─▶ window ─▶ broker ─ PUBACK ─▶ sent mark
-       ▲                                                            store ─ ranges ─▶ stored mark: records are freed
-       └──────────── position goes back to the stored mark when that stands still ◀────┘
+       ▲                               ▲  │                          store ─ ranges ─▶ stored mark: records are freed
+       │                               │  └ refused ─▶ its topic waits, and is tried again; the others go on
+       └──── position goes back to the stored mark when that stands still ◀────┘
 
 A PUBACK proves that the broker has a message in its memory, no more. So with `delivery: store` records stay until the
 store says that it has them, and whatever it does not get is sent again.
@@ -11,11 +12,14 @@ store says that it has them, and whatever it does not get is sent again.
 from __future__ import annotations
 
 import logging
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.buffer import Buffer
+from gateway.buffer.contract import Record
 from gateway.clock import Clock
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError, PayloadError
@@ -26,19 +30,32 @@ from gateway.schedule import Backoff
 
 log = logging.getLogger(__name__)
 
-NO_SUBSCRIBERS = 0x10  # MQTT 5.0, 3.4.2.1
+# Reason codes of a PUBACK: MQTT 5.0, 3.4.2.1.
+NO_SUBSCRIBERS = 0x10
 FAILURE = 0x80
+FOR_GOOD = {0x90: "topic-refused", 0x95: "too-large", 0x99: "payload-refused"}  # no use to try again
 STALL = 30.0  # seconds without progress of the stored mark, after which records are sent again
 STALL_AFTER_CONNECT = 5.0  # the same after a new connection: the broker may have forgotten what it acknowledged
 LONGEST_STALL = 600.0
-HOLD = 5.0  # seconds at the most between two attempts after the broker refused a message
+HOLD = 5.0  # seconds at the most between two attempts with a topic that the broker refuses
 PATIENCE = 3  # refusals in a row before it is worth a word: a store that starts beside us subscribes in a moment
 
 Retained = Iterable[tuple[str, bytes]]
 
 
+@dataclass(slots=True)
+class _Topic:
+    """A topic the broker does not take at the moment, and what waits for it."""
+
+    waiting: deque[int] = field(default_factory=deque)  # seqs, ascending
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.2, cap=HOLD))
+    until: float = 0.0
+    trying: bool = False  # one message is under way, to find out
+    open: bool = False  # it went through, the others follow
+
+
 class Publisher:
-    """Listens to the link of the edge. `tick` is to be called about once a second, `wake` after an append."""
+    """Listens to the link of the edge. `tick` is to be called about twice a second, `wake` after an append."""
 
     def __init__(
         self,
@@ -57,12 +74,13 @@ class Publisher:
         self._link, self._buffer, self._topics = link, buffer, topics
         self._gateway, self._clock, self._counters = gateway, clock, counters
         self._delivery, self._window, self._births = delivery, window, births
-        self._position = 0  # the last seq handed to the link
-        self._in_flight: dict[int, int] = {}  # message id -> seq, ascending
-        self._retained: deque[tuple[str, bytes]] = deque()  # to be published, before data
+        self._position = 0  # the last seq that was handed to the link, or waits for its topic
+        self._furthest = 0  # the highest position there ever was: no store can have what lies beyond
+        self._in_flight: dict[int, tuple[int, str]] = {}  # message id -> seq and topic, ascending
+        self._refused: dict[str, _Topic] = {}
+        self._retained: dict[str, bytes] = {}  # to be published before data: the newest of each topic
         self._owed: dict[int, str] = {}  # message id -> topic of retained messages under way
-        self._hold = Backoff(first=0.2, cap=HOLD)
-        self._hold_until = 0.0
+        self._forgotten: set[int] = set()  # message ids under way that no longer matter, but fill the window
         self._progress = clock.monotonic()  # when the stored mark last moved
         self._stall = STALL
         self._probed = False
@@ -81,7 +99,7 @@ class Publisher:
     def retain(self, topic: str, payload: bytes) -> None:
         """Publish a retained message: now, or as part of the births of the next connection."""
         if self._link.connected:
-            self._retained.append((topic, payload))
+            self._retained[topic] = payload
             self.wake()
 
     # --- the link ----------------------------------------------------------------------------------------------------
@@ -89,10 +107,10 @@ class Publisher:
     def on_connected(self) -> None:
         log.info("broker: connected")
         self.reason = ""
-        self._forget_in_flight()
-        self._position = self._buffer.sent
-        self._progress, self._stall, self._probed = self._clock.monotonic(), STALL_AFTER_CONNECT, False
-        self._retained = deque(self._births())
+        self._start_over()
+        self._forgotten.clear()
+        self._progress, self._stall = self._clock.monotonic(), STALL_AFTER_CONNECT
+        self._retained = dict(self._births())
         if self._delivery == "store":
             self._link.subscribe([self._topics.stored("+", self._gateway)])
         self.wake()
@@ -101,22 +119,22 @@ class Publisher:
         if reason != self.reason:
             log.warning("broker: %s", reason)
         self.reason = reason
-        self._forget_in_flight()
+        self._start_over()
+        self._forgotten.clear()
 
     def on_published(self, mid: int, reason_code: int) -> None:
-        topic = self._owed.pop(mid, None)
-        if topic is not None:
+        if mid in self._forgotten:
+            self._forgotten.discard(mid)
+        elif (retained := self._owed.pop(mid, None)) is not None:
             if reason_code >= FAILURE:
-                self._refused(topic, reason_code)
-        elif seq := self._in_flight.pop(mid, 0):
+                self._say(self._why(retained, reason_code))
+        elif (found := self._in_flight.pop(mid, None)) is not None:
+            seq, topic = found
             if reason_code >= FAILURE or reason_code == NO_SUBSCRIBERS:
-                self._counters.refused += 1
-                self._refused("data", reason_code)
-                self._rewind(seq - 1)
-                return
-            self._counters.sent += 1
-            self._hold.reset()
-            self.reason = ""
+                self._hold(topic, seq, reason_code)
+            else:
+                self._counters.sent += 1
+                self._taken(topic)
             self._move_sent()
         self.wake()
 
@@ -129,33 +147,41 @@ class Publisher:
             return
         if (stored.gateway, stored.epoch) != (self._gateway, self._buffer.epoch):
             return  # of another gateway, or of our life before
-        self._mark_stored(stored.ranges)
+        # Nobody can have stored what was never sent.
+        self._mark_stored(
+            (first, min(last, self._furthest)) for first, last in stored.ranges if first <= self._furthest
+        )
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Fill the window."""
-        link = self._link
-        if not link.connected:
+        """Fill the window: what is retained first, then topics that were refused, then what is new."""
+        if not self._link.connected:
             return
         try:
-            room = min(self._window, link.receive_maximum) - len(self._in_flight) - len(self._owed)
-            while room > 0 and self._retained:
-                topic, payload = self._retained.popleft()
-                self._owed[link.publish(topic, payload, retain=True)] = topic
-                room -= 1
-            if room <= 0 or self._position >= self._buffer.accepted or self._clock.monotonic() < self._hold_until:
-                return
-            for record in self._buffer.read(self._position, room):
-                if record.seq > self._buffer.accepted:
-                    break
-                self._in_flight[link.publish(record.topic, record.payload)] = record.seq
-                self._position = record.seq
+            while self._retained and self._room() > 0:
+                topic = next(iter(self._retained))
+                self._owed[self._link.publish(topic, self._retained.pop(topic), retain=True)] = topic
+            if self._refused:
+                self._try_again()
+            while (room := self._room()) > 0 and self._position < self._buffer.accepted:
+                records = self._buffer.read(self._position, room)
+                for record in records:
+                    if record.seq > self._buffer.accepted:
+                        return
+                    self._position = record.seq
+                    held = self._refused.get(record.topic)
+                    if held is not None:
+                        held.waiting.append(record.seq)
+                    else:
+                        self._send(record)
+                if not records:
+                    self._position = self._buffer.accepted
         except NotConnectedError:
             return  # on_disconnected follows, and everything is sent again
 
     def tick(self) -> None:
-        """What time brings: the end of a hold, and a stored mark that stands still."""
+        """What time brings: another attempt with what was refused, and a stored mark that stands still."""
         buffer, now = self._buffer, self._clock.monotonic()
         if self._delivery == "store" and self._link.connected:
             if buffer.stored >= buffer.sent:
@@ -163,6 +189,14 @@ class Publisher:
             elif now - self._progress > self._stall:
                 self._send_again(now)
         self.wake()
+
+    def _room(self) -> int:
+        under_way = len(self._in_flight) + len(self._owed) + len(self._forgotten)
+        return min(self._window, self._link.receive_maximum) - under_way
+
+    def _send(self, record: Record) -> None:
+        self._in_flight[self._link.publish(record.topic, record.payload)] = (record.seq, record.topic)
+        self._furthest = max(self._furthest, record.seq)
 
     def _send_again(self, now: float) -> None:
         """The store does not acknowledge what the broker has: ask with one record, and rewind once it answers."""
@@ -175,24 +209,78 @@ class Publisher:
                 f"the store has not acknowledged {waiting} messages the broker took: is `gateway store` running?"
             )
             for record in buffer.read(buffer.stored, 1):
-                self._link.publish(
-                    record.topic, record.payload
-                )  # nobody waits for this PUBACK: the mark is what counts
+                try:
+                    self._forgotten.add(self._link.publish(record.topic, record.payload))
+                except NotConnectedError:
+                    return
         else:
             log.info("%d messages did not arrive in the store: sending them again", waiting)
             self._counters.rewinds += 1
             self._rewind(buffer.stored)
         self._probed = True
 
+    # --- what the broker refuses ---------------------------------------------------------------------------------------
+
+    def _hold(self, topic: str, seq: int, code: int) -> None:
+        """The broker answered, and did not take it: this topic waits and is tried again, the others go on."""
+        if code in FOR_GOOD:
+            self._counters.refused += 1
+            self._buffer.give_up(seq, FOR_GOOD[code])
+            self._taken(topic)
+            return
+        held = self._refused.setdefault(topic, _Topic())
+        insort(held.waiting, seq)
+        if held.trying or held.open or not held.backoff.attempts:
+            held.until = self._clock.monotonic() + held.backoff.pause()
+            held.trying = held.open = False
+        if held.backoff.attempts >= PATIENCE:
+            self._counters.refused += 1
+            self._say(self._why(topic, code))
+
+    def _try_again(self) -> None:
+        """One message of each topic whose time has come; when it is taken, all the others."""
+        now = self._clock.monotonic()
+        for topic, held in list(self._refused.items()):
+            while held.waiting and held.waiting[0] <= self._buffer.stored:
+                held.waiting.popleft()
+            if not held.waiting and not held.trying:
+                del self._refused[topic]
+            while held.waiting and not held.trying and now >= held.until and self._room() > 0:
+                seq = held.waiting.popleft()
+                for record in self._buffer.read(seq - 1, 1):
+                    if record.seq == seq:  # and not stored meanwhile
+                        held.trying = not held.open
+                        self._send(record)
+
+    def _taken(self, topic: str) -> None:
+        """A message of this topic went through: whatever waits for it follows at once."""
+        held = self._refused.get(topic)
+        if held is not None:
+            held.trying, held.open, held.until = False, True, 0.0
+            held.backoff.reset()
+        if not any(each.backoff.attempts >= PATIENCE for each in self._refused.values()):
+            self.reason = ""
+
+    def _why(self, topic: str, code: int) -> str:
+        if code == NO_SUBSCRIBERS:
+            who = "is `gateway store` running" if self._delivery == "store" else "does anybody subscribe to it"
+            return f"the broker has nobody to give '{topic}' to: {who}?"
+        return f"the broker refuses '{topic}' (reason code {code}): check the broker's ACL for this gateway"
+
     # --- marks -------------------------------------------------------------------------------------------------------
 
     def _move_sent(self) -> None:
-        # Records go out in order, so everything below the lowest one under way was acknowledged, or is stored already.
-        reached = next(iter(self._in_flight.values())) - 1 if self._in_flight else self._position
-        if reached > self._buffer.sent:
-            self._buffer.mark_sent(reached)
+        # Records go out in order, so everything below the lowest one under way or waiting was acknowledged or is stored.
+        lowest = self._position + 1
+        if self._refused:
+            waiting = [held.waiting[0] for held in self._refused.values() if held.waiting]
+            lowest = min([lowest, *waiting, *(seq for seq, _ in self._in_flight.values())])
+        elif self._in_flight:
+            lowest = next(iter(self._in_flight.values()))[0]
+        if lowest - 1 > self._buffer.sent:
+            self._buffer.mark_sent(lowest - 1)
             if self._delivery == "broker":
-                self._mark_stored([(1, reached)])
+                self._mark_stored([(1, lowest - 1)])
 
     def _mark_stored(self, ranges: Iterable[tuple[int, int]]) -> None:
         before = self._buffer.stored
@@ -200,7 +288,9 @@ class Publisher:
         moved = self._buffer.stored - before
         if moved > 0:
             self._counters.stored += moved
-            self._progress, self._stall, self._probed = self._clock.monotonic(), STALL, False
+            self._progress = self._clock.monotonic()
+            self._stall = STALL_AFTER_CONNECT if self._probed else STALL  # what is missing besides shall not wait long
+            self._probed = False
             if self.alarm:
                 log.info("store: acknowledges again")
                 self.alarm = ""
@@ -208,23 +298,19 @@ class Publisher:
         self.wake()
 
     def _rewind(self, to: int) -> None:
-        self._forget_in_flight()
+        """Within a connection: what is under way still fills the window, but its answers do not matter."""
+        self._forgotten |= self._in_flight.keys()
+        self._in_flight.clear()
+        self._refused.clear()
         self._buffer.mark_sent(min(to, self._buffer.sent))
         self._position = self._buffer.sent
 
-    def _forget_in_flight(self) -> None:
-        self._in_flight.clear()
+    def _start_over(self) -> None:
+        """Of another connection nothing is under way."""
         self._owed.clear()
+        self._rewind(self._buffer.sent)
 
-    def _refused(self, topic: str, code: int) -> None:
-        """The broker answered, and did not take it: wait, then try again from there."""
-        self._hold_until = self._clock.monotonic() + self._hold.pause()
-        if self._hold.attempts < PATIENCE:
-            return
-        if code == NO_SUBSCRIBERS:
-            reason = "the broker has nobody to give the readings to: is `gateway store` running, or a subscriber there?"
-        else:
-            reason = f"the broker refuses '{topic}' (reason code {code}): check the broker's ACL for this gateway"
+    def _say(self, reason: str) -> None:
         if reason != self.reason:
             log.warning("broker: %s", reason)
         self.reason = reason

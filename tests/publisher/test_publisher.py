@@ -7,6 +7,7 @@ import pytest
 
 from gateway.buffer import MemoryBuffer
 from gateway.counters import FlowCounters
+from gateway.errors import NotConnectedError
 from gateway.mqtt.link import Message
 from gateway.mqtt.local import LocalBroker
 from gateway.mqtt.payload import Stored, encode_loss, encode_stored
@@ -74,9 +75,9 @@ class Edge:
         for _ in range(200):
             await asyncio.sleep(0)
 
-    def append(self, *payloads: bytes) -> None:
+    def append(self, *payloads: bytes, machine: str = "m") -> None:
         for payload in payloads:
-            self.buffer.append("plant/m/data", lambda _, payload=payload: payload, 1, T, T)
+            self.buffer.append(f"plant/{machine}/data", lambda _, payload=payload: payload, 1, T, T)
         self.publisher.wake()
 
     def acknowledge(self, *ranges: tuple[int, int], epoch: str | None = None) -> None:
@@ -226,3 +227,73 @@ async def test_a_refusal_by_the_broker_holds_and_says_so(edge, code, monkeypatch
     edge.publisher.tick()
     await edge.settled()
     assert edge.store.payloads == [b"1"]
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+async def test_a_topic_nobody_takes_does_not_hold_up_the_others(order):
+    edge = Edge(delivery="broker")
+    await edge.start(subscribed=False)
+    edge.store_link.subscribe(["plant/a/data"])
+    for i in range(30):
+        for machine in order:
+            edge.append(f"{machine}{i}".encode(), machine=machine)
+        await edge.settled()
+    assert edge.store.payloads == [f"a{i}".encode() for i in range(30)]
+    assert edge.buffer.sent == (order == "ab")  # never past what waits
+    edge.store_link.subscribe(["plant/b/data"])
+    edge.clock.seconds += 6
+    edge.publisher.tick()
+    await edge.settled()
+    assert edge.store.payloads[30:] == [f"b{i}".encode() for i in range(30)]  # all of them, in order
+    assert (edge.buffer.stored, edge.publisher.busy, edge.publisher.reason) == (60, False, "")
+
+
+async def test_what_was_never_sent_cannot_be_stored(edge):
+    """Everybody may publish at a broker: an acknowledgement of the future frees nothing that has not been sent."""
+    edge.link.connected = False
+    edge.append(b"1", b"2", b"3")
+    edge.link.connected = True
+    edge.publisher.on_message(
+        Message("plant/_store/w/edge", encode_stored(Stored("edge", edge.buffer.epoch, [(1, 10**12)]), T), True)
+    )
+    await edge.settled()
+    assert edge.store.payloads == [b"1", b"2", b"3"]
+
+
+async def test_too_large_for_the_broker_is_given_up_and_declared(edge, monkeypatch):
+    publish: Callable[..., int] = edge.broker._publish
+    monkeypatch.setattr(edge.broker, "_publish", lambda t, p, r: 0x95 if p == b"big" else publish(t, p, r))
+    edge.append(b"1", b"big", b"3")
+    await edge.settled()
+    assert edge.store.payloads == [b"1", b"3"]
+    (loss,) = [r for r in edge.buffer.read(0, 10) if r.topic == "loss"]
+    assert b"too-large" in loss.payload
+
+
+async def test_the_window_holds_after_a_rewind_too():
+    """A broker may end a connection with more under way than it allows (MQTT 5.0, 3.3.4)."""
+    edge = Edge(window=2)
+    await edge.start()
+    under_way: list[int] = []
+    edge.link.publish = lambda *a, **k: under_way.append(1) or len(under_way) + 100  # type: ignore[method-assign]
+    edge.append(b"1", b"2", b"3")
+    assert len(under_way) == 2
+    edge.publisher._rewind(0)
+    edge.publisher.wake()
+    assert len(under_way) == 2
+    edge.publisher.on_published(101, 0)
+    assert len(under_way) == 3
+    assert edge.buffer.sent == 0
+
+
+async def test_a_link_that_breaks_while_it_is_asked_again_ends_nothing(edge):
+    edge.append(b"1")
+    await edge.settled()
+
+    def broken(*_: object, **__: object) -> int:
+        raise NotConnectedError("gone")
+
+    edge.link.publish = broken  # type: ignore[method-assign]
+    for _ in range(3):
+        edge.clock.seconds += 31
+        edge.publisher.tick()
