@@ -98,6 +98,13 @@ def quality_code(text: str) -> int:
     raise ValueError(f"{text!r} is not a quality")
 
 
+# --- time ------------------------------------------------------------------------------------------------------------
+
+# Stamps outside 1980 to 2100 are no times of readings: 1601, 1970 and 9999 stand for "no time" in clocks and servers.
+# A reading with such a stamp gets the time of its arrival. In ns since 1970, UTC; the end is outside.
+EARLIEST, LATEST = 315_532_800_000_000_000, 4_102_444_800_000_000_000
+
+
 # --- what a machine is -----------------------------------------------------------------------------------------------
 
 

@@ -9,17 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from adapters.opcua.wire import ARRAY, KINDS, Values
-from gateway.model import BAD, CONFIG_ERROR, NOT_AVAILABLE, WRONG_TYPE, Batch, Header, Value, ValueType
+from gateway.model import (
+    BAD,
+    CONFIG_ERROR,
+    EARLIEST,
+    LATEST,
+    NOT_AVAILABLE,
+    WRONG_TYPE,
+    Batch,
+    Header,
+    Value,
+    ValueType,
+)
 
-_1970 = 116_444_736_000_000_000  # in 100 ns since 1601
-_9999 = 2_650_467_743_990_000_000  # the last second: servers write it for "no date"
+_1970 = 116_444_736_000_000_000  # in 100 ns since 1601, as are
+_EARLIEST, _LATEST = EARLIEST // 100 + _1970, LATEST // 100 + _1970
 _OVERFLOW = 0x0480  # info type data value, overflow: Part 4, 7.39
 _EXACT = 2**53  # beyond it not every whole number is a float
 
 
 def batch(header: Header, types: Sequence[ValueType], values: Values, arrival: int) -> Batch:
     """Readings of one machine. `types`: what each signal of the header has to be; `arrival` in ns since 1970."""
-    time = [(t - _1970) * 100 if _1970 <= t < _9999 else arrival for t in values.time]
+    time = [(t - _1970) * 100 if _EARLIEST <= t < _LATEST else arrival for t in values.time]
     kinds = [KINDS[code] for code in values.type]
     if not any(values.status) and kinds == [types[i] for i in values.signal] and None not in values.value:
         whole = len(values.signal) == len(header.order) and tuple(values.signal) == header.order

@@ -32,8 +32,8 @@ from gateway.schedule import Backoff
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 10.0  # seconds for DNS, TCP, TLS and CONNACK each; some 3.1.1 brokers never answer an MQTT 5 CONNECT
-SILENCE = 15.0  # seconds without any PUBACK while some are owed: the connection is dead, whatever the socket says
+CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS and CONNACK each; some 3.1.1 brokers never answer an MQTT 5 CONNECT
+SILENCE = 15.0  # seconds a PUBACK may take: then the connection is dead, whatever the socket says
 LASTING = 5.0  # seconds after which a connection counts as a success
 SESSION_EXPIRY = 14 * 86400  # seconds the broker keeps messages for a store that is away
 INBOUND_WINDOW = 200  # messages a broker may send us before we acknowledge one
@@ -78,12 +78,12 @@ class PahoLink:
         self._endpoint, self._will = endpoint, will
         self._backoff = backoff or Backoff(first=0.5, cap=30.0)
         self._protocol = paho.MQTTv5
+        self._unanswered = 0  # CONNECTs in a row that the other side ended without a word
         self._client: paho.Client | None = None
         self._generation = 0
         self._thrown_out = 0  # connections in a row that the broker ended at once
-        self._owed: set[int] = set()  # published, not yet acknowledged
-        self._since = 0.0  # when this connection stood
-        self._progress = 0.0  # when the broker last acknowledged anything, or had nothing to
+        self._owed: dict[int, float] = {}  # published, not yet acknowledged; since when
+        self._since = 0.0  # when this connection stood; 0: not yet
         self._ended: asyncio.Future[str] | None = None  # resolved with the reason when a connection ends
         self._task: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
@@ -129,16 +129,17 @@ class PahoLink:
             if self._task is None:
                 return  # stop() said good-bye
             # A broker that takes us and throws us out at once must not be hammered: only what lasted starts afresh.
-            if self.connected and self._loop.time() - self._since > LASTING:
+            if self._since and self._loop.time() - self._since > LASTING:
                 self._backoff.reset()
                 self._thrown_out = 0
-            elif self.connected:
+            elif self._since:
                 self._thrown_out += 1
                 if (
                     self._thrown_out > 1
                 ):  # Mosquitto 2.0.11 does not say why (MQTT 5.0, 3.14.2.1: 142, session taken over)
                     reason += f" again, at once: does another client use the client id '{self._endpoint.client_id}'?"
             self.connected = False
+            self._since = 0.0
             self._close()
             self._listener.on_disconnected(reason)
             await asyncio.sleep(self._backoff.pause())
@@ -157,15 +158,19 @@ class PahoLink:
         while not ended.done():
             await asyncio.wait([ended], timeout=0.5)
             client.loop_misc()
-            if self.connected:
+            if self._since:
                 self._watch_progress()
                 continue
             waited += 0.5
             if waited >= CONNECT_TIMEOUT:
                 self._other_protocol()
                 return f"{endpoint}: the broker takes the connection but does not answer"
-        if not self.connected and ended.result() == _CLOSED:
-            self._other_protocol()
+        if self._since:
+            self._protocol = paho.MQTTv5  # the broker that comes back may be another one, or be updated
+        elif ended.result() == _CLOSED:
+            self._unanswered += 1
+            if self._unanswered > 1:  # once may be a broker that is just going down
+                self._other_protocol()
         return f"{endpoint}: {ended.result()}"
 
     def _make_client(self) -> paho.Client:
@@ -212,16 +217,16 @@ class PahoLink:
 
     def _other_protocol(self) -> None:
         """After a CONNECT without an answer: 3.1.1 if it was 5, and back."""
+        self._unanswered = 0
         self._protocol = paho.MQTTv311 if self._protocol == paho.MQTTv5 else paho.MQTTv5
 
     def _watch_progress(self) -> None:
-        now = self._loop.time()
-        if not self._owed:
-            self._progress = now
-        elif now - self._progress > SILENCE:
-            self._end(f"nothing acknowledged for {SILENCE:.0f} s: the connection is dead")
+        oldest = next(iter(self._owed.values()), None)
+        if oldest is not None and self._loop.time() - oldest > SILENCE:
+            self._end(f"not acknowledged for {SILENCE:.0f} s: the connection is dead")
 
     def _end(self, reason: str) -> None:
+        self.connected = False  # at once: what is published from here on would be lost
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(reason)
 
@@ -244,9 +249,7 @@ class PahoLink:
         info = client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise NotConnectedError(f"{self._endpoint}: {paho.error_string(info.rc)}")
-        if not self._owed:
-            self._progress = self._loop.time()
-        self._owed.add(info.mid)
+        self._owed[info.mid] = self._loop.time()
         return info.mid
 
     def subscribe(self, filters: Sequence[str]) -> None:
@@ -280,7 +283,7 @@ class PahoLink:
             return
         self.receive_maximum = getattr(properties, "ReceiveMaximum", 65535)
         self.connected = True
-        self._since = self._progress = self._loop.time()
+        self._since = self._loop.time()
         if not self.proves_refusal:
             log.warning(
                 "%s speaks MQTT 3.1.1 only: a message it refuses cannot be told from one it takes", self._endpoint
@@ -296,8 +299,7 @@ class PahoLink:
         )
 
     def _on_publish(self, _c: paho.Client, _u: Any, mid: int, code: ReasonCode, _p: Properties) -> None:
-        self._owed.discard(mid)
-        self._progress = self._loop.time()
+        self._owed.pop(mid, None)
         assert self._listener is not None
         self._listener.on_published(mid, code.value)
 

@@ -6,7 +6,7 @@ write to a broker.
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,12 +15,13 @@ from typing import Any, Literal
 import orjson
 
 from gateway.errors import PayloadError
-from gateway.model import Batch, Header, MachinePath, Value, is_bad, quality_code, quality_text
+from gateway.model import EARLIEST, LATEST, Batch, Header, MachinePath, Value, is_bad, quality_code, quality_text
 
 VERSION = 1
 MAX_BYTES = 16 * 2**20
 State = Literal["online", "offline", "degraded"]
 _VALUE_TYPES = {float, int, bool, str, type(None)}
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _LEVELS = ("enterprise", "site", "area", "line", "machine")
 
 
@@ -107,12 +108,17 @@ def decode_data(payload: bytes) -> Data:
     return Data(gateway, epoch, seq, [_decode_frame(frame) for frame in frames])
 
 
+def decode_identity(payload: bytes) -> tuple[str, str, int]:
+    """Gateway, epoch and seq of a message, whatever else is wrong with it. Raises PayloadError."""
+    return _identity(_object(payload))
+
+
 def _decode_frame(frame: Any) -> Frame:
     if not isinstance(frame, dict):
         raise PayloadError("a frame is not an object")
     t, values, quality = frame.get("t"), frame.get("values"), frame.get("quality", {})
-    if not isinstance(t, (int, float)) or isinstance(t, bool) or not math.isfinite(t) or not 0 < t < 4e12 * 2:
-        raise PayloadError(f"t is {t!r}, not milliseconds since 1970")
+    if not isinstance(t, (int, float)) or isinstance(t, bool) or not EARLIEST <= t * 1e6 < LATEST:
+        raise PayloadError(f"t is {t!r}, not milliseconds since 1970 of a time between 1980 and 2100")
     if not isinstance(values, dict) or not isinstance(quality, dict):
         raise PayloadError("'values' or 'quality' is not an object")
     if not _VALUE_TYPES.issuperset(map(type, values.values())):
@@ -288,4 +294,6 @@ def _identity(message: Mapping[str, Any]) -> tuple[str, str, int]:
     gateway, epoch, seq = message.get("gateway"), message.get("epoch"), message.get("seq")
     if not isinstance(gateway, str) or not isinstance(epoch, str) or type(seq) is not int or seq < 1:
         raise PayloadError("'gateway', 'epoch' or 'seq' is missing")
+    if not _NAME.fullmatch(gateway):  # it becomes part of a topic
+        raise PayloadError(f"{gateway!r} is not the id of a gateway")
     return gateway, epoch, seq

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 
-from gateway.config.fields import NAME_PATTERN
 from gateway.errors import PayloadError
 from gateway.model import MachinePath
 from gateway.mqtt.link import Message
-from gateway.mqtt.payload import Meta, decode_data, decode_loss, decode_meta
+from gateway.mqtt.payload import Loss, Meta, decode_data, decode_identity, decode_loss, decode_meta
 from gateway.mqtt.topics import MAX_LEVELS, Topics
 from gateway.store.contract import Entry, Lost, Readings
-
-_NAME = re.compile(NAME_PATTERN)
 
 
 class Inbox:
@@ -51,10 +47,20 @@ class Inbox:
             with suppress(PayloadError):  # was said when it came
                 return (_meta(message, levels),)
             return ()
-        data = decode_data(message.payload)
-        if not _NAME.fullmatch(data.gateway):  # it becomes part of a topic
-            raise PayloadError(f"{data.gateway!r} is not the id of a gateway")
-        return (Readings(self._paths.get(levels) or guessed(levels), data, message.payload),)
+        return (Readings(self._paths.get(levels) or guessed(levels), decode_data(message.payload), message.payload),)
+
+    def refused(self, message: Message, reason: str, now: int) -> Sequence[Lost]:
+        """What takes the place of data that cannot be stored, or its gateway would send it for ever: a loss record.
+
+        None for a message that does not even tell whose it is.
+        """
+        if not message.topic.endswith("/data"):
+            return ()
+        try:
+            gateway, epoch, seq = decode_identity(message.payload)
+        except PayloadError:
+            return ()
+        return (Lost(gateway, seq, Loss(epoch, seq, seq, 0, now, now, f"refused: {reason}")),)
 
 
 def guessed(levels: Sequence[str]) -> MachinePath:

@@ -155,10 +155,18 @@ class StoreWriter:
     async def _run(self) -> None:
         more = False
         while not self._stopping:
-            batch = await self._collect(0 if more else IDLE)
-            if batch:
-                await self._deal_with(batch)
-            more = await self._tidy()
+            try:
+                more = await self._turn(more)
+            except Exception as exc:
+                log.exception("unexpected error in the store writer; it goes on")
+                self._trouble("writer", repr(exc))
+                await self._until(lambda: False, self._backoff.pause())
+
+    async def _turn(self, more: bool) -> bool:
+        batch = await self._collect(0 if more else IDLE)
+        if batch:
+            await self._deal_with(batch)
+        return await self._tidy()
 
     async def _collect(self, patience: float) -> list[Message]:
         await self._until(lambda: bool(self._pending), patience)
@@ -183,8 +191,7 @@ class StoreWriter:
                     for message in batch:
                         await self._deal_with([message])
                     return
-                self._reject(batch[0], f"cannot be stored: {exc!r}")
-                self._link.ack(batch)
+                await self._give_up(batch[0], f"cannot be stored: {exc!r}")
                 return
             else:
                 for message, reason in rejects:
@@ -202,7 +209,20 @@ class StoreWriter:
                 entries += self._inbox.entries(message)
             except PayloadError as exc:
                 rejects.append((message, str(exc)))
+                entries += self._inbox.refused(message, str(exc), self._clock.now())
         return entries, rejects, self._store.write(entries) if entries else ()
+
+    async def _give_up(self, message: Message, reason: str) -> None:
+        """One message breaks the store: it is recorded as lost, or its gateway would send it for ever."""
+        self._reject(message, reason)
+        lost = self._inbox.refused(message, reason, self._clock.now())
+        try:
+            await self._in_thread(self._store.write, lost)
+        except Exception:
+            log.exception("not even the loss of a message can be stored")
+        else:
+            self._stored(lost, ())
+        self._link.ack([message])
 
     def _stored(self, entries: Sequence[Entry], refused: Sequence[Lost]) -> None:
         self._backoff.reset()

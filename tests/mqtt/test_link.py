@@ -236,6 +236,19 @@ async def test_a_server_that_never_answers_is_tried_with_3_1_1(monkeypatch):
         assert [first[8] for first in heard[:2]] == [5, 4]  # protocol level in the CONNECT
 
 
+async def test_one_early_close_is_no_reason_to_give_mqtt_5_up(broker):
+    """A broker that is going down, or a proxy that restarts: by 3.1.1 a refused message could not be told any more."""
+    with Proxy(broker.port) as proxy:
+        proxy.freeze()  # the first CONNECT is taken and then cut off
+        async with linked(link := paho_link(proxy.port, "early"), connected=False) as ear:
+            while not proxy.accepted:
+                await asyncio.sleep(0.01)
+            proxy.cut()
+            proxy.resume()
+            await ear.until(lambda: ear.connections)
+            assert link.proves_refusal
+
+
 async def test_a_port_of_something_else_does_not_stop_the_link():
     async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
@@ -255,7 +268,7 @@ async def test_a_half_open_connection_is_given_up(broker, monkeypatch):
             proxy.freeze()
             link.publish("into/the/void", b"1")
             await ear.until(lambda: ear.reasons)
-            assert "nothing acknowledged" in ear.reasons[0]
+            assert "not acknowledged" in ear.reasons[0]
             proxy.resume()
             await ear.until(lambda: ear.connections == 2)
 

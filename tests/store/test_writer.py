@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gateway.mqtt.payload import Loss, Stored, decode_stored, encode_loss, encod
 from gateway.mqtt.topics import Topics
 from gateway.schedule import Backoff
 from gateway.store import writer as writer_module
-from gateway.store.contract import Store
+from gateway.store.contract import Readings, Store
 from gateway.store.historian import Historian
 from gateway.store.writer import StoreWriter
 from parts.influxdb1 import InfluxDB1
@@ -152,14 +152,18 @@ async def test_what_is_not_ours_is_counted_and_does_not_hold_up_the_rest(
         await gateway.send([5])
         await eventually(lambda: gateway.stored() == [(5, 5)], "the good one")
         assert writer.status.rejected == 15
+        # One that has an identity but not a readable time is dealt with too: it is recorded as lost.
+        late = encoded("edge-01", "e1", 6, [(T0, {"temp": 1.0}, {})]).replace(str(T0 // 10**9).encode(), b"99999999999")
+        gateway.owed.add(gateway.link.publish(TOPICS.data(PRESS), late))
+        await eventually(lambda: gateway.stored() == [(5, 6)], "the refused one")
         assert writer.status.ok
         # Nothing is left with the broker: it would come for ever.
     async with writing(broker, store) as writer, Gateway(broker.port) as gateway:
-        await gateway.send([6])
-        await eventually(lambda: gateway.stored() == [(5, 6)], "the next one")
+        await gateway.send([7])
+        await eventually(lambda: gateway.stored() == [(5, 7)], "the next one")
         assert writer.status.rejected == 0
     complaints = [record.message for record in caplog.records if record.message.startswith("not stored")]
-    assert len(complaints) == len(set(complaints)) == 9
+    assert len(complaints) == len(set(complaints)) == 10
     store.close()
 
 
@@ -503,15 +507,20 @@ async def test_stopping_waits_for_the_write_in_progress(broker: Mosquitto, tmp_p
 async def test_one_message_that_breaks_the_store_costs_only_itself(broker: Mosquitto, tmp_path: Path) -> None:
     class Fragile(Historian):
         def write(self, batch: Any) -> Any:
-            if any(entry.data.seq == 7 for entry in batch):
+            if any(isinstance(entry, Readings) and entry.data.seq == 7 for entry in batch):
                 raise KeyError("a mistake of ours")
             return super().write(batch)
 
     store = Fragile(tmp_path / "h.sqlite")
     async with Gateway(broker.port) as gateway, writing(broker, store) as writer:
         await gateway.send(range(1, 21))
-        await eventually(lambda: gateway.stored() == [(1, 6), (8, 20)], "all but one")
+        # Recorded as lost, and so dealt with: its gateway need not send it for ever.
+        await eventually(lambda: gateway.stored() == [(1, 20)], "all of them")
         assert writer.status.rejected == 1
+    with closing(Historian.open_read_only(tmp_path / "h.sqlite")) as reader:
+        (lost,) = reader.losses(0, 2**62)
+    assert (lost.gateway, lost.seq) == ("edge-01", 7)
+    assert "a mistake of ours" in lost.loss.cause
     store.close()
 
 
