@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, fields
 
 @dataclass(slots=True)
 class MachineCounters:
-    """Of one machine, since start-up. `read` = `suppressed` + `accepted` once nothing is on its way."""
+    """Of one machine, since start-up. `read` + `marks` = `suppressed` + `accepted`."""
 
     polls: int = 0  # batches that the adapter brought
     read: int = 0  # readings in them
     bad: int = 0  # of those, without a value
+    marks: int = 0  # bad readings the gateway made itself: not connected, stale
     suppressed: int = 0  # unchanged within the deadband (`report: change`)
     accepted: int = 0  # readings handed to the buffer
     messages: int = 0  # messages they were packed into

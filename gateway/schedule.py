@@ -8,15 +8,17 @@ from collections.abc import Sequence
 
 
 class Ticks:
-    """Several rates on one clock, free of drift: tick k of a rate is at `start + phase + k * rate`, never "now + rate".
+    """Several rates on one clock, free of drift: tick k of a rate is at `start + k * rate`, never "now + rate".
 
     A tick that comes too late to be kept is skipped and counted; ticks are never queued up.
     """
 
-    def __init__(self, rates: Sequence[float], start: float, phases: Sequence[float] | None = None) -> None:
+    def __init__(self, rates: Sequence[float], start: float) -> None:
         """`rates` in seconds, one per thing to do. `start` is `Clock.monotonic()`."""
         self._rates = tuple(rates)
-        self._next = [start + phase for phase in phases or [0.0] * len(rates)]
+        self._start = start
+        self._count = [0] * len(self._rates)  # of the next tick, per rate
+        self._next = [start] * len(self._rates)
         self.missed = [0] * len(self._rates)  # ticks skipped, per rate
 
     def next(self) -> float:
@@ -27,9 +29,12 @@ class Ticks:
         """The indexes of what is due, each moved on to its first tick after `now`."""
         due = [i for i, at in enumerate(self._next) if at <= now]
         for i in due:
-            missed = int((now - self._next[i]) // self._rates[i])
-            self.missed[i] += missed
-            self._next[i] += (missed + 1) * self._rates[i]
+            before = self._count[i]
+            while self._next[i] <= now:
+                # A long sleep in one step, and rounding in another one.
+                self._count[i] += max(1, int((now - self._next[i]) / self._rates[i]))
+                self._next[i] = self._start + self._count[i] * self._rates[i]
+            self.missed[i] += self._count[i] - before - 1
         return due
 
 

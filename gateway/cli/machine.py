@@ -153,7 +153,7 @@ async def _batches(adapter: Adapter, configuration: Configuration, machine: str)
         for batch in await adapter.read():
             if batch.header not in plans:
                 plans[batch.header] = Plan(batch.header, settings)
-            normalized = plans[batch.header].apply(batch, time.monotonic())
+            normalized = plans[batch.header].apply(batch, time.monotonic(), time.time_ns())
             if normalized is not None:
                 yield normalized
 

@@ -64,6 +64,10 @@ class DataEncoder:
         self._gateway, self._epoch = gateway, epoch
         self._names: dict[Header, tuple[str, ...]] = {}
 
+    def forget(self, header: Header) -> None:
+        """A header that is no longer in force."""
+        self._names.pop(header, None)
+
     def __call__(self, batch: Batch, seq: int) -> bytes:
         """The payload of a batch. Readings of the same time that stand together share a frame."""
         names = self._names.get(batch.header)

@@ -1,6 +1,6 @@
 """One plan per header: everything that depends on the configuration alone is worked out before the first poll.
 
-    Batch ─▶ no NaN ─▶ scale, offset ─▶ range ─▶ enum ─▶ what changed ─▶ Batch, or None when there is nothing to say
+    Batch ─▶ scale, offset ─▶ no NaN ─▶ range ─▶ enum ─▶ what is news ─▶ Batch, or None when there is nothing to say
 
 A plan is made of rules, one per signal. Batches of the same shape (the same tuple of signal numbers) share a `_Shape`:
 the positions in the columns at which each kind of rule has something to do, so that a column without rules costs nothing.
@@ -39,7 +39,7 @@ class _Rule:
     """What is done to the readings of one signal."""
 
     signal: Signal  # as it leaves
-    is_float: bool  # before scaling: NaN and infinity are possible
+    is_float: bool  # NaN and infinity are possible
     scale: Callable[[Any], float] | None
     low: float | None
     high: float | None
@@ -47,6 +47,9 @@ class _Rule:
     deadband: float | None  # None: every reading is sent
     heartbeat: float
     stale_after: float
+
+
+_Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
 @dataclass(slots=True)
@@ -58,8 +61,12 @@ class _Shape:
     scaled: list[tuple[int, Callable[[Any], float]]] = field(default_factory=list)
     ranged: list[tuple[int, float, float]] = field(default_factory=list)
     states: list[tuple[int, Mapping[int, str]]] = field(default_factory=list)
-    changes: bool = False
-    pick: Callable[[Sequence[Value]], tuple[Any, ...]] | None = None  # the floats of a column
+    changes: bool = False  # some are sent only when they change
+    pick: _Pick | None = None  # the floats of a column
+    # What came last, so that a signal that stays bad costs its neighbours nothing:
+    version: int = -1  # of the plan's bad signals
+    quality: list[int] | None = None
+    good: _Pick | None = None  # what is left of a column without the bad ones; None: all of it
 
 
 class Plan:
@@ -70,26 +77,30 @@ class Plan:
         self._rules = [_rule(signal, settings[signal.name]) for signal in raw.signals]
         self._raw = raw
         self.header = Header(raw.path, tuple(rule.signal for rule in self._rules))
+        self._shortest = min((rule.stale_after for rule in self._rules), default=0.0)
         self._shapes: dict[int, _Shape] = {}
         n = len(self._rules)
         self._bad: dict[int, int] = {}  # signals whose last reading sent was bad, and its quality
+        self._version = 0  # counts the changes of _bad
+        self._marked: dict[int, int] = {}  # signals that we declared bad ourselves, and the time of that
         self._sent_value: list[Value] = [None] * n  # with `report: change`
         self._sent_quality: list[int] = [-1] * n  # -1: nothing sent yet
         self._sent_at = [0.0] * n
         self._alive = 0.0
         self.seen: Batch | None = None  # the last batch, normalized, before what was said already was taken out
 
-    def apply(self, batch: Batch, now: float) -> Batch | None:
-        """The readings to send. `now` is Clock.monotonic()."""
+    def apply(self, batch: Batch, now: float, now_ns: int) -> Batch | None:
+        """The readings to send. `now` is Clock.monotonic(), `now_ns` Clock.now()."""
         self._alive = now
         shape = self._shape_of(batch.signal)
         values = list(batch.value)
         quality = None if batch.quality is None else list(batch.quality)
-        if shape.pick is not None and not _all_finite(shape.pick(values)):
-            quality = self._drop_nan(shape, values, quality)
+        time = self._after_marks(batch, now_ns) if self._marked else batch.time
         for at, scale in shape.scaled:
             if (value := values[at]) is not None:
                 values[at] = scale(value)
+        if shape.pick is not None and not _all_finite(shape.pick(values)):
+            quality = self._drop_nan(shape, values, quality)
         for at, low, high in shape.ranged:
             value = values[at]
             if value is not None and not low <= value <= high:  # type: ignore[operator]
@@ -101,7 +112,11 @@ class Plan:
             if text is None:
                 quality = _worse(quality, len(values), at, UNKNOWN_STATE)
             values[at] = str(value) if text is None else text
-        return self._to_send(shape, batch.time, values, quality, now)
+        return self._to_send(shape, time, values, quality, now)
+
+    def lost(self, quality: int, now: float, now_ns: int) -> Batch | None:
+        """The link is gone: every signal is bad from now on, until a reading arrives."""
+        return self._mark([i for i in self.header.order if self._bad.get(i) != quality], quality, now, now_ns)
 
     def alive(self, now: float) -> None:
         """The link gave a sign of life, without readings."""
@@ -110,18 +125,49 @@ class Plan:
     def stale(self, now: float, now_ns: int) -> Batch | None:
         """What has gone stale since it was last asked: bad from now on, until a reading arrives."""
         silent = now - self._alive
-        gone = [i for i, rule in enumerate(self._rules) if silent > rule.stale_after and i not in self._bad]
-        if not gone or not self._alive:
+        if not self._alive or silent <= self._shortest:
             return None
-        self._bad.update(dict.fromkeys(gone, STALE))
-        for i in gone:
-            self._sent_quality[i] = STALE
-        n = len(gone)
-        return Batch(self.header, gone, [now_ns] * n, [None] * n, [STALE] * n)
+        gone = [i for i, rule in enumerate(self._rules) if silent > rule.stale_after and i not in self._bad]
+        return self._mark(gone, STALE, now, now_ns)
+
+    def _mark(self, signals: list[int], quality: int, now: float, now_ns: int) -> Batch | None:
+        if not signals:
+            return None
+        self._version += 1
+        for i in signals:
+            self._bad[i] = self._sent_quality[i] = quality
+            self._sent_value[i], self._sent_at[i] = None, now
+            self._marked[i] = now_ns
+        n = len(signals)
+        whole = n == len(self._rules)
+        self.seen = Batch(self.header, self.header.order if whole else signals, [now_ns] * n, [None] * n, [quality] * n)
+        return self.seen
+
+    def _after_marks(self, batch: Batch, now_ns: int) -> Sequence[int]:
+        """The times of a batch, of which the first after a mark of ours must not lie before it.
+
+        A server repeats an unchanged value with its old stamp, and clocks of machines are behind: the store would then
+        have the mark as the newest reading, and the signal would stay bad there. It was confirmed when it arrived.
+        """
+        time, marks = list(batch.time), self._marked
+        for at, i in enumerate(batch.signal):
+            if time[at] <= marks.get(i, -1):
+                time[at] = now_ns
+        for i in set(batch.signal):
+            marks.pop(i, None)
+        return time
 
     def forget(self) -> None:
         """After a reconnect: everything is sent again, changed or not."""
         self._sent_quality = [-1] * len(self._rules)
+
+    def follow(self, raw: Header) -> bool:
+        """Go on with a header that an adapter made anew. False if it is another one, which needs another plan."""
+        if raw.signals != self._raw.signals or raw.path != self._raw.path:
+            return False
+        self._raw = raw
+        self._shapes.clear()
+        return True
 
     @property
     def bad(self) -> Mapping[int, int]:
@@ -151,13 +197,8 @@ class Plan:
             if rule.states is not None:
                 shape.states.append((at, rule.states))
             shape.changes = shape.changes or rule.deadband is not None
-        if len(shape.floats) == len(signal):
-            shape.pick = tuple
-        elif len(shape.floats) > 1:
-            shape.pick = itemgetter(*shape.floats)
-        elif shape.floats:
-            only = shape.floats[0]
-            shape.pick = lambda column: (column[only],)
+        if shape.floats:
+            shape.pick = tuple if len(shape.floats) == len(signal) else _picker(shape.floats)
         return shape
 
     def _drop_nan(self, shape: _Shape, values: list[Value], quality: list[int] | None) -> list[int] | None:
@@ -174,10 +215,16 @@ class Plan:
         """Without what was said before."""
         signal: Sequence[int] = self.header.order if shape.signal is self._raw.order else shape.signal
         self.seen = everything = Batch(self.header, signal, time, values, quality)
-        if not shape.changes and quality is None and not self._bad:
-            return everything if values else None
+        if not shape.changes:
+            if quality is None and not self._bad:
+                return everything if values else None
+            if shape.version == self._version and shape.quality == quality:
+                return everything if shape.good is None else self._without_bad(shape, everything)
         column = quality or [GOOD] * len(values)
         keep = [at for at, i in enumerate(signal) if self._is_news(i, values[at], column[at], now)]
+        good = [at for at, q in enumerate(column) if not is_bad(q)]
+        shape.version, shape.quality = self._version, quality
+        shape.good = None if len(good) == len(values) else _picker(good)
         if not keep:
             return None
         if len(keep) == len(values):
@@ -190,15 +237,27 @@ class Plan:
             [column[at] for at in keep] if quality else None,
         )
 
+    def _without_bad(self, shape: _Shape, batch: Batch) -> Batch | None:
+        """What is bad was said before."""
+        pick = shape.good
+        assert pick is not None
+        if not (signal := pick(batch.signal)):
+            return None
+        quality = pick(batch.quality) if batch.quality is not None else None
+        return Batch(self.header, signal, pick(batch.time), pick(batch.value), quality)
+
     def _is_news(self, i: int, value: Value, quality: int, now: float) -> bool:
         """Whether this reading of signal i says something new; if so, it counts as sent."""
-        if is_bad(quality):
-            if self._bad.get(i) == quality:
-                return False
-            self._bad[i] = quality
-        else:
-            self._bad.pop(i, None)
         rule = self._rules[i]
+        if is_bad(quality):
+            again = self._bad.get(i) == quality
+            if again and (rule.deadband is None or now - self._sent_at[i] < rule.heartbeat):
+                return False
+            if not again:
+                self._bad[i] = quality
+                self._version += 1
+        elif self._bad.pop(i, None) is not None:
+            self._version += 1
         if rule.deadband is None:
             return True
         if quality == self._sent_quality[i] and now - self._sent_at[i] < rule.heartbeat:
@@ -228,7 +287,7 @@ def _rule(raw: Signal, s: SignalSettings) -> _Rule:
     is_number = signal.type in ("float", "int")
     return _Rule(
         signal=signal,
-        is_float=raw.type == "float",
+        is_float=signal.type == "float",
         scale=scale,
         low=s.range[0] if s.range and is_number else None,
         high=s.range[1] if s.range and is_number else None,
@@ -248,6 +307,13 @@ def _scale(scale: float | None, offset: float | None) -> Callable[[Any], float] 
     if divisor and 1 / divisor == factor:
         return (lambda raw: raw / divisor + shift) if shift else (lambda raw: raw / divisor)
     return (lambda raw: raw * factor + shift) if shift else (lambda raw: raw * factor)
+
+
+def _picker(positions: Sequence[int]) -> _Pick:
+    """Takes these out of a column."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda column: tuple(column[at] for at in positions)
 
 
 def _all_finite(numbers: tuple[Any, ...]) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
-from gateway.errors import BrokerError, GatewayError, NotConnectedError
+from gateway.errors import BrokerError, GatewayError, NotConnectedError, StoreError
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.topics import Topics
 from gateway.runtime.edge import Edge
@@ -115,13 +115,17 @@ class App:
         try:
             await edge.read_once(task)
         finally:
+            away = [
+                f"{n}: {m.condition.reason}" for n, m in edge.board.machines.items() if m.condition.state == "offline"
+            ]
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if task.done() and not task.cancelled():
+            task.result()  # what ended it
         if edge.publisher.reason:
             raise BrokerError(edge.publisher.reason)
-        away = [
-            f"{name}: {m.condition.reason}" for name, m in edge.board.machines.items() if m.condition.state == "offline"
-        ]
+        if edge.publisher.busy:
+            raise StoreError(self._store_reason() or edge.publisher.alarm or "not everything was stored in time")
         if away:
             raise NotConnectedError("\n".join(away))
 

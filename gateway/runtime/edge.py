@@ -55,7 +55,7 @@ class Edge:
         self._encode = DataEncoder(self._gateway, self.buffer.epoch)
         self._meta: dict[str, bytes] = {}  # by topic, as are
         self._status: dict[str, bytes] = {}
-        self._data_topics: dict[Header, str] = {}
+        self._data_topics: dict[Header, str] = {}  # of the headers in force: one per machine
         self.board = Board(
             gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
             usage=lambda: self.buffer.usage, started_ns=self._started, started=clock.monotonic(),
@@ -111,11 +111,13 @@ class Edge:
 
     async def _watch(self) -> None:
         """What has gone stale, what the publisher has to do again, how broker and store are."""
+        steps = [poller.watch for poller in self.pollers] + [self.publisher.tick, self._note_links]
         while True:
-            for poller in self.pollers:
-                poller.watch()
-            self.publisher.tick()
-            self._note_links()
+            for step in steps:
+                try:
+                    step()
+                except Exception:  # one of them must not end the others
+                    log.exception("unexpected error in %s", step.__qualname__)
             await asyncio.sleep(TICK)
 
     def _note_links(self) -> None:
@@ -164,6 +166,9 @@ class Edge:
         self.board.update(batch)
 
     def announce(self, header: Header) -> None:
+        for old in [each for each in self._data_topics if each.path == header.path]:
+            del self._data_topics[old]
+            self._encode.forget(old)
         self._data_topics[header] = self._topics.data(header.path)
         self.board.add(header, self._clock.now())
         self._retain(self._meta, self._topics.meta(header.path), encode_meta(header, self._gateway))

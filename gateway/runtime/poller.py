@@ -19,7 +19,7 @@ from gateway.clock import Clock
 from gateway.config import MachineSettings
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
-from gateway.model import NOT_CONNECTED, Batch, Header, MachinePath, all_bad, quality_text
+from gateway.model import NOT_CONNECTED, Batch, Header, MachinePath, quality_text
 from gateway.mqtt.payload import State
 from gateway.normalizer import Plan
 from gateway.schedule import Backoff
@@ -27,6 +27,8 @@ from gateway.schedule import Backoff
 log = logging.getLogger(__name__)
 
 CONNECTING = "connecting"
+LASTING = 5.0  # seconds after which a connection counts as a success
+CLOSING = 5.0  # seconds an adapter may take to say good-bye
 
 
 class Sink(Protocol):
@@ -69,7 +71,8 @@ class Poller:
     counters: FlowCounters
     backoff: Backoff = field(default_factory=Backoff)
     reason: str = CONNECTING  # why it does not deliver; empty while it does
-    _adapter: Adapter = field(init=False)
+    _adapter: Adapter | None = None
+    _connected_at: float = 0.0  # monotonic: its first answer; 0: none yet
     _machines: dict[Header, _Machine] = field(default_factory=dict)
     _by_name: dict[str, _Machine] = field(default_factory=dict)
 
@@ -79,31 +82,34 @@ class Poller:
         self._learn(self._adapter.headers)
 
     async def run(self) -> None:
-        """Until cancelled, after prepare(). Closes the adapter in the end."""
+        """For ever, after prepare(). Whatever goes wrong here stays here."""
         while True:
             try:
+                if self._adapter is None:
+                    self.prepare()
+                assert self._adapter is not None
                 await self._keep_reading(self._adapter)
             except Exception:
                 log.exception("%s: unexpected error; the connection is built anew", self.name)
-                self._lost("an unexpected error, see the log")
+                self._try(self._lost, "an unexpected error, see the log")
             finally:
-                await self._close(self._adapter)
+                adapter, self._adapter = self._adapter, None
+                if adapter is not None:
+                    await self._close(adapter)
             await asyncio.sleep(self.backoff.pause())
-            self.prepare()
 
     def watch(self) -> None:
-        """Once a second: what has gone stale."""
+        """To be called about twice a second: what has gone stale."""
         now, now_ns = self.clock.monotonic(), self.clock.now()
         for machine in self._by_name.values():
-            if (batch := machine.plan.stale(now, now_ns)) is not None:
-                self.sink.show(batch)
-                self._hand_on(machine, batch)
+            self._mark(machine, machine.plan.stale(now, now_ns))
 
     async def _keep_reading(self, adapter: Adapter) -> None:
         while True:
             try:
                 await adapter.connect()
                 self._learn(adapter.headers)
+                self._connected_at = 0.0
                 while True:
                     self._take(await adapter.read())
             except NotConnectedError as exc:
@@ -112,9 +118,16 @@ class Poller:
 
     async def _close(self, adapter: Adapter) -> None:
         try:
-            await adapter.close()
+            async with asyncio.timeout(CLOSING):
+                await adapter.close()
         except Exception:
             log.exception("%s: error while closing", self.name)
+
+    def _try(self, step: Callable[[str], None], reason: str) -> None:
+        try:
+            step(reason)
+        except Exception:
+            log.exception("%s: nor can it be handed on that the connection is lost", self.name)
 
     # --- what arrives ------------------------------------------------------------------------------------------------
 
@@ -125,22 +138,31 @@ class Poller:
                 continue
             name = header.path.machine
             before = self._by_name.get(name)
+            if before is not None:
+                del self._machines[before.raw]
+                if before.plan.follow(header):
+                    before.raw = header
+                    self._machines[header] = before
+                    continue
             settings = self.settings[name]
             machine = _Machine(settings, header, Plan(header, settings.signals))
             if before is not None:
                 machine.state, machine.since, machine.reason = before.state, before.since, before.reason
-                del self._machines[before.raw]
             self._machines[header] = self._by_name[name] = machine
             self.sink.announce(machine.plan.header)
             if before is None:
                 self._set_state(machine, "offline", machine.reason)
 
     def _take(self, batches: Sequence[Batch]) -> None:
-        now = self.clock.monotonic()
+        now, now_ns = self.clock.monotonic(), self.clock.now()
+        if not self._connected_at:
+            self._connected_at = now
+        elif self.backoff.attempts and now - self._connected_at > LASTING:
+            # One that answers once and goes away again must not be hammered: only what lasts starts afresh.
+            self.backoff.reset()
         if self.reason:
             log.info("%s: connected", self.name)
             self.reason = ""
-            self.backoff.reset()
             for machine in self._by_name.values():
                 machine.plan.forget()
         if not batches:  # a subscription that only keeps alive: nothing is stale
@@ -153,7 +175,7 @@ class Poller:
             counters.read += len(batch)
             if batch.quality is not None:
                 counters.bad += batch.value.count(None)
-            news = machine.plan.apply(batch, now)
+            news = machine.plan.apply(batch, now, now_ns)
             if machine.plan.seen is not None:
                 self.sink.show(machine.plan.seen)
             counters.suppressed += len(batch) - (0 if news is None else len(news))
@@ -170,11 +192,15 @@ class Poller:
         self.reason = reason
         now, now_ns = self.clock.monotonic(), self.clock.now()
         for machine in self._by_name.values():
-            news = machine.plan.apply(all_bad(machine.raw, NOT_CONNECTED, now_ns), now)
-            if news is not None:
-                self.sink.show(news)
-                self._hand_on(machine, news)
+            self._mark(machine, machine.plan.lost(NOT_CONNECTED, now, now_ns))
             self._set_state(machine, "offline", reason)
+
+    def _mark(self, machine: _Machine, batch: Batch | None) -> None:
+        """Readings that the gateway made itself."""
+        if batch is not None:
+            self.counters.of(machine.raw.path.machine).marks += len(batch)
+            self.sink.show(batch)
+            self._hand_on(machine, batch)
 
     def _hand_on(self, machine: _Machine, batch: Batch) -> None:
         self.sink.accept(batch)

@@ -9,6 +9,7 @@ from gateway.model import (
     GOOD,
     NO_COMMUNICATION,
     NOT_A_NUMBER,
+    NOT_CONNECTED,
     OUT_OF_RANGE,
     STALE,
     UNKNOWN_STATE,
@@ -48,7 +49,7 @@ def batch(raw: Header, *values: object, quality: list[int] | None = None) -> Bat
 )
 def test_scale_and_offset(settings, raw, expected):
     plan, header = plan_of(s=("int", settings))
-    value = plan.apply(batch(header, raw), 1.0).value[0]
+    value = plan.apply(batch(header, raw), 1.0, T + 10**9).value[0]
     assert value == expected
     assert type(value) is type(expected)
 
@@ -64,28 +65,28 @@ def test_values_outside_the_range_keep_their_value_and_are_uncertain():
     plan, header = plan_of(
         low=("float", {"range": [0, 400]}), high=("float", {"range": [0, 400]}), ok=("float", {"range": [0, 400]})
     )
-    out = plan.apply(batch(header, -0.1, 400.1, 400.0), 1.0)
+    out = plan.apply(batch(header, -0.1, 400.1, 400.0), 1.0, T + 10**9)
     assert out.value == [-0.1, 400.1, 400.0]
     assert out.quality == [OUT_OF_RANGE, OUT_OF_RANGE, GOOD]
 
 
 def test_the_range_is_that_of_the_scaled_value():
     plan, header = plan_of(s=("int", {"scale": 0.1, "range": [0, 40]}))
-    assert plan.apply(batch(header, 399), 1.0).quality is None
-    assert plan.apply(batch(header, 401), 2.0).quality == [OUT_OF_RANGE]
+    assert plan.apply(batch(header, 399), 1.0, T + 10**9).quality is None
+    assert plan.apply(batch(header, 401), 2.0, T + 10**9).quality == [OUT_OF_RANGE]
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_quality_and_its_neighbours_stay(broken):
     plan, header = plan_of(a=("float", {}), b=("float", {"scale": 2}), c=("int", {}))
-    out = plan.apply(batch(header, broken, 1.5, 7), 1.0)
+    out = plan.apply(batch(header, broken, 1.5, 7), 1.0, T + 10**9)
     assert out.value == [None, 3.0, 7]
     assert out.quality == [NOT_A_NUMBER, GOOD, GOOD]
 
 
 def test_an_overflowing_sum_of_good_values_is_no_broken_value():
     plan, header = plan_of(a=("float", {}), b=("float", {}))
-    out = plan.apply(batch(header, 1.7e308, 1.7e308), 1.0)
+    out = plan.apply(batch(header, 1.7e308, 1.7e308), 1.0, T + 10**9)
     assert out.value == [1.7e308, 1.7e308]
     assert out.quality is None
 
@@ -94,8 +95,8 @@ def test_enum():
     plan, header = plan_of(
         mode=("int", {"enum": {0: "off", 3: "auto"}}), lamp=("bool", {"enum": {0: "dark", 1: "lit"}})
     )
-    assert plan.apply(batch(header, 3, True), 1.0).value == ["auto", "lit"]
-    out = plan.apply(batch(header, 9, False), 2.0)
+    assert plan.apply(batch(header, 3, True), 1.0, T + 10**9).value == ["auto", "lit"]
+    out = plan.apply(batch(header, 9, False), 2.0, T + 10**9)
     assert out.value == ["9", "dark"]
     assert out.quality == [UNKNOWN_STATE, GOOD]
 
@@ -103,9 +104,13 @@ def test_enum():
 def test_a_bad_reading_is_sent_once_and_has_no_value():
     plan, header = plan_of(a=("float", {"scale": 2}), b=("float", {}))
     bad = batch(header, None, 1.0, quality=[NO_COMMUNICATION, GOOD])
-    first, again, back = plan.apply(bad, 1.0), plan.apply(bad, 2.0), plan.apply(batch(header, 4.0, 1.0), 3.0)
+    first, again, back = (
+        plan.apply(bad, 1.0, T + 10**9),
+        plan.apply(bad, 2.0, T + 10**9),
+        plan.apply(batch(header, 4.0, 1.0), 3.0, T + 10**9),
+    )
     assert (first.value, first.quality) == ([None, 1.0], [NO_COMMUNICATION, GOOD])
-    assert (again.signal, again.value) == ([1], [1.0])
+    assert (list(again.signal), list(again.value)) == ([1], [1.0])
     assert (back.value, back.quality) == ([8.0, 1.0], None)
     assert plan.bad == {}
 
@@ -114,7 +119,7 @@ def test_report_change_sends_what_changed_beyond_the_deadband():
     change = {"report": "change", "heartbeat": "60s"}
     plan, header = plan_of(a=("float", {**change, "deadband": 0.5}), b=("int", change), c=("float", {}))
     sent = [
-        plan.apply(batch(header, *values), float(i))
+        plan.apply(batch(header, *values), float(i), T + 10**9)
         for i, values in enumerate([(10.0, 1, 0.0), (10.5, 1, 0.0), (10.6, 2, 0.0)])
     ]
     assert [list(out.signal) for out in sent] == [[0, 1, 2], [2], [0, 1, 2]]
@@ -124,24 +129,24 @@ def test_report_change_sends_what_changed_beyond_the_deadband():
 
 def test_report_change_sends_everything_at_the_heartbeat_and_after_forgetting():
     plan, header = plan_of(a=("int", {"report": "change", "heartbeat": "60s"}))
-    assert plan.apply(batch(header, 5), 0.0) is not None
-    assert plan.apply(batch(header, 5), 59.0) is None
-    assert plan.apply(batch(header, 5), 60.0) is not None
-    assert plan.apply(batch(header, 5), 61.0) is None
+    assert plan.apply(batch(header, 5), 0.0, T + 10**9) is not None
+    assert plan.apply(batch(header, 5), 59.0, T + 10**9) is None
+    assert plan.apply(batch(header, 5), 60.0, T + 10**9) is not None
+    assert plan.apply(batch(header, 5), 61.0, T + 10**9) is None
     plan.forget()
-    assert plan.apply(batch(header, 5), 62.0) is not None
+    assert plan.apply(batch(header, 5), 62.0, T + 10**9) is not None
 
 
 def test_nan_that_stays_is_no_change():
     plan, header = plan_of(a=("float", {"report": "change"}))
-    assert plan.apply(batch(header, math.nan), 0.0).quality == [NOT_A_NUMBER]
-    assert plan.apply(batch(header, math.nan), 1.0) is None
+    assert plan.apply(batch(header, math.nan), 0.0, T + 10**9).quality == [NOT_A_NUMBER]
+    assert plan.apply(batch(header, math.nan), 1.0, T + 10**9) is None
 
 
 def test_stale_without_a_sign_of_life_but_not_with_one():
     plan, header = plan_of(quick=("int", {"stale_after": "10s"}), slow=("int", {"stale_after": "10s", "poll": "60s"}))
     assert plan.stale(100.0, T) is None  # never read: not connected says more
-    plan.apply(batch(header, 1, 1), 100.0)
+    plan.apply(batch(header, 1, 1), 100.0, T + 10**9)
     assert plan.stale(109.0, T) is None
     plan.alive(109.0)
     assert plan.stale(118.0, T) is None
@@ -149,21 +154,78 @@ def test_stale_without_a_sign_of_life_but_not_with_one():
     # One that is polled once a minute has missed nothing yet.
     assert (list(out.signal), out.value, out.quality, out.time) == ([0], [None], [STALE], [T])
     assert plan.stale(120.0, T) is None
-    assert plan.apply(batch(header, 1, 1), 121.0).quality is None
+    assert plan.apply(batch(header, 1, 1), 121.0, T + 10**9).quality is None
 
 
 def test_part_of_the_signals():
     plan, header = plan_of(a=("int", {}), b=("int", {"scale": 0.5}), c=("int", {"enum": {1: "on"}}))
-    out = plan.apply(Batch(header, (1, 2), (T, T), (3, 1), None), 1.0)
+    out = plan.apply(Batch(header, (1, 2), (T, T), (3, 1), None), 1.0, T)
     assert (list(out.signal), out.value) == ([1, 2], [1.5, "on"])
 
 
 def test_an_unscaled_batch_of_all_signals_keeps_the_order_by_identity():
     plan, header = plan_of(a=("int", {}))
-    assert plan.apply(batch(header, 1), 1.0).signal is plan.header.order
+    assert plan.apply(batch(header, 1), 1.0, T + 10**9).signal is plan.header.order
 
 
 def test_what_the_server_says_is_kept():
     raw = Header(MachinePath("m"), (Signal("s", "float", unit="bar", low=0.0, high=9.0),))
     plan = Plan(raw, {"s": SignalSettings(unit="from-server")})
     assert (plan.header.signals[0].unit, plan.header.signals[0].high) == ("bar", 9.0)
+
+
+def test_what_overflows_by_scaling_is_no_number():
+    plan, header = plan_of(s=("float", {"scale": 1000}), t=("int", {"scale": 2}))
+    out = plan.apply(batch(header, 1e307, 3), 1.0, T)
+    assert (out.value, out.quality) == ([None, 6.0], [NOT_A_NUMBER, GOOD])
+
+
+def test_a_lost_link_ends_with_the_first_reading_even_if_its_stamp_is_older():
+    """A server repeats an unchanged value with its old stamp: in the store it has to come after the mark."""
+    plan, header = plan_of(a=("int", {}), b=("int", {}))
+    plan.apply(batch(header, 5, 6), 1.0, T)
+    mark = plan.lost(NOT_CONNECTED, 2.0, T + 10**9)
+    assert (mark.quality, mark.time) == ([NOT_CONNECTED] * 2, [T + 10**9] * 2)
+    assert plan.lost(NOT_CONNECTED, 3.0, T + 2 * 10**9) is None
+    back = plan.apply(Batch(header, header.order, (T, T + 3 * 10**9), (5, 6), None), 4.0, T + 4 * 10**9)
+    assert (list(back.time), back.quality) == ([T + 4 * 10**9, T + 3 * 10**9], None)
+    assert list(plan.apply(batch(header, 5, 6), 5.0, T + 5 * 10**9).time) == [T, T]
+
+
+def test_bad_readings_come_again_at_the_heartbeat_of_report_change():
+    plan, header = plan_of(a=("int", {"report": "change", "heartbeat": "60s"}))
+    bad = batch(header, None, quality=[NO_COMMUNICATION])
+    assert [plan.apply(bad, now, T) is not None for now in (0.0, 30.0, 60.0, 90.0)] == [True, False, True, False]
+
+
+def test_a_signal_that_stays_bad_is_left_out_and_comes_back():
+    plan, header = plan_of(a=("int", {}), b=("int", {}), c=("int", {"range": [0, 5]}))
+
+    def sent(*values: object, quality: list[int] | None = None) -> tuple[list[int], list[object], object] | None:
+        out = plan.apply(batch(header, *values, quality=quality), 1.0, T)
+        return (
+            None
+            if out is None
+            else (list(out.signal), list(out.value), None if out.quality is None else list(out.quality))
+        )
+
+    bad = [NO_COMMUNICATION, GOOD, GOOD]
+    assert sent(None, 1, 2, quality=bad) == ([0, 1, 2], [None, 1, 2], bad)
+    for value in (3, 4):
+        assert sent(None, value, 2, quality=bad) == ([1, 2], [value, 2], [GOOD, GOOD])
+    assert sent(None, 4, 9, quality=bad) == ([1, 2], [4, 9], [GOOD, OUT_OF_RANGE])
+    assert sent(7, 4, 2) == ([0, 1, 2], [7, 4, 2], None)
+    assert sent(None, None, None, quality=[NO_COMMUNICATION] * 3)[0] == [0, 1, 2]
+    for _ in range(3):
+        assert sent(None, None, None, quality=[NO_COMMUNICATION] * 3) is None
+    assert sent(7, None, None, quality=[GOOD, NO_COMMUNICATION, NO_COMMUNICATION]) == ([0], [7], [GOOD])
+
+
+def test_a_header_made_anew_changes_nothing():
+    plan, header = plan_of(a=("int", {"report": "change"}))
+    plan.apply(batch(header, 5), 0.0, T)
+    again = Header(header.path, header.signals)
+    assert plan.follow(again)
+    assert plan.apply(batch(again, 5), 1.0, T) is None
+    assert plan.apply(batch(again, 6), 2.0, T).signal is plan.header.order
+    assert not plan.follow(Header(header.path, (Signal("a", "float"),)))
