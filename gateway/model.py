@@ -161,9 +161,3 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.signal)
-
-
-def all_bad(header: Header, quality: int, time_ns: int) -> Batch:
-    """Every signal of a machine bad at once, as when its link breaks."""
-    n = len(header.signals)
-    return Batch(header, header.order, (time_ns,) * n, (None,) * n, (quality,) * n)

@@ -68,7 +68,7 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[s
     """What is wrong, what to do, and the key below this place that is meant, if it is not the place itself."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     last = str(path[-1]) if path else ""
-    shown = _shown(value)
+    said = shown(value)
     if kind == "mistake":
         return context["message"], context["hint"], context["key"]
     if kind == "missing":
@@ -78,10 +78,10 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[s
         return f"'{last}' is not a key here", did_you_mean(last, section.model_fields if section else ()), ""
     if kind in ("literal_error", "enum"):
         options = [part.strip(" '") for part in str(context["expected"]).replace(" or ", ", ").split(",")]
-        return f"{shown} is not known", did_you_mean(str(value), options), ""
+        return f"{said} is not known", did_you_mean(str(value), options), ""
     if kind in _LIMITS:
         text, name = _LIMITS[kind]
-        return f"{shown} is {text.format(context[name])}", "", ""
+        return f"{said} is {text.format(context[name])}", "", ""
     if kind in _TYPES:
         hint = (
             f'put it into quotes: "{value}"'
@@ -89,7 +89,7 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[s
             else _example(model, path)
         )
         return (
-            f"{shown} is not {_TYPES[kind]}"
+            f"{said} is not {_TYPES[kind]}"
             if value is not None
             else f"'{last}' has no value; {_TYPES[kind]} is needed",
             hint,
@@ -119,7 +119,8 @@ _LIMITS = {
 }
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as an error names it."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, (list, tuple)):

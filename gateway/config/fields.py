@@ -119,6 +119,17 @@ Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", 
 """A machine, signal, connection or level of the plant: it becomes a topic level, so no `/`, `+`, `#` or blanks."""
 
 
+def _level(value: Any) -> str:
+    name = _name(value)
+    if name.startswith("_"):
+        raise mistake(f"{name!r} may not begin with '_'", "such topics belong to the gateway")
+    return name
+
+
+LEVEL_PATTERN = "^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,127}$"
+Level = Annotated[str, BeforeValidator(_level), WithJsonSchema({"type": "string", "pattern": LEVEL_PATTERN})]
+"""A name that stands in the place of a plant, machine included: topics that begin with `_` belong to the gateway."""
+
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
 

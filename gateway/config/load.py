@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from gateway.config.explain import did_you_mean, explain
+from gateway.config.explain import did_you_mean, explain, shown
 from gateway.config.fields import Section, find_secret
 from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings
 from gateway.config.yaml_file import Mark, Node, Source, display_name, mapping, overlay, read_yaml
@@ -188,16 +188,7 @@ class _Loader:
             return None
 
     def _settings(self, tree: Node) -> Settings | None:
-        settings = self._validate(Settings, tree, ())
-        if settings is None:
-            return None
-        for level in ("enterprise", "site", "area", "line"):
-            if str(getattr(settings.site, level) or "").startswith("_"):
-                error = tree.find(("site", level)).error(
-                    "a level may not begin with '_'", "such topics belong to the gateway", f"site.{level}"
-                )
-                self.errors.append(error)
-        return settings
+        return self._validate(Settings, tree, ())
 
     def _connections(self, tree: Node) -> dict[str, ConnectionSettings]:
         """Each one checked by the model of its protocol, with the defaults underneath; `tree` gets what is in force."""
@@ -216,12 +207,6 @@ class _Loader:
         """The same for machines: defaults, below the profile, below what the machine says."""
         done: dict[str, MachineSettings] = {}
         for name, node, where in self._entries(tree, "machines"):
-            if name.startswith("_"):
-                self.errors.append(
-                    tree.find(where, key=True).error(
-                        "a machine's name may not begin with '_'", "such topics belong to the gateway"
-                    )
-                )
             protocol = self._protocol_of_machine(tree, node, where)
             if protocol is None:
                 continue
@@ -271,10 +256,12 @@ class _Loader:
             self.errors.append(
                 node.mark.error("'protocol' is missing", f"known: {', '.join(sorted(self.protocols))}", at)
             )
-        elif given.value not in self.protocols:
+        elif not isinstance(given.value, str) or given.value not in self.protocols:
             self.errors.append(
                 given.mark.error(
-                    f"the protocol '{given.value}' is not known", did_you_mean(str(given.value), self.protocols), at
+                    f"{shown(given.value)} is not a protocol we know",
+                    did_you_mean(str(given.value), self.protocols),
+                    at,
                 )
             )
         else:
@@ -290,9 +277,9 @@ class _Loader:
             hint = f"the connection it is read through: {', '.join(names)}" if names else "add one under `connections:`"
             self.errors.append(tree.find(where, key=True).error("'connection' is missing", hint, at))
             return None
-        if given.value not in names:
+        if not isinstance(given.value, str) or given.value not in names:
             self.errors.append(
-                given.mark.error(f"there is no connection '{given.value}'", did_you_mean(str(given.value), names), at)
+                given.mark.error(f"{shown(given.value)} is not a connection", did_you_mean(str(given.value), names), at)
             )
             return None
         protocol = names[given.value].get("protocol")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.config.fields import NAME_PATTERN, with_unit
+from gateway.config.fields import LEVEL_PATTERN, NAME_PATTERN, with_unit
 from gateway.config.load import Protocol
 from gateway.config.settings import Settings
 
@@ -32,7 +32,7 @@ def json_schema(protocols: Mapping[str, Protocol]) -> Schema:
         signals |= _named({"anyOf": [*_values(signals), {"type": "null"}]})  # null takes a signal of the profile out
         machines.append(schema)
     root["properties"]["connections"] |= _named({"anyOf": connections})
-    root["properties"]["machines"] |= _named({"anyOf": machines})
+    root["properties"]["machines"] |= _named({"anyOf": machines}, LEVEL_PATTERN)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of the shop-floor gateway",
@@ -66,9 +66,9 @@ def _values(schema: Schema) -> list[Schema]:
     return [*schema.pop("patternProperties", {}).values()] or [schema["additionalProperties"]]
 
 
-def _named(values: Schema) -> Schema:
+def _named(values: Schema, pattern: str = NAME_PATTERN) -> Schema:
     """A mapping from names to values."""
-    return {"propertyNames": {"pattern": NAME_PATTERN}, "additionalProperties": values, "patternProperties": {}}
+    return {"propertyNames": {"pattern": pattern}, "additionalProperties": values, "patternProperties": {}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from gateway.config.fields import Duration, Name, Period, Range, SecretText, Section, Size, mistake
+from gateway.config.fields import Duration, Level, Name, Period, Range, SecretText, Section, Size, mistake
 from gateway.model import MachinePath
 
 Report = Literal["all", "change"]
@@ -104,8 +104,8 @@ class MachineSettings(Reporting):
         examples=["eastron-sdm630"],
     )
     description: str = Field("", max_length=500, description="What the machine is, for people.")
-    area: Name | None = Field(None, description="ISA-95 area, instead of the one in `site`.")
-    line: Name | None = Field(None, description="ISA-95 line (work centre) it belongs to.", examples=["L1"])
+    area: Level | None = Field(None, description="ISA-95 area, instead of the one in `site`.")
+    line: Level | None = Field(None, description="ISA-95 line (work centre) it belongs to.", examples=["L1"])
     signals: Mapping[Name, SignalSettings] = Field(default_factory=dict, description="Its signals by name.")
 
     # Keys of this model that are defaults for those of the same name in each of its signals.
@@ -130,10 +130,10 @@ class GatewaySettings(Section):
 class SiteSettings(Section):
     """Where the machines stand, by ISA-95. Levels that are left out do not appear in topics."""
 
-    enterprise: Name | None = Field(None, examples=["acme"], description="ISA-95 enterprise.")
-    site: Name | None = Field(None, examples=["hanoi"], description="ISA-95 site.")
-    area: Name | None = Field(None, examples=["moulding"], description="ISA-95 area.")
-    line: Name | None = Field(None, examples=["L1"], description="ISA-95 line, where all machines are on one.")
+    enterprise: Level | None = Field(None, examples=["acme"], description="ISA-95 enterprise.")
+    site: Level | None = Field(None, examples=["hanoi"], description="ISA-95 site.")
+    area: Level | None = Field(None, examples=["moulding"], description="ISA-95 area.")
+    line: Level | None = Field(None, examples=["L1"], description="ISA-95 line, where all machines are on one.")
     timezone: str = Field(
         "UTC", examples=["Asia/Ho_Chi_Minh"], description="IANA time zone of the plant. Stamps are UTC always."
     )
@@ -212,7 +212,9 @@ class MqttSettings(Section):
     window: int = Field(
         50, ge=1, le=100, description="Messages that may wait for the broker's acknowledgement at a time."
     )
-    keepalive: Duration = Field(30.0, description="Silence after which the broker is asked for a sign of life.")
+    keepalive: Duration = Field(
+        30.0, ge=1, le=3600, description="Silence after which the broker is asked for a sign of life.", examples=["30s"]
+    )
 
     @property
     def tls(self) -> bool:
@@ -242,7 +244,7 @@ class BufferSettings(Section):
 
     max_size: Size = Field(128 * 2**20, ge=2**20, description="What it may hold at most.", examples=["2GiB"])
     max_age: Duration = Field(
-        14 * 86400.0, description="Older readings are dropped, with a loss record.", examples=["14d"]
+        14 * 86400.0, ge=60, description="Older readings are dropped, with a loss record.", examples=["14d"]
     )
     when_full: Literal["drop-oldest"] = Field(
         "drop-oldest", description="What happens when it is full. Every loss is recorded."
@@ -340,7 +342,7 @@ class Settings(Section):
     site: SiteSettings = Field(default_factory=SiteSettings)
     defaults: Defaults = Field(default_factory=Defaults)
     connections: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="Links to machines, by name.")
-    machines: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="Machines, by name.")
+    machines: dict[Level, dict[str, Any]] = Field(default_factory=dict, description="Machines, by name.")
     mqtt: MqttSettings = Field(default_factory=MqttSettings)
     buffer: BufferSettings = Field(default_factory=BufferSettings)
     store: StoreSettings | None = Field(None)

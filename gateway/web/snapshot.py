@@ -209,10 +209,6 @@ class Board:
         machine = self.machines[name] = Machine(Latest(header, now_ns), condition)
         return machine
 
-    def remove(self, machine: str) -> None:
-        """A reload took it out of the configuration."""
-        self.machines.pop(machine, None)
-
     def update(self, batch: Batch) -> None:
         """Show what a batch brought, of a machine that was added. A header may be replaced when types are learnt."""
         machine = self.machines[batch.header.path.machine]

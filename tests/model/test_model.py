@@ -8,7 +8,6 @@ from gateway.model import (
     Header,
     MachinePath,
     Signal,
-    all_bad,
     is_bad,
     is_good,
     quality_code,
@@ -57,6 +56,3 @@ def test_headers_are_compared_by_identity():
     one = header()
     assert one == one
     assert one != header()
-    batch = all_bad(one, 0x808A0000, 7)
-    assert batch.signal is one.order
-    assert (batch.value, batch.quality, len(batch)) == ((None, None), (0x808A0000,) * 2, 2)

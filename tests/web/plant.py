@@ -18,7 +18,6 @@ from gateway.model import (
     Signal,
     Value,
     ValueType,
-    all_bad,
 )
 from gateway.web import Board
 
@@ -48,6 +47,12 @@ class Used:
     bytes: int = 41_000_000
     max_bytes: int = 134_217_728
     dropped: int = 0
+
+
+def all_bad(header: Header, quality: int, time_ns: int) -> Batch:
+    """Every signal of a machine bad at once, as when its link breaks."""
+    n = len(header.signals)
+    return Batch(header, header.order, (time_ns,) * n, (None,) * n, (quality,) * n)
 
 
 def header(machine: str, *signals: Signal, line: str = "L1") -> Header:

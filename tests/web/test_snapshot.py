@@ -17,11 +17,10 @@ from gateway.model import (
     UNCERTAIN,
     Batch,
     Value,
-    all_bad,
 )
 from gateway.web import Board, Condition, Latest
 from gateway.web.snapshot import Rate, json_value, text_of
-from web.plant import NOW, S, Used, empty_board, full, header, plant, signal
+from web.plant import NOW, S, Used, all_bad, empty_board, full, header, plant, signal
 
 MACHINE = header("m", signal("a", unit="V"), signal("b", "int"), signal("c", "string"))
 
@@ -220,8 +219,6 @@ def test_new_signals_of_a_machine_keep_its_condition() -> None:
     assert machine["state"] == "online"
     assert [(row["name"], row["value"]) for row in machine["signals"]] == [("d", 4.0)]
     assert board.add(MACHINE, NOW).condition.state == "online"
-    board.remove("m")
-    assert board.snapshot(NOW, 1.0)["machines"] == []
 
 
 def test_figures() -> None:
