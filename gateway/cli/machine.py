@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name, or machine/signal.", show_default=False)]
 SignalName = Annotated[str | None, typer.Argument(metavar="[SIGNAL]", help="Only this one.", show_default=False)]
 
+SILENT = ("bad:no-communication", "bad:not-connected")
 FIRST_READING = 10.0  # seconds to wait for the signals that did not come with the first batch
 
 
@@ -161,6 +162,7 @@ async def _batches(adapter: Adapter, configuration: Configuration, machine: str)
 async def _read_once(configuration: Configuration, machine: str, signals: set[str], json: bool) -> None:
     import time
 
+    from gateway.errors import NotConnectedError
     from gateway.model import WAITING_FOR_DATA, quality_text
     from gateway.web.snapshot import Latest
 
@@ -176,8 +178,12 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
                         break
         except TimeoutError:
             print(f"{machine}: not everything arrived within {FIRST_READING:g} s", file=sys.stderr)
-    if latest is not None:
-        _print(_rows(latest, machine, signals), json)
+    if latest is None:
+        return
+    rows = _rows(latest, machine, signals)
+    _print(rows, json)
+    if all(row["quality"] in SILENT for row in rows):
+        raise NotConnectedError(f"{machine} does not answer")
 
 
 def _rows(latest: Latest, machine: str, signals: set[str]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
-from gateway.errors import BrokerError, GatewayError, NotConnectedError, StoreError
+from gateway.errors import BrokerError, NotConnectedError, StoreError
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.topics import Topics
 from gateway.runtime.edge import Edge
@@ -99,16 +99,10 @@ class App:
             stack.push_async_callback(server.stop)
             self.page = server.url
             log.info("status page: %s", self.page)
-        try:
-            if once:
-                await self._once(edge)
-            else:
-                await edge.run()
-        except BaseExceptionGroup as group:
-            known, _ = group.split(GatewayError)
-            if known is None:
-                raise
-            raise _first(known) from None
+        if once:
+            await self._once(edge)
+        else:
+            await edge.run()
 
     async def _once(self, edge: Edge) -> None:
         task = asyncio.create_task(edge.run(), name="edge")
@@ -132,11 +126,3 @@ class App:
     def _store_reason(self) -> str | None:
         """Why the writer of this process does not write; empty while it does; None where there is none."""
         return None if self.writer is None else self.writer.status.reason
-
-
-def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, GatewayError)
-    return error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from gateway import __version__
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
 DRAIN = 5.0  # seconds, when stopping
+CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
 ONCE = 30.0  # seconds for reading everything once
 
 
@@ -81,16 +82,27 @@ class Edge:
         for poller in self.pollers:
             poller.prepare()
         await self._link.start(self.publisher)
+        tasks = [asyncio.create_task(poller.run(), name=f"poll[{poller.name}]") for poller in self.pollers]
+        tasks.append(asyncio.create_task(self._watch(), name="watch"))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for poller in self.pollers:
-                    tasks.create_task(poller.run(), name=f"poll[{poller.name}]")
-                tasks.create_task(self._watch(), name="watch")
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # none of them ends by itself
         finally:
-            await self._drain()
+            await _end(tasks)
+            deadline = self._clock.monotonic() + DRAIN
+            await self._drain(deadline)
             self._say_good_bye()
-            await self._drain()
+            await self._drain(deadline + 0.5)
             await self._link.stop()
+            if left := self.buffer.read(self.buffer.stored, 1):
+                count, epoch = self.buffer.usage.records, self.buffer.epoch
+                log.error(
+                    "ended with %d messages that are not stored: those of %s from %d on are lost",
+                    count,
+                    epoch,
+                    left[0].seq,
+                )
 
     async def read_once(self, running: asyncio.Task[None]) -> None:
         """Until every machine was read, or cannot be, and everything is delivered as far as it can be."""
@@ -102,10 +114,12 @@ class Edge:
             if read and tried and (not self.publisher.busy or (self.publisher.reason and not self._link.connected)):
                 return
 
-    async def _drain(self) -> None:
+    async def _drain(self, deadline: float) -> None:
         """Give what is on its way a moment to arrive: a buffer in memory ends with the process."""
-        deadline = self._clock.monotonic() + DRAIN
-        while self.publisher.busy and self._link.connected and self._clock.monotonic() < deadline:
+        connecting = self._clock.monotonic() + CONNECTING_DRAIN
+        while self.publisher.busy and (now := self._clock.monotonic()) < deadline:
+            if not self._link.connected and now > connecting:
+                return
             self.publisher.tick()
             await asyncio.sleep(0.02)
 
@@ -209,3 +223,11 @@ class Edge:
         self._counters.lost += loss.last - loss.first + 1
         log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)
         return self._topics.loss(self._gateway), encode_loss(loss, self._gateway, seq)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until they end: a library may swallow a cancellation (wait_for does at times, on Python 3.11)."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.3)

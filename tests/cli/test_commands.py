@@ -99,6 +99,17 @@ def test_a_machine_that_is_not_there(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_unit_that_does_not_answer(plant):
+    text = (plant / "gateway.yaml").read_text()
+    (plant / "gateway.yaml").write_text(
+        text.replace("    connection: panel\n", "    connection: panel\n    unit_id: 9\n")
+    )
+    done = gateway("read", "press-07", cwd=plant)
+    assert done.returncode == 4
+    assert "bad:no-communication" in done.stdout
+    assert "press-07 does not answer" in done.stderr
+
+
 def test_plan(plant):
     done = gateway("plan", "--json", cwd=plant)
     rows = [json.loads(line) for line in done.stdout.splitlines()]

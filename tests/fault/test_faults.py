@@ -230,3 +230,15 @@ def test_a_killed_writer_goes_on_where_it_was():
             gateway.catch_up(90)
             writer.stop()
             assert missing(machines.ledger, writer.folder / "data") == []
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.2, 0.4, 0.8])
+def test_a_stop_at_any_moment_is_a_clean_one(moment):
+    """Also while it connects, where libraries are known to swallow the cancellation."""
+    with Mosquitto() as broker, simulated() as (_, text), Gateway(text + mqtt(broker) + HISTORIAN) as gateway:
+        time.sleep(moment)  # this is what is tested: any moment
+        gateway.stop()
+        assert gateway.process is not None
+        assert gateway.process.returncode == 0
+        assert "Traceback" not in gateway.log
+        assert "ERROR" not in gateway.log
