@@ -30,7 +30,7 @@ MAY_IMPORT = {
     3: {0, 1},
     4: {0, 1, 2},
     5: {0, 1, 2, 4},
-    6: {0, 1, 2, 4, 5},
+    6: {0, 1, 2, 4, 5, 6},
     7: {0, 1},
 }
 # Where a layer holds several rooms, these may use one another.
