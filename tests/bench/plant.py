@@ -72,10 +72,13 @@ def run(chosen: argparse.Namespace) -> None:
                     f"{name:<16}{used[name]:>8.2f}{used[name] / read * 1e6:>16.2f}{m[0]:>14.1f}{m[-1]:>9.1f}{max(m):>7.1f}"
                 )
             file = store.folder / "data" / "historian.sqlite"
-            served, kept, wrong = compare(machines.ledger, file)
+            served, kept, wrong, late = compare(machines.ledger, file)
             size = sum(f.stat().st_size for f in file.parent.glob("historian.sqlite*"))
             print(
                 f"served {served}, stored {kept}, signals with a difference {wrong}, declared lost {status['flow']['lost']}, polls skipped {overruns}"
+            )
+            print(
+                f"stamp after the moment it was served, ms: median {late[len(late) // 2]:.2f}, 99 % {late[len(late) * 99 // 100]:.2f}"
             )
             print(f"historian: {size / 2**20:.1f} MiB, {size / max(1, kept):.1f} bytes a reading")
 
@@ -89,13 +92,15 @@ def _read(gateway: Gateway) -> int:
     return int(gateway.status()["flow"]["read"])
 
 
-def compare(ledger: Path, historian: Path) -> tuple[int, int, int]:
-    """Readings served, readings stored, and signals of which these are not the same values in the same order.
+def compare(ledger: Path, historian: Path) -> tuple[int, int, int, list[float]]:
+    """Readings served, readings stored, signals of which these are not the same values in the same order, and by how
+    many ms the stamps lie behind the ledger's, ascending.
 
     The last answer of a machine that ends may not have been received.
     """
     reader = Historian.open_read_only(historian)
     served = kept = wrong = 0
+    late: list[float] = []
     for (machine, signal), column in columns(read_ledger(ledger)).items():
         found = reader.query(machine, signal, 0, time.time_ns())
         values = [v for v, q in zip(found.value, found.quality, strict=True) if q < 0x80000000]
@@ -103,8 +108,10 @@ def compare(ledger: Path, historian: Path) -> tuple[int, int, int]:
         served += len(expected)
         kept += len(values)
         wrong += values not in (expected, expected[:-1])
+        times = [t for t, q in zip(found.time, found.quality, strict=True) if q < 0x80000000]
+        late += [(t - s) / 1e6 for t, s in zip(times, column.time, strict=False)]
     reader.close()
-    return served, kept, wrong
+    return served, kept, wrong, sorted(late)
 
 
 if __name__ == "__main__":
