@@ -233,4 +233,13 @@ Range = Annotated[
 ]
 """The lowest and the highest plausible value."""
 
+
+def _raw_number(value: Any) -> Any:
+    """Keys are text in our trees; manuals give masks and codes in hexadecimal."""
+    return int(value, 16) if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,16}", value) else value
+
+
+RawNumber = Annotated[int, BeforeValidator(_raw_number)]
+"""A number as it stands in a register: 16 or 0x10."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]

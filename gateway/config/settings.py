@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from gateway.config.fields import Duration, Level, Name, Period, Range, SecretText, Section, Size, mistake
+from gateway.config.fields import Duration, Level, Name, Period, Range, RawNumber, SecretText, Section, Size, mistake
 from gateway.model import MachinePath
 
 Report = Literal["all", "change"]
@@ -50,7 +50,7 @@ class SignalSettings(Reporting):
     range: Range | None = Field(
         None, description="Plausible values; others are sent as uncertain: out-of-range.", examples=[[0, 400]]
     )
-    enum: dict[int, str] | None = Field(
+    enum: dict[RawNumber, str] | None = Field(
         None,
         description="The text of each raw number; others are uncertain: unknown-state.",
         examples=[{0: "off", 1: "auto"}],

@@ -136,3 +136,12 @@ def test_the_schema_knows_every_protocol_and_forbids_unknown_keys():
     machines = schema["properties"]["machines"]["additionalProperties"]["anyOf"]
     assert len(machines) == len({p.machine for p in protocols().values()})
     assert all(m["additionalProperties"] is False for m in machines)
+
+
+def test_states_may_have_hexadecimal_numbers(tmp_path):
+    text = (
+        PANEL
+        + "machines: {p: {connection: panel, signals: {a: {holding: 0, type: uint16, enum: {0x10: auto, 1: off}}}}}\n"
+    )
+    write(tmp_path, gateway=text)
+    assert load(tmp_path / "gateway.yaml", protocols()).machines["p"].signals["a"].enum == {16: "auto", 1: "off"}
