@@ -20,8 +20,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-# Passwords and tokens as they stand in a configuration: behind their key, or in an address.
-_SECRET = re.compile(r"""((?:password|token)['"]?\s*:\s*|//[^/@:\s]*:)(?!\{)("[^"]*"?|'[^']*'?|[^,}@\s]+)""")
+# Passwords and tokens as they stand in a configuration, also behind a mistyped key; the name in {secret: name} is none.
+_SECRET_KEY = re.compile(
+    r"""(\b\w*(?:pass|pasw|pwd|token)\w*['"]?\s*:\s*)(\{\s*secret\s*:\s*[\w.-]+\s*\}|\{[^}]*\}?|"[^"]*"?|'[^']*'?|[^,}\s]+)""",
+    re.I,
+)
+_SECRET_IN_ADDRESS = re.compile(r"(//[^/@:\s]*:)([^/@\s]+)(?=@)")
+_SECRET_NAME = re.compile(r"\{\s*secret\s*:\s*[\w.-]+\s*\}")
+
+
+def _without_secrets(line: str) -> str:
+    """The same line, as long, with stars instead of what nobody should read."""
+
+    def stars(match: re.Match[str]) -> str:
+        return match[0] if _SECRET_NAME.fullmatch(match[2]) else match[1] + "*" * len(match[2])
+
+    return _SECRET_IN_ADDRESS.sub(stars, _SECRET_KEY.sub(stars, line))
 
 
 class GatewayError(Exception):
@@ -53,7 +67,7 @@ class ConfigError(GatewayError):
             margin = f"{self.line:>5} | "
             # The line is shown as it is but for tabs and control characters, which would move the caret.
             shown = "".join(c if c.isprintable() else " " for c in self.source)
-            shown = _SECRET.sub(lambda m: m[1] + "*" * len(m[2]), shown)
+            shown = _without_secrets(shown)
             start = max(0, self.column - 81)  # a line of a megabyte is cut around the mistake
             caret = "^" + "~" * (min(self.width, 60, max(1, len(shown) - self.column + 1)) - 1)
             lines.append(margin + shown[start : start + 160].rstrip())

@@ -100,7 +100,7 @@ class ModbusClient:
         try:
             # What client.connect() does, but for the reason of a failure, which it keeps to itself.
             await asyncio.wait_for(client.ctx.call_create(), self._timeout)
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:
             self.close()
             raise NotConnectedError(f"{self.name}: {_why(exc, self._timeout)}") from exc
 
@@ -186,9 +186,9 @@ def _difference(expected: bytes, data: bytes) -> str:
     return f"{len(data)} bytes arrived at once: it answers twice"
 
 
-def _why(exc: OSError, timeout: float) -> str:
+def _why(exc: OSError | UnicodeError, timeout: float) -> str:
     if isinstance(exc, TimeoutError):
         return f"no connection within {timeout:g} s; check that it is switched on, the address, network and firewall"
     if isinstance(exc, ConnectionRefusedError):
         return "it refuses the connection; check the port, and that Modbus TCP is enabled and has room for a client"
-    return f"{exc.strerror or exc}; check the address and the network"
+    return f"{getattr(exc, 'strerror', None) or exc}; check the address and the network"

@@ -10,13 +10,17 @@ import sys
 
 def main() -> None:
     """The `gateway` command. Ends the process with one of the exit codes of gateway/errors.py."""
-    from gateway.cli.app import app
-    from gateway.errors import GatewayError
-
     try:
-        app(prog_name="gateway")
-    except GatewayError as exc:
-        print(exc, file=sys.stderr)
-        sys.exit(exc.exit_code)
+        from gateway.cli.app import app
+        from gateway.errors import GatewayError
+
+        try:
+            app(prog_name="gateway")
+        except GatewayError as exc:
+            print(exc, file=sys.stderr)
+            sys.exit(exc.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as exc:  # whoever reads our output is gone, or the disk it goes to is full
+        print(f"gateway: {exc}", file=sys.stderr)
+        sys.exit(1)

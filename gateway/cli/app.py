@@ -11,6 +11,7 @@ from gateway.cli import config, demo, machine, query, run, simulate
 
 app = typer.Typer(
     help="Brings the readings of old and new machines safely into a time-series store. Begin with: gateway demo",
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 machine not reachable, 5 broker or store not reachable.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -33,13 +33,14 @@ FIRST_PORT = 8080
 
 def demo(
     port: Annotated[
-        int | None, typer.Option("--port", help="Port of the status page.", show_default="8080, or a free one")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port of the status page.", show_default="8080, or a free one"),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="FOLDER", help="Keep the readings there.", show_default=False)
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", help="End by itself after so long.", show_default=False)
+        float | None, typer.Option("--seconds", min=0, max=1e9, help="End by itself after so long.", show_default=False)
     ] = None,
     in_process: Annotated[bool, typer.Option("--in-process", help="Do without Mosquitto.")] = False,
     verbose: Verbose = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import datetime
 from typing import Annotated
@@ -41,12 +42,16 @@ def query(
             [configuration.tree.mark.error("there is no `store:` to ask", "for example: store: {kind: historian}")]
         )
     now = time.time_ns()
-    start, end = _moment(since, now), _moment(until, now)
+    start, end = max(0, _moment(since, now)), _moment(until, now)
+    if start >= end:
+        raise typer.BadParameter(f"--since {since} is not before --until {until}")
     reader = open_reader(settings.store, configuration.resolve(settings.gateway.data_dir))
     try:
         found = reader.query(machine, name, start, end, points)
     finally:
         reader.close()
+    if not found.time:
+        print(f"{signal}: nothing in this time", file=sys.stderr)
     for t, value, quality in zip(found.time, found.value, found.quality, strict=True):
         said = quality_text(quality)
         if json:

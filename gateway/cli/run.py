@@ -12,6 +12,8 @@ import typer
 from gateway.cli.common import ConfigArgument, ConfigOption, load_config
 from gateway.cli.common import run as run_until_stopped
 
+log = logging.getLogger(__name__)
+
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
 
 
@@ -31,7 +33,13 @@ def run(
             [configuration.tree.mark.error("there are no machines to read", "add them under `machines:`")]
         )
     set_up_logging(verbose)
+    if configuration.settings.delivery == "broker":
+        log.warning(
+            "no store is configured, so a reading counts as delivered when the broker has it; "
+            "where a `gateway store` runs elsewhere, write mqtt: {delivery: store}"
+        )
     run_until_stopped(App(configuration, paho_links(configuration)).run(once=once))
+    log.info("stopped")
 
 
 def store(config: ConfigArgument = None, option: ConfigOption = None, verbose: Verbose = False) -> None:
@@ -47,6 +55,7 @@ def store(config: ConfigArgument = None, option: ConfigOption = None, verbose: V
         raise ConfigErrors([error])
     set_up_logging(verbose)
     run_until_stopped(App(configuration, paho_links(configuration)).run(edge=False))
+    log.info("stopped")
 
 
 def set_up_logging(verbose: bool, quiet: bool = False) -> None:

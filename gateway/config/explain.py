@@ -19,9 +19,15 @@ Path = tuple[str | int, ...]
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`did you mean 'int32'?`, or what there is to choose from; empty where there is nothing."""
     known = list(options)
-    close = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
+    if word in known:
+        return f"write {word} without quotes"
+    lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=3, cutoff=0.6)
     if close:
-        return f"did you mean '{next(k for k in known if k.lower() == close[0])}'?"
+        # 'float' is as near to float32 as to float64: say both rather than guess.
+        ratio = [difflib.SequenceMatcher(None, word.lower(), each).ratio() for each in close]
+        best = [lower[each] for each, r in zip(close, ratio, strict=True) if r > ratio[0] - 0.01]
+        return f"did you mean {' or '.join(map(repr, sorted(best)))}?"
     if not known:
         return ""
     shown = ", ".join(sorted(known)[:30])

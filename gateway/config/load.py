@@ -82,7 +82,9 @@ def find_config(given: Path | None = None, env: Mapping[str, str] = os.environ) 
         told = "" if given else " (from GATEWAY_CONFIG)"
         raise ConfigErrors([Mark(Source(str(path))).error(f"there is no such file or folder{told}")])
     for path in (Path("gateway.yaml"), Path("config"), Path("/etc/gateway")):
-        if path.is_file() or (path / "gateway.yaml").is_file():
+        if path.is_file():
+            return Path() if Path("machines").is_dir() else path  # inside the folder of a configuration
+        if (path / "gateway.yaml").is_file():
             return path
     error = Mark(Source("gateway.yaml")).error(
         "no configuration found: neither ./gateway.yaml nor ./config nor /etc/gateway",

@@ -264,7 +264,9 @@ class StoreSettings(Section):
     share: Name | None = Field(
         None, description="Writers with the same share divide the messages among them (MQTT shared subscription)."
     )
-    retention: Duration | None = Field(None, description="historian: how long readings are kept.", examples=["30d"])
+    retention: Duration | None = Field(
+        None, ge=3600, description="historian: how long readings are kept.", examples=["30d"]
+    )
     path: Path | None = Field(
         None, description="historian: its file; historian.sqlite in data_dir where it is left out."
     )

@@ -155,12 +155,13 @@ def read_yaml(path: Path, *, env: Mapping[str, str] | None = None) -> Node:
     """Read one file. Raises ConfigErrors with all that is wrong with its form."""
     name = display_name(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ConfigErrors(
-                [Mark(Source(name)).error(f"is {size} bytes long; a configuration has at most {MAX_BYTES}")]
-            )
-        data = path.read_bytes()
+        if not path.is_file() and path.exists():
+            raise ConfigErrors([Mark(Source(name)).error("is not a file")])
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            error = Mark(Source(name)).error(f"is too long; a configuration has at most {MAX_BYTES} bytes")
+            raise ConfigErrors([error])
     except OSError as exc:
         raise ConfigErrors([Mark(Source(name)).error(f"cannot be read: {exc.strerror}")]) from exc
     return parse_yaml(data, name, env=env)

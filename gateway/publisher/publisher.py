@@ -82,6 +82,7 @@ class Publisher:
         self._owed: dict[int, str] = {}  # message id -> topic of retained messages under way
         self._forgotten: set[int] = set()  # message ids under way that no longer matter, but fill the window
         self._progress = clock.monotonic()  # when the stored mark last moved
+        self._moved = self._progress  # the same, but not for another attempt
         self._stall = STALL
         self._probed = False
         self.reason = "not connected yet"  # why nothing flows; empty while all is well
@@ -95,6 +96,13 @@ class Publisher:
     def busy(self) -> bool:
         """Something is still on its way to where it belongs."""
         return self._buffer.stored < self._buffer.accepted or bool(self._retained or self._owed)
+
+    @property
+    def unanswered(self) -> float:
+        """Seconds the store has said nothing about what the broker took; 0 while it keeps up."""
+        if self._delivery == "broker" or self._buffer.stored >= self._buffer.sent:
+            return 0.0
+        return self._clock.monotonic() - self._moved
 
     def retain(self, topic: str, payload: bytes) -> None:
         """Publish a retained message: now, or as part of the births of the next connection."""
@@ -185,7 +193,7 @@ class Publisher:
         buffer, now = self._buffer, self._clock.monotonic()
         if self._delivery == "store" and self._link.connected:
             if buffer.stored >= buffer.sent:
-                self._progress = now
+                self._progress = self._moved = now
             elif now - self._progress > self._stall:
                 self._send_again(now)
         self.wake()
@@ -288,7 +296,7 @@ class Publisher:
         moved = self._buffer.stored - before
         if moved > 0:
             self._counters.stored += moved
-            self._progress = self._clock.monotonic()
+            self._progress = self._moved = self._clock.monotonic()
             self._stall = STALL_AFTER_CONNECT if self._probed else STALL  # what is missing besides shall not wait long
             self._probed = False
             if self.alarm:

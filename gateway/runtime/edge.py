@@ -29,6 +29,7 @@ from gateway.web.snapshot import Board
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
+STORE_SILENCE = 10.0  # seconds after which a store that says nothing is shown as away
 DRAIN = 5.0  # seconds, when stopping
 CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
 ONCE = 30.0  # seconds for reading everything once
@@ -141,7 +142,10 @@ class Edge:
         else:
             self.board.broker.set("degraded" if publisher.reason else "online", now, publisher.reason)
         if self.board.delivery == "store":
+            silent = publisher.unanswered
             reason = self._store_reason() or publisher.alarm
+            if not reason and silent > STORE_SILENCE:
+                reason = f"has not acknowledged anything for {silent:.0f} s: is `gateway store` running?"
             if not publisher.connected:
                 self.board.store.set("offline", now, "out of reach without the broker")
             elif reason:

@@ -135,6 +135,9 @@ def test_once_and_query(plant):
     assert "213.5" in gateway("query", "press-07/melt_temp", cwd=plant).stdout
     assert gateway("query", "melt_temp", cwd=plant).returncode == 2
     assert gateway("query", "press-07/melt_temp", "--since", "yesterday", cwd=plant).returncode == 2
+    done = gateway("query", "press-07/melt_temp", "--since", "9999999d", cwd=plant)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert gateway("query", "press-07/melt_temp", "--since", "1h", "--until", "2h", cwd=plant).returncode == 2
 
 
 def test_exit_codes_of_broker_and_store(plant):
