@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.config.fields import with_unit
 from gateway.config.yaml_file import Node
 from gateway.errors import ConfigError
 
@@ -87,7 +88,7 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[s
         return f"{said} is not known", did_you_mean(str(value), options), ""
     if kind in _LIMITS:
         text, name = _LIMITS[kind]
-        return f"{said} is {text.format(context[name])}", "", ""
+        return f"{said} is {text.format(_bound(context[name], value))}", "", ""
     if kind in _TYPES:
         hint = (
             f'put it into quotes: "{value}"'
@@ -123,6 +124,13 @@ _LIMITS = {
     "too_long": ("too long: at most {} entries", "max_length"),
     "too_short": ("too short: at least {} entries", "min_length"),
 }
+
+
+def _bound(bound: Any, value: Any) -> Any:
+    """A limit as one would write it beside this value: `1h` beside `0s`."""
+    if not isinstance(value, str) or not value.strip()[-1:].isalpha():
+        return bound
+    return with_unit(bound, "size" if value.strip().endswith("B") else "duration")
 
 
 def shown(value: Any) -> str:

@@ -191,8 +191,8 @@ class StoreWriter:
                     for message in batch:
                         await self._deal_with([message])
                     return
-                await self._give_up(batch[0], f"cannot be stored: {exc!r}")
-                return
+                if await self._give_up(batch[0], f"cannot be stored: {exc!r}"):
+                    return
             else:
                 for message, reason in rejects:
                     self._reject(message, reason)
@@ -212,17 +212,27 @@ class StoreWriter:
                 entries += self._inbox.refused(message, str(exc), self._clock.now())
         return entries, rejects, self._store.write(entries) if entries else ()
 
-    async def _give_up(self, message: Message, reason: str) -> None:
-        """One message breaks the store: it is recorded as lost, or its gateway would send it for ever."""
-        self._reject(message, reason)
+    async def _give_up(self, message: Message, reason: str) -> bool:
+        """One message breaks the store: it is recorded as lost, or its gateway would send it for ever.
+
+        False when the store is away just now: without the record, the message must not be acknowledged either.
+        """
         lost = self._inbox.refused(message, reason, self._clock.now())
         try:
-            await self._in_thread(self._store.write, lost)
+            if lost:
+                await self._in_thread(self._store.write, lost)
+        except StoreError as exc:
+            self._trouble("store", str(exc))
+            generation = self._generation
+            await self._until(lambda: generation != self._generation, self._backoff.pause())
+            return False
         except Exception:
             log.exception("not even the loss of a message can be stored")
         else:
             self._stored(lost, ())
+        self._reject(message, reason)
         self._link.ack([message])
+        return True
 
     def _stored(self, entries: Sequence[Entry], refused: Sequence[Lost]) -> None:
         self._backoff.reset()

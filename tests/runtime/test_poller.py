@@ -62,20 +62,22 @@ class Sink:
         self.states.append((state, reason))
 
 
-async def play(*steps: object) -> tuple[Sink, list[Script]]:
-    sink, done, made = Sink(), asyncio.Event(), []
+async def play(*steps: object, sink: Sink | None = None, backoff: Backoff | None = None) -> tuple[Sink, list[Script]]:
+    """Run a poller until the steps are used up."""
+    sink, done, made = sink or Sink(), asyncio.Event(), []
     remaining = list(steps)
 
     def build() -> Script:
         made.append(Script(remaining, done))
         return made[-1]
 
-    poller = Poller("c", build, {"m": SETTINGS}, sink, SystemClock(), FlowCounters(), Backoff(0.001, 0.002))
+    poller = Poller("c", build, {"m": SETTINGS}, sink, SystemClock(), FlowCounters(), backoff or Backoff(0.001, 0.002))
     poller.prepare()
     task = asyncio.create_task(poller.run())
     await asyncio.wait_for(done.wait(), 10)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    assert len(poller._machines) == 1  # nothing is kept of adapters that were built anew
     return sink, made
 
 
@@ -100,45 +102,26 @@ async def test_an_error_nobody_expected_is_logged_and_the_adapter_built_anew(cap
     assert "ZeroDivisionError: a bug" in caplog.text
 
 
-async def test_a_sink_that_fails_does_not_end_the_poller(caplog: pytest.LogCaptureFixture):
-    """A full disk under the buffer is no reason to stop reading: it may have room again."""
-    sink, done, made = Sink(), asyncio.Event(), []
+class Full(Sink):
+    """Has no room for the first three batches."""
+
     full = 3
 
-    def accept(batch: Batch) -> None:
-        nonlocal full
-        if full:
-            full -= 1
+    def accept(self, batch: Batch) -> None:
+        if self.full:
+            self.full -= 1
             raise OSError(28, "No space left on device")
-        Sink.accept(sink, batch)
+        super().accept(batch)
 
-    sink.accept = accept  # type: ignore[method-assign]
-    remaining: list[object] = [1, 2, 3, 4]
 
-    def build() -> Script:
-        made.append(Script(remaining, done))
-        return made[-1]
-
-    poller = Poller("c", build, {"m": SETTINGS}, sink, SystemClock(), FlowCounters(), Backoff(0.001, 0.002))
-    poller.prepare()
-    task = asyncio.create_task(poller.run())
-    await asyncio.wait_for(done.wait(), 10)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def test_a_sink_that_fails_does_not_end_the_poller(caplog: pytest.LogCaptureFixture):
+    """A full disk under the buffer is no reason to stop reading: it may have room again."""
+    sink, _ = await play(1, 2, 3, 4, sink=Full())
     assert sink.readings[-1] == (4, 0)
     assert "No space left on device" in caplog.text
-    # Built anew with the same signals: nothing is announced twice, and nothing of the old ones is kept.
-    assert len(poller._machines) == 1
 
 
 async def test_a_machine_that_answers_once_and_goes_away_is_not_hammered():
-    sink, done = Sink(), asyncio.Event()
-    steps = [each for i in range(6) for each in (i, NotConnectedError("gone again"))]
     backoff = Backoff(0.001, 0.01)
-    poller = Poller("c", lambda: Script(steps, done), {"m": SETTINGS}, sink, SystemClock(), FlowCounters(), backoff)
-    poller.prepare()
-    task = asyncio.create_task(poller.run())
-    await asyncio.wait_for(done.wait(), 10)
+    await play(*(each for i in range(6) for each in (i, NotConnectedError("gone again"))), backoff=backoff)
     assert backoff.attempts == 6  # still growing
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

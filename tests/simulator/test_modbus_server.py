@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from pymodbus.client import AsyncModbusTcpClient
 
 from gateway.config import Configuration
@@ -290,8 +291,6 @@ machines:
 
 
 def test_the_server_runs_on_uvloop_too(configuration: Callable[[str], Configuration]) -> None:
-    uvloop = pytest.importorskip("uvloop", reason="not made for this platform")
-
     async def read() -> dict[int, int]:
         async with simulate(configuration(CONFIG), port_base=0) as plant:
             return await asyncio.to_thread(mbpoll, plant.ports["panel"], "holding", 102, 1, 7)

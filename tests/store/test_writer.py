@@ -524,6 +524,30 @@ async def test_one_message_that_breaks_the_store_costs_only_itself(broker: Mosqu
     store.close()
 
 
+async def test_the_loss_of_a_message_waits_for_a_store_that_is_away(broker: Mosquitto, tmp_path: Path) -> None:
+    """Neither the data nor its loss is stored: then it is not acknowledged, but tried again."""
+
+    class Fragile(Historian):
+        away = 3
+
+        def write(self, batch: Any) -> Any:
+            if any(isinstance(entry, Readings) and entry.data.seq == 2 for entry in batch):
+                raise KeyError("a mistake of ours")
+            if self.away and not any(isinstance(entry, Readings) for entry in batch):
+                self.away -= 1
+                raise StoreError("no room")
+            return super().write(batch)
+
+    store = Fragile(tmp_path / "h.sqlite")
+    async with Gateway(broker.port) as gateway, writing(broker, store) as writer:
+        await gateway.send(range(1, 4))
+        await eventually(lambda: gateway.stored() == [(1, 3)], "all of them")
+        assert (store.away, writer.status.rejected) == (0, 1)
+    with closing(Historian.open_read_only(tmp_path / "h.sqlite")) as reader:
+        assert [lost.seq for lost in reader.losses(0, 2**62)] == [2]
+    store.close()
+
+
 async def test_a_broker_that_refuses_the_acknowledgement_is_named(tmp_path: Path) -> None:
     acl = f"user gw\ntopic readwrite {TOPICS.root}/#\nuser w\ntopic read {TOPICS.root}/#\n"
     with Mosquitto(users={"gw": "g", "w": "w"}, acl=acl) as broker:
