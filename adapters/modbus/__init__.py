@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapters.modbus.config import ModbusConnection, ModbusMachine
+from adapters.modbus.config import ModbusMachine
+from adapters.modbus.connections import ModbusAscii, ModbusRtu, ModbusRtuOverTcp, ModbusTcp, ModbusTls, ModbusUdp
 from adapters.modbus.plan import planned_requests
 from gateway.adapter import Adapter, Context, PlannedRequest
 from gateway.config import Protocol
 
-PROTOCOLS = (Protocol("modbus-tcp", ModbusConnection, ModbusMachine, Path(__file__).parent / "profiles"),)
+_PROFILES = Path(__file__).parent / "profiles"
+
+PROTOCOLS = (
+    Protocol("modbus-tcp", ModbusTcp, ModbusMachine, _PROFILES),
+    Protocol("modbus-rtu", ModbusRtu, ModbusMachine, _PROFILES),
+    Protocol("modbus-rtu-over-tcp", ModbusRtuOverTcp, ModbusMachine, _PROFILES),
+    Protocol("modbus-ascii", ModbusAscii, ModbusMachine, _PROFILES),
+    Protocol("modbus-udp", ModbusUdp, ModbusMachine, _PROFILES),
+    Protocol("modbus-tls", ModbusTls, ModbusMachine, _PROFILES),
+)
 
 
 def build(context: Context) -> Adapter:

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from itertools import chain
 
 from adapters.modbus.client import ModbusClient, NoAnswerError
-from adapters.modbus.config import ModbusConnection, ModbusMachine
+from adapters.modbus.config import ModbusMachine
+from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.plan import Block, Limits, polls
 from adapters.modbus.poll import NO_ANSWER, REFUSED, SILENT, Machine, Poll
 from gateway.adapter import Command, Context, WriteResult
@@ -37,7 +38,7 @@ class ModbusAdapter:
 
     def __init__(self, context: Context) -> None:
         settings = context.connection
-        assert isinstance(settings, ModbusConnection)
+        assert isinstance(settings, ModbusTcp)
         self._clock = context.clock
         self._quirks = settings.quirks
         self._client = ModbusClient(settings.host, settings.port, settings.timeout)

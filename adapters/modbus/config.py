@@ -1,21 +1,20 @@
-"""What is configured of a Modbus connection and of the machines behind it; signals.py has their signals.
+"""What is configured of a machine; connections.py has its link, signals.py its signals.
 
 Arrays (`count`) are taken apart here, so that everybody else sees single signals only.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from adapters.modbus.signals import MAX_BITS, MAX_REGISTERS, ModbusSignal, Order
-from gateway.config import ConnectionSettings, MachineSettings
-from gateway.config.fields import Duration, Name, Port, Section, mistake
+from gateway.config import MachineSettings
+from gateway.config.fields import Duration, Name, Section, mistake
 
-__all__ = ["ConnectionQuirks", "DeviceQuirks", "ModbusConnection", "ModbusMachine", "ModbusSignal"]
+__all__ = ["DeviceQuirks", "ModbusMachine", "ModbusSignal"]
 
 MAX_GAP = 16
 
@@ -42,39 +41,6 @@ class DeviceQuirks(Section):
     pause_between_requests: Duration | None = Field(
         None, description="Rest between an answer and the next request.", examples=["20ms"]
     )
-
-
-class ConnectionQuirks(DeviceQuirks):
-    """What a link needs."""
-
-    pause_after_connect: Duration = Field(
-        0.0, description="Rest between connecting and the first request.", examples=["1s"]
-    )
-    close_after_poll: bool = Field(
-        False, description="Disconnect after each poll, for devices that serve one client at a time."
-    )
-
-
-class ModbusConnection(ConnectionSettings):
-    """A Modbus TCP server: a device, or a bridge to the serial line with several units behind it."""
-
-    protocol: Literal["modbus-tcp"] = Field(description="Which adapter reads it.", examples=["modbus-tcp"])
-    host: str = Field(description="Name or IP address.", examples=["10.20.0.11"])
-    port: Port = Field(502, description="TCP port.")
-    quirks: ConnectionQuirks = Field(
-        default_factory=ConnectionQuirks, description="What the link, or all devices behind it, need."
-    )
-
-    @field_validator("host")
-    @classmethod
-    def _host(cls, value: str) -> str:
-        if "://" in value:
-            raise mistake(f"'{value}' is not a host but a URL", f"did you mean '{value.partition('://')[2]}'?")
-        if match := re.fullmatch(r"([^:]+):([0-9]+)", value):
-            raise mistake("the port has a key of its own", f"did you mean 'host: {match[1]}' and 'port: {match[2]}'?")
-        if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", value):
-            raise mistake(f"'{value}' is not a host", "a name or an IP address, for example 10.20.0.11")
-        return value
 
 
 class ModbusMachine(MachineSettings):

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from adapters.modbus.config import MAX_GAP, DeviceQuirks, ModbusConnection, ModbusMachine
+from adapters.modbus.config import MAX_GAP, DeviceQuirks, ModbusMachine
+from adapters.modbus.connections import ModbusConnection
 from adapters.modbus.signals import BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, ModbusSignal, Table
 from gateway.adapter import Context, PlannedRequest
 

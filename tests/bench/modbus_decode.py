@@ -19,7 +19,8 @@ import uvloop
 
 from adapters.modbus import build
 from adapters.modbus.client import ModbusClient
-from adapters.modbus.config import ModbusConnection, ModbusMachine, ModbusSignal
+from adapters.modbus.config import ModbusMachine, ModbusSignal
+from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.decode import Layout
 from adapters.modbus.plan import make_blocks
 from gateway.adapter import Context
@@ -100,7 +101,7 @@ async def polling(port: int, units: int = 20, signals: int = 1000, polls: int = 
     """Microseconds of CPU per value, from the tick to the batch: every unit `polls` times, as fast as it goes."""
     points = {f"s{i}": ModbusSignal(holding=i, type="uint16", poll="10ms") for i in range(signals)}  # type: ignore[arg-type]
     machine = ModbusMachine(connection="c", signals=points)
-    link = ModbusConnection(protocol="modbus-tcp", host="127.0.0.1", port=port, timeout="5s")  # type: ignore[arg-type]
+    link = ModbusTcp(protocol="modbus-tcp", host="127.0.0.1", port=port, timeout="5s")  # type: ignore[arg-type]
     machines = {MachinePath(f"m{i}"): machine for i in range(units)}
     adapter = build(Context("c", link, machines, SystemClock(), FlowCounters(), Path(), "edge"))
     await adapter.connect()

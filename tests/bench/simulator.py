@@ -15,7 +15,8 @@ import threading
 import time
 from pathlib import Path
 
-from adapters.modbus.config import ModbusConnection, ModbusMachine
+from adapters.modbus.config import ModbusMachine
+from adapters.modbus.connections import ModbusTcp
 from gateway.clock import SystemClock
 from gateway.config import Protocol, load
 from simulators.ledger import Ledger
@@ -76,7 +77,7 @@ class Poller(threading.Thread):
 
 async def measure(path: Path, ledger: Ledger, rounds: int, period: float) -> tuple[float, float, int]:
     """CPU seconds of the server alone, wall seconds, requests."""
-    protocol = Protocol("modbus-tcp", ModbusConnection, ModbusMachine)
+    protocol = Protocol("modbus-tcp", ModbusTcp, ModbusMachine)
     async with simulate(load(path, {"modbus-tcp": protocol}), None, ledger, 0, clock=SystemClock()) as plant:
         poller = Poller(_units(plant), rounds, period)
         before, began = _cpu(), time.monotonic()

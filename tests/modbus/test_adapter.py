@@ -14,7 +14,8 @@ import pytest
 
 from adapters import modbus
 from adapters.modbus.adapter import ModbusAdapter
-from adapters.modbus.config import ModbusConnection, ModbusMachine
+from adapters.modbus.config import ModbusMachine
+from adapters.modbus.connections import ModbusTcp
 from gateway.adapter import Command, Context
 from gateway.clock import SystemClock
 from gateway.counters import FlowCounters
@@ -37,7 +38,7 @@ def adapter(port: int, machines: dict[str, dict[str, Any]], **link: Any) -> Modb
     made = modbus.build(
         Context(
             name="c",
-            connection=ModbusConnection.model_validate(settings),
+            connection=ModbusTcp.model_validate(settings),
             machines={MachinePath(name): machine(body) for name, body in machines.items()},
             clock=SystemClock(),
             counters=FlowCounters(),

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from adapters import modbus
-from adapters.modbus.config import ModbusConnection, ModbusMachine
+from adapters.modbus.config import ModbusMachine
+from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.decode import Layout
 from adapters.modbus.plan import Limits, polls
 from gateway.config import load
@@ -56,7 +57,7 @@ def test_case(case: Path) -> None:
     configuration = load(Path(), {p.name: p for p in modbus.PROTOCOLS}, env={})
     machine, link = configuration.machines["machine"], configuration.connections["line"]
     assert isinstance(machine, ModbusMachine)
-    assert isinstance(link, ModbusConnection)
+    assert isinstance(link, ModbusTcp)
     blocks = [block for poll in polls(machine, Limits.of(link, machine)) for block in poll.blocks]
     answers = rows(case / "blocks.csv")
     assert [(b.table, str(b.address)) for b in blocks] == [(row["table"], row["address"]) for row in answers]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.modbus.config import ModbusConnection, ModbusMachine, ModbusSignal
+from adapters.modbus.config import ModbusMachine, ModbusSignal
+from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.plan import Block, Limits, make_blocks, planned_requests, polls, split
 from gateway.adapter import Context
 from gateway.counters import FlowCounters
@@ -136,8 +137,8 @@ def machine(**keys: Any) -> ModbusMachine:
     return ModbusMachine.model_validate({"connection": "c", **keys})
 
 
-def connection(**quirks: Any) -> ModbusConnection:
-    return ModbusConnection.model_validate({"protocol": "modbus-tcp", "host": "10.0.0.1", "quirks": quirks})
+def connection(**quirks: Any) -> ModbusTcp:
+    return ModbusTcp.model_validate({"protocol": "modbus-tcp", "host": "10.0.0.1", "quirks": quirks})
 
 
 def test_tables_and_rates_are_read_apart() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from adapters import modbus
-from adapters.modbus.config import ConnectionQuirks, ModbusConnection, ModbusMachine, ModbusSignal
+from adapters.modbus.config import ModbusMachine, ModbusSignal
+from adapters.modbus.connections import ConnectionQuirks, ModbusTcp
 from adapters.modbus.decode import Layout
 from adapters.modbus.plan import Limits, polls
 from gateway.adapter import Context
@@ -42,7 +43,7 @@ def machine_of(profile: str, tmp_path: Path) -> ModbusMachine:
 
 def read(machine: ModbusMachine, image: dict[tuple[str, int], int]) -> dict[str, Any]:
     """Raw values of a device; addresses that are not in its image hold something that must not matter."""
-    link = ModbusConnection.model_validate({"protocol": "modbus-tcp", "host": "h"})
+    link = ModbusTcp.model_validate({"protocol": "modbus-tcp", "host": "h"})
     found: dict[str, Any] = {}
     for poll in polls(machine, Limits.of(link, machine)):
         for block in poll.blocks:
@@ -98,7 +99,7 @@ def test_a_profile_says_where_it_is_from(profile: str) -> None:
 )
 def test_quirks_of_a_device_are_in_its_plan(profile: str, requests: int, largest: int, tmp_path: Path) -> None:
     machine = machine_of(profile, tmp_path)
-    link = ModbusConnection.model_validate({"protocol": "modbus-tcp", "host": "h"})
+    link = ModbusTcp.model_validate({"protocol": "modbus-tcp", "host": "h"})
     [poll] = polls(machine, Limits.of(link, machine))
     assert len(poll.blocks) == requests
     assert max(block.count for block in poll.blocks) <= largest
@@ -120,7 +121,7 @@ def test_the_example_loads_and_can_be_planned() -> None:
 
 def test_the_readme_shows_the_example_and_every_key_and_profile() -> None:
     assert f"```yaml\n{(HERE / 'example.yaml').read_text()}```" in README
-    own = set(ModbusConnection.model_fields) | set(ModbusMachine.model_fields) | set(ModbusSignal.model_fields)
+    own = set(ModbusTcp.model_fields) | set(ModbusMachine.model_fields) | set(ModbusSignal.model_fields)
     common = {"protocol", "connection", "profile", "description", "area", "line", "signals"}
     common |= {"poll", "stale_after", "report", "heartbeat", "unit", "kind", "scale", "offset", "range", "enum"}
     for key in own - common - {"deadband"} | set(ConnectionQuirks.model_fields):

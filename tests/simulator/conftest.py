@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from adapters.modbus.config import ModbusConnection, ModbusMachine
+from adapters.modbus.config import ModbusMachine
+from adapters.modbus.connections import ModbusTcp
 from gateway.config import Configuration, Protocol, load
 from gateway.model import MachinePath, Value
 from simulators.machine import SimulatedMachine
@@ -19,7 +20,7 @@ from simulators.modbus.image import Image
 from simulators.modbus.points import images
 from simulators.waves import Wave, constant
 
-PROTOCOLS = {"modbus-tcp": Protocol("modbus-tcp", ModbusConnection, ModbusMachine)}
+PROTOCOLS = {"modbus-tcp": Protocol("modbus-tcp", ModbusTcp, ModbusMachine)}
 
 
 @pytest.fixture(scope="session")
