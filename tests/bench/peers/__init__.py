@@ -1,0 +1,1 @@
+"""What the Modbus benchmarks run against and compare with; each a process of its own."""
