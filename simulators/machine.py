@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from gateway.clock import Clock
 from gateway.config import ConnectionSettings, MachineSettings
@@ -38,6 +39,14 @@ class SimulatedMachine:
         return self.waves[signal](t)
 
 
+class TlsFiles(NamedTuple):
+    """What servers with TLS show their clients. With a CA, clients have to show a certificate of it."""
+
+    cert: Path
+    key: Path
+    ca: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a server is made from: one connection of the configuration and the machines behind it."""
@@ -50,13 +59,23 @@ class Context:
     start: int  # ns since 1970: t = 0 of the waves
     host: str = "127.0.0.1"
     port: int | None = None  # instead of the port of the configuration; 0: any free one
+    tls: TlsFiles | None = None  # None: a throw-away certificate
 
 
 class Server(Protocol):
     """A running server. It was started by `serve` and answers until it is stopped."""
 
     @property
-    def port(self) -> int: ...
+    def port(self) -> int | None:
+        """None where it is reached by something else."""
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        """The settings of a connection that lead here; those a connection does not have are of no use to it."""
+
+    @property
+    def place(self) -> str:
+        """The same for people."""
 
     async def stop(self) -> None:
         """Close everything. Safe to call twice."""

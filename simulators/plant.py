@@ -1,7 +1,7 @@
 """A plant: all machines of a configuration, as servers.
 
 Configuration ┐                           ┌ simulators/modbus ┐
-Scenario      ┴─ machines by connection ──┤                   ├ one server for each host and port
+Scenario      ┴─ machines by connection ──┤                   ├ one server for each place
                                           └ simulators/opcua  ┘
 """
 
@@ -20,7 +20,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration, ConnectionSettings
 from gateway.errors import GatewayError
 from simulators.ledger import Ledger
-from simulators.machine import Context, NotSimulatedError, Server, SimulatedMachine
+from simulators.machine import Context, NotSimulatedError, Server, SimulatedMachine, TlsFiles
 from simulators.scenario import Scenario, make_machines
 
 FLUSH_INTERVAL = 1.0
@@ -44,13 +44,13 @@ class Plant:
 
     @property
     def ports(self) -> dict[str, int]:
-        """The port of each connection."""
-        return {name: server.port for name, server in self.servers.items()}
+        """The port of each connection that has one."""
+        return {name: server.port for name, server in self.servers.items() if server.port is not None}
 
     def redirect(self, configuration: Configuration) -> Configuration:
         """The same configuration, with each connection leading to this plant."""
         connections = {
-            name: _redirected(connection, self.ports[name]) if name in self.servers else connection
+            name: _redirected(connection, self.servers[name].address) if name in self.servers else connection
             for name, connection in configuration.connections.items()
         }
         return replace(configuration, connections=connections)
@@ -65,10 +65,12 @@ async def simulate(
     *,
     host: str = "127.0.0.1",
     clock: Clock | None = None,
+    tls: TlsFiles | None = None,
 ) -> AsyncIterator[Plant]:
     """Start a server for every connection, and stop them all at the end. The ledger stays open.
 
-    Ports are those of the configuration, or counted from `port_base` on; 0 lets the system choose each.
+    Ports are those of the configuration, or counted from `port_base` on; 0 lets the system choose each. With a base,
+    serial lines are where the system puts them; else their end is linked to the path of the configuration, if that is free.
     Raises ConfigErrors for a scenario that does not fit, GatewayError for a port that cannot be had.
     """
     clock = clock or SystemClock()
@@ -86,6 +88,7 @@ async def simulate(
                 plant.start,
                 host,
                 port,
+                tls,
             )
             try:
                 server = await _serve(context)
@@ -109,7 +112,7 @@ def _shared(configuration: Configuration) -> list[list[str]]:
     groups: dict[object, list[str]] = {}
     for name, connection in configuration.connections.items():
         endpoint = (connection.protocol, getattr(connection, "host", None), getattr(connection, "port", None))
-        groups.setdefault(name if None in endpoint else endpoint, []).append(name)
+        groups.setdefault(name if endpoint[2] is None else endpoint, []).append(name)
     return list(groups.values())
 
 
@@ -135,11 +138,10 @@ def _port(connection: ConnectionSettings) -> int | None:
     return cast("int | None", getattr(connection, "port", None) or urlsplit(getattr(connection, "url", "")).port)
 
 
-def _redirected(connection: ConnectionSettings, port: int) -> ConnectionSettings:
-    """A connection that leads to this machine instead, at another port."""
-    if isinstance(url := getattr(connection, "url", None), str):
-        return connection.model_copy(update={"url": urlsplit(url)._replace(netloc=f"127.0.0.1:{port}").geturl()})
-    return connection.model_copy(update={"host": "127.0.0.1", "port": port})
+def _redirected(connection: ConnectionSettings, address: Mapping[str, object]) -> ConnectionSettings:
+    """A connection that leads to this machine instead."""
+    known = type(connection).model_fields
+    return connection.model_copy(update={key: value for key, value in address.items() if key in known})
 
 
 async def _keep_flushing(ledger: Ledger) -> None:

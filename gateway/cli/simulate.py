@@ -30,6 +30,17 @@ LedgerFile = Annotated[
     Path | None,
     typer.Option("--ledger", metavar="FILE", help="Write down every value that was served.", show_default=False),
 ]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert", metavar="FILE", help="Certificate of devices with TLS; else a throw-away one.", show_default=False
+    ),
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key.", show_default=False)]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", metavar="FILE", help="CA that the gateway's certificate must be of.", show_default=False),
+]
 
 
 def simulate(
@@ -38,24 +49,36 @@ def simulate(
     scenario: Scenario = None,
     port_base: PortBase = None,
     ledger: LedgerFile = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
 ) -> None:
     """Serve the machines of a configuration, without the machines. Ctrl-C ends it."""
-    run(_simulate(load_config(config, option), scenario, port_base, ledger))
+    if (tls_cert is None) != (tls_key is None) or (tls_ca and not tls_cert):
+        raise typer.BadParameter("--tls-cert and --tls-key belong together")
+    given = (tls_cert, tls_key, tls_ca) if tls_cert and tls_key else None
+    run(_simulate(load_config(config, option), scenario, port_base, ledger, given))
 
 
 async def _simulate(
-    configuration: Configuration, scenario: Path | None, port_base: int | None, ledger: Path | None
+    configuration: Configuration,
+    scenario: Path | None,
+    port_base: int | None,
+    ledger: Path | None,
+    tls: tuple[Path, Path, Path | None] | None,
 ) -> None:
     from simulators.ledger import Ledger
+    from simulators.machine import TlsFiles
     from simulators.plant import simulate as plant_of
     from simulators.scenario import read_scenario
 
     behaviour = read_scenario(scenario) if scenario else None
     with Ledger(ledger) as written:
-        async with plant_of(configuration, behaviour, written, port_base) as plant:
-            for connection, port in plant.ports.items():
+        files = TlsFiles(*tls) if tls else None
+        async with plant_of(configuration, behaviour, written, port_base, tls=files) as plant:
+            for connection, server in plant.servers.items():
                 machines = ", ".join(m.path.machine for m in plant.machines[connection])
-                print(f"{connection}: 127.0.0.1:{port} ({machines})", flush=True)
+                print(f"{connection}: {server.place} ({machines})", flush=True)
             for connection, why in plant.left_out.items():
                 print(f"{connection}: left out: {why}", flush=True)
             await asyncio.Event().wait()

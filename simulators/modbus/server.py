@@ -1,6 +1,7 @@
-"""A Modbus TCP server for machines that do not exist.
+"""A Modbus server for machines that do not exist, on any transport.
 
-    bytes ─ MBAP frames ─▶ Faults ─▶ Image of the unit ─▶ answer + what it carried ─▶ Ledger, then the wire
+    transport ─ bytes ─▶ Channel ─ frames ─▶ Faults ─▶ Image of the unit ─▶ answer + what it carried ─▶ Ledger
+              ◀─────────────────────────────────────── WireFaults ◀────────┘
 
 Our own, on asyncio.Protocol: it has to serve a hall of machines from one process, and to break on demand.
 """
@@ -9,71 +10,152 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping
-from typing import cast
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from gateway.clock import Clock
 from simulators.ledger import Ledger
 from simulators.modbus.faults import Failure, Faults, Request
-from simulators.modbus.image import Image, Served
+from simulators.modbus.framing import Frame, Framing, NotModbusError
+from simulators.modbus.image import Served
+from simulators.modbus.wire_faults import KINDS, Packet, WireFaults
 
-# MODBUS Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3: transaction, protocol, length, unit.
-_HEAD = struct.Struct(">HHH")
-_ANSWER_HEAD = struct.Struct(">HHHB")
 _READ = struct.Struct(">BHH")
-_LONGEST = 254  # unit id and a PDU of 253 bytes
 
 # MODBUS Application Protocol V1.1b3, 7
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_FAILED = 1, 2, 3, 11
 # 6.1 to 6.4: how many bits or registers one request may ask for
 _MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}
+_SILENCE = 3.5  # characters between two frames: MODBUS over Serial Line V1.02, 2.5.1.1
+
+
+class Unit(Protocol):
+    """The tables of a device."""
+
+    def read(self, function: int, address: int, count: int, t: float) -> tuple[bytes, Served] | None:
+        """The data of the answer and what it carries; None where there are no such addresses."""
+
+
+class Outlet(Protocol):
+    """The way back to a client."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+
+class Transport(Protocol):
+    """What a server is reached by."""
+
+    framing: Framing
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        """The settings of a connection that lead here."""
+
+    @property
+    def place(self) -> str:
+        """The same for people."""
+
+    @property
+    def port(self) -> int | None:
+        """Where it has a number."""
+
+    async def open(self, channel: Callable[[Outlet], Channel]) -> None:
+        """Raises OSError."""
+
+    async def close(self) -> None:
+        """Safe to call twice."""
+
+
+class _Reply(NamedTuple):
+    pdu: bytes
+    time: int  # that its values are of
+    served: Served  # what it carries of which machine
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """What goes on between a server and one client, or on one serial line."""
+
+    before: bytes = b""  # the answer before, as it was sent
+    newest: int = 0  # transaction id of the newest request
+    held: list[Packet] = field(default_factory=list)  # back until the next request
+    dead: float = 0  # so many requests more will not be answered
 
 
 class ModbusServer:
-    """One port, with the machines behind it by unit id."""
+    """One place, with the machines behind it by unit id."""
 
-    def __init__(self, units: Mapping[int, Image], ledger: Ledger, clock: Clock, start: int) -> None:
+    def __init__(
+        self, units: Mapping[int, Unit], ledger: Ledger, clock: Clock, start: int, transport: Transport
+    ) -> None:
         self.faults = Faults()
-        self.connections: set[_Connection] = set()
+        self.wire = WireFaults()
+        self.baud = 0  # answers take as long as request and answer at this speed; 0: no time at all
+        self.channels: list[Channel] = []
+        self.transport = transport
         self._units, self._ledger, self._clock, self._start = units, ledger, clock, start
-        self._server: asyncio.Server | None = None
-        self._port = 0
+        self._line = _Conversation()  # of all channels together on a serial line
 
-    async def listen(self, host: str, port: int) -> None:
-        """Raises OSError. Port 0: any free one."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), host, port)
-        self._port = self._server.sockets[0].getsockname()[1]
+    async def listen(self) -> None:
+        """Raises OSError."""
+        await self.transport.open(lambda outlet: Channel(self, outlet))
 
     @property
-    def port(self) -> int:
-        return self._port
+    def port(self) -> int | None:
+        return self.transport.port
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        return self.transport.address
+
+    @property
+    def place(self) -> str:
+        return self.transport.place
+
+    @property
+    def injected(self) -> Counter[str]:
+        """What went wrong on the wire, by kind."""
+        return self.wire.injected
+
+    @property
+    def units(self) -> Sequence[int]:
+        """The unit ids that answer."""
+        return list(self._units)
+
+    def conversation(self) -> _Conversation:
+        """Of a new channel."""
+        return self._line if self.transport.framing.serial else _Conversation()
 
     def drop(self) -> None:
         """Close all connections; new ones are welcome."""
-        for connection in list(self.connections):
-            connection.abort()
+        for channel in list(self.channels):
+            channel.abort()
 
     async def stop(self) -> None:
         """Close everything. Safe to call twice."""
-        if self._server is not None:
-            self._server.close()
-            self.drop()
-            await self._server.wait_closed()
-            self._server = None
+        self.drop()
+        await self.transport.close()
 
-    def answer(self, unit: int, pdu: bytes, failure: Failure | None) -> tuple[bytes, int, Served]:
-        """The PDU of the answer, the time it is of, and what it carries of which machine."""
+    def answer(self, unit: int, pdu: bytes, failure: Failure | None = None) -> _Reply | None:
+        """None for the silence of a serial line on which there is no such unit."""
         now = self._clock.now()
+        if unit not in self._units and self.transport.framing.serial:
+            return None
         code = failure if isinstance(failure, int) else self._objection(unit, pdu)
         if not code:
             function, address, count = _READ.unpack(pdu)
             found = self._units[unit].read(function, address, count, (now - self._start) / 1e9)
             if found is not None:
                 body, served = found
-                return bytes((function, len(body))) + body, now, served
+                return _Reply(bytes((function, len(body))) + body, now, served)
             code = ILLEGAL_ADDRESS
-        return bytes((pdu[0] | 0x80, code)), now, ()
+        return _Reply(bytes((pdu[0] | 0x80, code)), now, ())
 
     def _objection(self, unit: int, pdu: bytes) -> int:
         """The exception code a request deserves by its form; 0 if it is in order."""
@@ -85,76 +167,135 @@ class ModbusServer:
             return ILLEGAL_VALUE
         return 0
 
-    def write_down(self, time_ns: int, served: Served) -> None:
+    def write_down(self, reply: _Reply) -> None:
         """Into the ledger, just before the answer leaves."""
-        for machine, values in served:
-            self._ledger.served(machine, time_ns, values)
+        for machine, values in reply.served:
+            self._ledger.served(machine, reply.time, values)
 
 
-class _Connection(asyncio.Protocol):
+class Channel:
     """One client. Requests may come in pieces or several at once; answers leave in their order."""
 
-    def __init__(self, server: ModbusServer) -> None:
-        self._server = server
+    def __init__(self, server: ModbusServer, outlet: Outlet) -> None:
+        self._server, self._outlet = server, outlet
+        self._framing = server.transport.framing
+        self._conversation = server.conversation()
         self._rest = b""
-        self._transport: asyncio.Transport
-        self._waiting = 0  # delayed answers that have not left yet
+        self._waiting = 0  # packets that have not left yet
         self._free_at = 0.0  # when the last of them will leave
+        if server.faults.refuse:
+            outlet.abort()
+        server.channels.append(self)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast("asyncio.Transport", transport)  # uvloop has transports of its own kind
-        self._transport = transport
-        if self._server.faults.refuse:
-            transport.abort()
-        self._server.connections.add(self)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._server.connections.discard(self)
+    def lost(self) -> None:
+        """The connection is closed."""
+        if self in self._server.channels:
+            self._server.channels.remove(self)
 
     def abort(self) -> None:
-        self._transport.abort()
+        self._outlet.abort()
 
-    def data_received(self, data: bytes) -> None:
-        data = self._rest + data
+    def received(self, data: bytes, whole: bool = False) -> None:
+        """`whole`: nothing that belongs to it will follow."""
+        data, self._rest = self._rest + data, b""
         at = 0
-        while len(data) - at >= _HEAD.size and not self._transport.is_closing():
-            transaction, protocol, length = _HEAD.unpack_from(data, at)
-            if protocol != 0 or not 2 <= length <= _LONGEST:
-                self.abort()  # not Modbus: there is no telling where the next frame would start
+        while not self._outlet.is_closing():
+            try:
+                request, at = self._framing.request(data, at)
+            except NotModbusError:
+                self.abort()
                 return
-            end = at + _HEAD.size + length
-            if len(data) < end:
+            if request is None:
                 break
-            self._request(transaction, data[at + 6], data[at + 7 : end])
-            at = end
-        self._rest = data[at:]
+            self._request(request)
+        if not whole:
+            self._rest = data[at:]
 
-    def _request(self, transaction: int, unit: int, pdu: bytes) -> None:
-        faults = self._server.faults
-        address, size = _READ.unpack(pdu)[1:] if len(pdu) == _READ.size else (0, 0)
-        failure = faults.judge(Request(unit, pdu[0], address, size))
+    def _request(self, request: Frame) -> None:
+        server, talk = self._server, self._conversation
+        talk.newest = request.transaction
+        address, size = _READ.unpack(request.pdu)[1:] if len(request.pdu) == _READ.size else (0, 0)
+        failure = server.faults.judge(Request(request.unit, request.pdu[0], address, size))
         if failure == "drop":
             self.abort()
-        elif failure != "silence":
-            answer, time_ns, served = self._server.answer(unit, pdu, failure)
-            frame = _ANSWER_HEAD.pack(transaction, 0, len(answer) + 1, unit) + answer
-            if faults.delay or self._waiting:
-                self._later(faults.delay, frame, time_ns, served)
-            else:
-                self._send(frame, time_ns, served)
+        elif failure != "silence" and (reply := server.answer(request.unit, request.pdu, failure)):
+            self._answer(request, reply)
 
-    def _later(self, delay: float, frame: bytes, time_ns: int, served: Served) -> None:
+    def _answer(self, request: Frame, reply: _Reply) -> None:
+        server, talk = self._server, self._conversation
+        if talk.dead:
+            talk.dead -= 1
+            return
+        frame = Frame(request.transaction, request.unit, reply.pdu)
+        right = self._framing.encode(frame)
+        delay = server.faults.delay
+        if server.baud:
+            length = len(self._framing.encode(request)) + len(right) + 2 * _SILENCE
+            delay += length * self._framing.bits / server.baud
+        held, talk.held = talk.held, []
+        for packet in held:
+            if packet.when == "next":  # of a fault that shows only now
+                server.injected["twice-later"] += 1
+                self._send(packet.data, 0.0)
+        # No other fault beside one that reaches into this exchange: each has to be noticed by itself.
+        if held or (name := server.wire.draw()) is None or not self._spoil(name, request, frame, reply, delay):
+            self._send(right, delay, reply)
+        talk.before = right
+        for packet in held:
+            if packet.when == "after-next":
+                self._send(packet.data, 0.0)
+
+    def _spoil(self, name: str, request: Frame, answer: Frame, reply: _Reply, delay: float) -> bool:
+        """Send what comes of the answer instead; False if that fault is not possible here."""
+        server, talk, kind = self._server, self._conversation, KINDS[name]
+
+        def other(unit: int, pdu: bytes) -> bytes:
+            found = server.answer(unit, pdu)
+            return found.pdu if found else b""
+
+        plan = kind.plan(server.wire.exchange(self._framing, request, answer, talk.before, other, server.units))
+        if plan is None:
+            return False
+        if name != "twice-later":
+            server.injected[name] += 1
+        if name == "half-open":
+            talk.dead = server.wire.spell if self._framing.serial else float("inf")
+        written = None if not kind.served else reply
+        for packet in plan:
+            if packet.when == "now":
+                self._send(packet.data, delay + packet.pause, written)
+                delay, written = 0.0, None
+            elif packet.when == "late":
+                asyncio.get_running_loop().call_later(delay + server.wire.late, self._send_late, packet)
+            else:
+                talk.held.append(packet)
+        return True
+
+    def _send(self, data: bytes, delay: float, reply: _Reply | None = None) -> None:
         """A device works at one request after the other: a delayed answer delays those behind it."""
+        if not delay and not self._waiting:
+            self._write(data, reply)
+            return
         loop = asyncio.get_running_loop()
         self._waiting += 1
         self._free_at = max(self._free_at, loop.time()) + max(delay, 1e-6)  # two at one time could change places
-        loop.call_at(self._free_at, self._send_late, frame, time_ns, served)
+        loop.call_at(self._free_at, self._send_delayed, data, reply)
 
-    def _send_late(self, frame: bytes, time_ns: int, served: Served) -> None:
+    def _send_delayed(self, data: bytes, reply: _Reply | None) -> None:
         self._waiting -= 1
-        self._send(frame, time_ns, served)
+        self._write(data, reply)
 
-    def _send(self, frame: bytes, time_ns: int, served: Served) -> None:
-        if not self._transport.is_closing():
-            self._server.write_down(time_ns, served)
-            self._transport.write(frame)
+    def _send_late(self, packet: Packet) -> None:
+        data = packet.data
+        if packet.newest:
+            data = self._conversation.newest.to_bytes(2, "big") + data[2:]
+        channel = self
+        if self._outlet.is_closing() and self._framing.serial and self._server.channels:
+            channel = self._server.channels[-1]  # a converter passes on what comes on its line, to whoever is there
+        channel._write(data, None)
+
+    def _write(self, data: bytes, reply: _Reply | None) -> None:
+        if not self._outlet.is_closing():
+            if reply:
+                self._server.write_down(reply)
+            self._outlet.write(data)

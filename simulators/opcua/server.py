@@ -10,7 +10,7 @@ import asyncio
 import logging
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +65,14 @@ class OpcuaServer:
     @property
     def port(self) -> int:
         return self._port
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        return {"url": urlsplit(self._connection.url)._replace(netloc=self.place).geturl()}
+
+    @property
+    def place(self) -> str:
+        return f"127.0.0.1:{self._port}"
 
     async def start(self) -> None:
         """Build the address space and listen. Raises OSError where the port cannot be had."""
