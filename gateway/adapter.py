@@ -31,6 +31,7 @@ class Context:
     counters: FlowCounters
     data_dir: Path  # what it wants to remember goes into data_dir/<name of the plugin>/
     gateway_id: str
+    folder: Path = Path()  # where relative paths in the configuration start
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
     ticks ─▶ due ─▶ one poll: its blocks, one request after the other ─▶ one batch
 
-What goes wrong stays where it is. A block that the device refuses is divided until the culprit stands alone, and only
-that is bad. A unit that keeps silent is bad and left alone for a growing while, so that its timeouts do not hold up the
-others behind the same address. Only when the link cannot be opened, or breaks again and again, is the connection given
-up with NotConnectedError.
+What goes wrong stays where it is. A block that the device refuses is divided until the culprit stands alone; only that
+is bad, and what was found is remembered. A unit that keeps silent is bad and left alone for a growing while; it is tried
+again when everybody else has been read, so that its timeouts do not hold up the others. Only when the link cannot be
+opened, or breaks again and again, is the connection given up with NotConnectedError.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from itertools import chain
 
-from adapters.modbus.client import ModbusClient, NoAnswerError
+from adapters.modbus import learnt as notes
 from adapters.modbus.config import ModbusMachine
-from adapters.modbus.connections import ModbusTcp
+from adapters.modbus.connections import ModbusConnection
+from adapters.modbus.explore import explore
+from adapters.modbus.learnt import Learnt
+from adapters.modbus.link import GONE, Answer, Request
+from adapters.modbus.links import link_of
 from adapters.modbus.plan import Block, Limits, polls
-from adapters.modbus.poll import NO_ANSWER, REFUSED, SILENT, Machine, Poll
+from adapters.modbus.poll import DIVIDED, NO_ANSWER, REFUSED, Machine, Part, Poll, parts_of
+from adapters.modbus.signals import Table
 from gateway.adapter import Command, Context, WriteResult
-from gateway.counters import MachineCounters
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, Header, MachinePath, Signal
 from gateway.schedule import Ticks
@@ -31,42 +34,64 @@ log = logging.getLogger(__name__)
 
 _BREAKS = 3  # one after the other, until the link counts as down
 _LONGEST_WAIT = 3600.0  # seconds
+# Once the tries at silent units have cost others a poll, a try of d seconds is followed by 19 d without one: a
+# twentieth of the time at the most is spent on who does not answer.
+_SPARE = 19.0
 
 
 class ModbusAdapter:
-    """One Modbus TCP connection with the machines behind it."""
+    """One Modbus link with the machines behind it."""
 
     def __init__(self, context: Context) -> None:
         settings = context.connection
-        assert isinstance(settings, ModbusTcp)
+        assert isinstance(settings, ModbusConnection)
         self._clock = context.clock
-        self._quirks = settings.quirks
-        self._client = ModbusClient(settings.host, settings.port, settings.timeout)
+        self._settings, self._quirks = settings, settings.quirks
+        self._link = link_of(settings, context.folder, context.clock.now)
+        self._file = notes.file_of(context.data_dir, context.name)
         self._machines: list[Machine] = []
         self._polls: list[Poll] = []
+        self._machine_settings: dict[str, ModbusMachine] = {}
+        known = notes.load(self._file)
         for path, machine in context.machines.items():
             assert isinstance(machine, ModbusMachine)
-            self._add(path, machine, Limits.of(settings, machine), context.counters.of(path.machine))
+            before = known.get(path.machine)
+            mine = before if before and before.unit_id == machine.unit_id else Learnt(machine.unit_id)
+            self._add(path, machine, mine, context)
         self._ticks = Ticks([], 0.0)
         self._due: deque[int] = deque()
-        self._answered = 0.0  # when the last answer came
         self._breaks = 0
         self._trouble = ""  # the last one
         self._lost_by: Machine | None = None
         self._closed = True
+        self._try_cost = 0.0  # seconds the last try at a silent unit took
+        self._no_try_until = 0.0
 
-    def _add(self, path: MachinePath, settings: ModbusMachine, limits: Limits, counters: MachineCounters) -> None:
-        """The signals of a machine stand in its header in the order in which they are read."""
-        planned = polls(settings, limits)
-        names = [[name for block in poll.blocks for name in block.names] for poll in planned]
-        signals = tuple(Signal(name, settings.signals[name].value_type) for name in chain.from_iterable(names))
-        machine = Machine(Header(path, signals), settings.unit_id, limits.pause, counters)
+    def _add(self, path: MachinePath, settings: ModbusMachine, mine: Learnt, context: Context) -> None:
+        """The signals of a machine stand in its header in the order in which they are read, if it has them all."""
+        planned = polls(settings, Limits.of(self._settings, settings))
+        names = [name for poll in planned for block in poll.blocks for name in block.names]
+        header = Header(path, tuple(Signal(name, settings.signals[name].value_type) for name in names))
+        machine = Machine(
+            header,
+            mine,
+            Limits.of(self._settings, settings, mine),
+            context.counters.of(path.machine),
+            {name: at for at, name in enumerate(names)},
+        )
         self._machines.append(machine)
-        order, first = machine.header.order, 0
-        for poll, mine in zip(planned, names, strict=True):
-            signal = order if len(mine) == len(order) else order[first : first + len(mine)]
-            self._polls.append(Poll(machine, poll.period, signal, poll.blocks))
-            first += len(mine)
+        self._machine_settings[path.machine] = settings
+        self._polls += [Poll(machine, poll.period) for poll in planned]
+        self._plan(machine)
+
+    def _plan(self, machine: Machine) -> None:
+        """Anew, with what was learnt."""
+        machine.plan_again = False
+        settings = self._machine_settings[machine.header.path.machine]
+        machine.limits = Limits.of(self._settings, settings, machine.learnt)
+        mine = [poll for poll in self._polls if poll.machine is machine]
+        for poll, planned in zip(mine, polls(settings, machine.limits), strict=True):
+            poll.set_parts(parts_of(machine, planned.blocks))
 
     @property
     def headers(self) -> Sequence[Header]:
@@ -78,20 +103,21 @@ class ModbusAdapter:
         self._closed, self._breaks, self._lost_by = False, 0, None
         self._due.clear()
         await self._open()
-        self._ticks = Ticks([poll.period for poll in self._polls], self._clock.monotonic())
-        for poll in self._polls:
-            poll.plan_again()
-            poll.patience.reset()
+        now = self._clock.monotonic()
+        self._ticks = Ticks([poll.period for poll in self._polls], now)
         for machine in self._machines:
             machine.asleep_until = 0.0
+            if machine.learnt.refused and machine.again_at is None:
+                machine.again_at = now + machine.patience.pause()
 
     async def read(self) -> Sequence[Batch]:
         """The next poll that is due, when it is due. Raises NotConnectedError."""
-        while not self._due:
+        while True:
+            self._take_due()
+            if (poll := self._next()) is not None:
+                return [await self._read(poll)]
             if (wait := self._ticks.next() - self._clock.monotonic()) > 0:
                 await asyncio.sleep(min(wait, _LONGEST_WAIT))
-            self._take_due()
-        return [await self._read(self._polls[self._due.popleft()])]
 
     async def write(self, command: Command) -> WriteResult:
         """Not yet."""
@@ -100,81 +126,201 @@ class ModbusAdapter:
     async def close(self) -> None:
         """Close the link for good, until connect()."""
         self._closed = True
-        self._client.close()
+        self._link.close()
         await asyncio.sleep(0)  # the socket is closed by the loop
 
-    # --- one poll ----------------------------------------------------------------------------------------------------
+    # --- what is next ------------------------------------------------------------------------------------------------
 
     def _take_due(self) -> None:
+        now = self._clock.monotonic()
+        if self._ticks.next() > now:
+            return
         before = list(self._ticks.missed)
-        for i in self._ticks.due(self._clock.monotonic()):
-            self._due.append(i)
-            self._polls[i].machine.counters.overruns += self._ticks.missed[i] - before[i]
+        for i in self._ticks.due(now):
+            machine, missed = self._polls[i].machine, self._ticks.missed[i] - before[i]
+            machine.counters.overruns += missed
+            if missed and self._try_cost and not machine.lost:
+                self._no_try_until = now + _SPARE * self._try_cost
+            if i in self._due:
+                machine.counters.overruns += 1
+            else:
+                self._due.append(i)
+        self._try_cost = 0.0
+
+    def _next(self) -> Poll | None:
+        """Who costs a timeout comes last."""
+        if not self._due:
+            return None
+        now = self._clock.monotonic()
+        for i in self._due:
+            machine = self._polls[i].machine
+            if not machine.lost or now < machine.asleep_until:
+                self._due.remove(i)
+                return self._polls[i]
+        poll = self._polls[self._due.popleft()]
+        if now < self._no_try_until:
+            poll.machine.asleep_until = self._no_try_until
+        return poll
+
+    # --- one poll ----------------------------------------------------------------------------------------------------
 
     async def _read(self, poll: Poll) -> Batch:
         """Ask for block after block. Once the unit is silent or the link broken, the rest is bad without asking."""
         machine, now = poll.machine, self._clock.monotonic()
-        if poll.plan_again_at is not None and now >= poll.plan_again_at:
-            poll.plan_again()
-        awake = now >= machine.asleep_until
-        if awake and not self._client.connected:
-            await self._reopen(machine)
-        todo, done = deque(poll.parts), []
-        columns, times = [], []
-        while todo:
-            part = todo.popleft()
-            answer = part.refusal or (await self._ask(machine, part.block) if awake else NO_ANSWER)
-            if isinstance(answer, bytes):
-                columns.append(part.layout.decode(answer))
-            elif answer in REFUSED and (halves := part.halves()):
-                todo.extendleft(reversed(halves))
+        again = machine.again_at is not None and now >= machine.again_at
+        parts = poll.parts
+        asked = parts if again else [part for part in parts if not part.refusal]
+        answers: Sequence[Answer] = ()
+        if now >= machine.asleep_until:
+            if not self._link.connected:
+                await self._reopen(machine)
+            answers = await self._ask(machine, [part.request for part in asked])
+        arrived = self._clock.now()
+        done, shown = dict(zip(map(id, asked), answers, strict=False)), list[Part]()
+        for part in parts:
+            answer = done.get(id(part))
+            if answer is None:
+                part.take(Answer(code=part.refusal), arrived)
+            elif answer.code in DIVIDED and len(part.block.signals) > 1 and not machine.lost:
+                shown += await self._explore(machine, part.block, answer.code)
+                machine.plan_again = True
                 continue
             else:
-                columns.append(part.bad(answer))
-                awake = awake and answer not in SILENT
-                if answer in REFUSED and not part.refusal:
-                    part.refusal = answer
-                    self._refused(poll, part.block, answer)
-            times.append(self._clock.now())
-            done.append(part)
-        poll.parts = done
+                part.take(answer, arrived)
+                if answer.code in REFUSED or part.refusal:
+                    self._note(machine, part, answer)
+            shown.append(part)
+        if again:
+            machine.again_at = now + machine.patience.pause() if machine.learnt.refused else None
         if self._quirks.close_after_poll:
-            self._client.close()
-        return poll.batch(columns, times)
+            self._link.close()
+        if len(shown) != len(parts):
+            poll.set_parts(shown)
+        batch = poll.batch()
+        if machine.plan_again:
+            self._plan(machine)
+        return batch
 
-    async def _ask(self, machine: Machine, block: Block) -> bytes | int:
-        """One request: the data of its answer, or an exception code; NO_ANSWER where nothing came."""
-        if machine.pause and (rest := self._answered + machine.pause - self._clock.monotonic()) > 0:
-            await asyncio.sleep(rest)
-        machine.counters.requests += 1
-        try:
-            answer = await self._client.read(machine.unit, block.table, block.address, block.count)
-        except NotConnectedError as exc:
-            self._breaks += not isinstance(exc, NoAnswerError)
+    async def _ask(self, machine: Machine, requests: Sequence[Request]) -> Sequence[Answer]:
+        """As many answers as came before trouble; what follows then is bad."""
+        if not requests:
+            return ()
+        begin = self._clock.monotonic()
+        answers = await self._link.exchange(requests, machine.limits.pause)
+        counters = machine.counters
+        counters.requests += len(answers)
+        for answer in answers:
+            if answer.data is None and (answer.trouble or answer.code in GONE):
+                self._lose(machine, answer, begin)
+                break
+            counters.failures += answer.data is None
+            self._breaks = 0
+        else:
+            if machine.lost:
+                log.info("%s: answers again", machine.header.path.machine)
+                machine.lost = False
+                machine.backoff.reset()
+        return answers
+
+    async def _explore(self, machine: Machine, block: Block, code: int) -> list[Part]:
+        """What is wrong with a refused block: its signals in parts, with what they brought."""
+
+        async def ask(table: Table, address: int, size: int) -> Answer:
+            request = Request(machine.learnt.unit_id, table, address, size)
+            return next(iter(await self._ask(machine, [request])), Answer(code=NO_ANSWER))
+
+        findings = await explore(ask, block, code)
+        learnt, arrived = machine.learnt, self._clock.now()
+        parts = []
+        for found, answer in findings.parts:
+            part = Part.of(learnt.unit_id, found)
+            part.take(answer, arrived)
+            parts.append(part)
+            if answer.code in REFUSED and len(found.signals) == 1:
+                self._note(machine, part, answer)
+        if not findings.complete:
+            seen = {name for part in parts for name in part.block.names}
+            for name, signal in zip(block.names, block.signals, strict=True):
+                if name not in seen:
+                    rest = Part.of(learnt.unit_id, Block(block.table, signal.address, signal.size, (name,), (signal,)))
+                    rest.take(Answer(code=NO_ANSWER), arrived)
+                    parts.append(rest)
+        if findings.holes or findings.most:
+            learnt.holes.update(findings.holes)
+            if findings.most:
+                learnt.limit(block.table, findings.most)
+            self._save()
+            name = machine.header.path.machine
+            log.info("%s: %s; it is read accordingly from now on", name, "; ".join(learnt.lines()))
+        return parts
+
+    # --- what was learnt ---------------------------------------------------------------------------------------------
+
+    def _note(self, machine: Machine, part: Part, answer: Answer) -> None:
+        """A part that is refused, or that was and is no longer."""
+        refused, before = machine.learnt.refused, part.refusal
+        if answer.code in REFUSED:
+            part.refusal = answer.code
+            if before:
+                return
+            for single in _singles(part.block):
+                refused[single] = answer.code
+            if machine.again_at is None:
+                machine.again_at = self._clock.monotonic() + machine.patience.pause()
+            self._tell(machine, part.block, answer.code)
+        elif answer.data is not None:
+            for single in _singles(part.block):
+                refused.pop(single, None)
+            part.refusal = 0
+            machine.told.difference_update(part.block.names)
+            log.info("%s/%s: is there now", machine.header.path.machine, part.block.names[0])
+            machine.plan_again = True
+        else:
+            return
+        self._save()
+
+    def _save(self) -> None:
+        notes.save(self._file, {machine.header.path.machine: machine.learnt for machine in self._machines})
+
+    def _tell(self, machine: Machine, block: Block, code: int) -> None:
+        """Once for each signal."""
+        name, told = block.names[0], machine.told
+        if name in told:
+            return
+        told.add(name)
+        text = f"the device refuses {block} (exception {code}): check address, `type` and `unit_id`"
+        base = {"holding": 40001, "input": 30001}.get(block.table, 10001)
+        if base <= block.address < base + 9999:
+            text += f"; if its manual calls the first one {base}, write '{block.table}: {block.address - base}'"
+        log.warning("%s/%s: %s", machine.header.path.machine, name, text)
+
+    # --- the link ----------------------------------------------------------------------------------------------------
+
+    def _lose(self, machine: Machine, answer: Answer, begin: float) -> None:
+        """No answer: let the machine rest, longer each time, so that it costs the others one timeout a rest at most."""
+        now, unit = self._clock.monotonic(), machine.learnt.unit_id
+        trouble = answer.trouble
+        if not trouble:
+            text = f"{self._link.name}: the bridge cannot reach unit {unit} (exception {answer.code})"
+            trouble = f"{text}; check `unit_id` and the line behind the bridge"
+        elif not answer.silent:
+            self._breaks += 1
+        if answer.trouble:
             self._lost_by = machine
-            self._lose(machine, str(exc))
-            return NO_ANSWER
-        if machine.pause:
-            self._answered = self._clock.monotonic()
-        self._breaks = 0
-        if answer in SILENT:
-            text = f"{self._client.name}: the bridge cannot reach unit {machine.unit} (exception {answer})"
-            self._lose(machine, f"{text}; check `unit_id` and the line behind the bridge")
-            return answer
-        if isinstance(answer, int):
-            machine.counters.failures += 1
-        if machine.lost:
-            log.info("%s: answers again", machine.header.path.machine)
-            machine.lost = False
-            machine.backoff.reset()
-        return answer
+        machine.counters.failures += 1
+        machine.asleep_until = now + machine.backoff.pause()
+        self._try_cost = now - begin
+        self._trouble = trouble
+        if not machine.lost:
+            log.warning("%s: %s", machine.header.path.machine, trouble)
+            machine.lost = True
 
     async def _open(self) -> None:
         if self._closed:
-            raise NotConnectedError(f"{self._client.name}: closed")
+            raise NotConnectedError(f"{self._link.name}: closed")
         if self._breaks >= _BREAKS:
             raise NotConnectedError(self._trouble)
-        await self._client.open()
+        await self._link.open()
         if self._quirks.pause_after_connect:
             await asyncio.sleep(self._quirks.pause_after_connect)
 
@@ -185,27 +331,7 @@ class ModbusAdapter:
             (self._lost_by or machine).counters.reconnects += 1
         self._lost_by = None
 
-    # --- trouble -----------------------------------------------------------------------------------------------------
 
-    def _lose(self, machine: Machine, trouble: str) -> None:
-        """No answer: let the machine rest, longer each time, so that it costs the others one timeout a rest at most."""
-        machine.counters.failures += 1
-        machine.asleep_until = self._clock.monotonic() + machine.backoff.pause()
-        self._trouble = trouble
-        if not machine.lost:
-            log.warning("%s: %s", machine.header.path.machine, trouble)
-            machine.lost = True
-
-    def _refused(self, poll: Poll, block: Block, code: int) -> None:
-        """The device has no such address, or not now: it is tried again later, less and less often."""
-        if poll.plan_again_at is None:
-            poll.plan_again_at = self._clock.monotonic() + poll.patience.pause()
-        name, told = block.names[0], poll.machine.told
-        if name in told:
-            return
-        told.add(name)
-        text = f"the device refuses {block} (exception {code}): check address, `type` and `unit_id`"
-        base = {"holding": 40001, "input": 30001}.get(block.table, 10001)
-        if base <= block.address < base + 9999:
-            text += f"; if its manual calls the first one {base}, write '{block.table}: {block.address - base}'"
-        log.warning("%s/%s: %s", poll.machine.header.path.machine, name, text)
+def _singles(block: Block) -> list[tuple[Table, int, int]]:
+    """Where its signals are, each by itself."""
+    return [(block.table, signal.address, signal.size) for signal in block.signals]

@@ -1,81 +1,116 @@
-"""One Modbus TCP link. The only place that knows pymodbus.
+"""One Modbus link over any transport, one request at a time. The only place that knows pymodbus.
 
-pymodbus matches an answer to a request by little more than its order, so nothing is taken from it on trust: each answer is
-compared, byte by byte from its first, with what the answer to this request has to begin with. Transaction id, protocol
-id, length, unit id, function code and byte count all have to be right. Whatever else arrives (a late answer, one for
-somebody else, two at once, noise) shows that request and answer are out of step: the link is closed, and what was on
-its way is lost with it. The same goes for silence, after which an answer may still come. One request at a time.
+pymodbus matches an answer to a request by little more than its order, and takes what is wrong in unit, function, length
+or number. So it carries bytes here, and keeps time; which bytes are the answer is judged by frames.py and shapes.py:
+
+    request ─ pymodbus: frame, send ─▶ device ─▶ pymodbus: receive ─ every byte ─▶ judge ─┬ the answer: pymodbus is told
+                                                                                         ├ late or twice: dropped
+                                                                                         └ anything else: link closed
+
+Whatever shows that request and answer are out of step closes the link, and what was on its way is lost with it. The
+same goes for silence, after which an answer may still come. Every such fault is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
-from pymodbus.client import AsyncModbusTcpClient
+from pymodbus import FramerType
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient, AsyncModbusTlsClient, AsyncModbusUdpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
-from adapters.modbus.signals import Table
+from adapters.modbus.connections import (
+    ModbusAscii,
+    ModbusConnection,
+    ModbusRtu,
+    ModbusRtuOverTcp,
+    ModbusTcp,
+    ModbusTls,
+    ModbusUdp,
+)
+from adapters.modbus.frames import (
+    REFUSAL,
+    Frame,
+    Shape,
+    Split,
+    Wrong,
+    mismatch,
+    split_ascii,
+    split_mbap,
+    split_rtu,
+    wrong_transaction,
+)
+from adapters.modbus.link import GONE, Answer, Request
+from adapters.modbus.shapes import Shapes
+from adapters.modbus.signals import MAX_BITS, MAX_REGISTERS
+from adapters.modbus.trouble import name_of, unanswered, why_closed, why_not_open
 from gateway.errors import NotConnectedError
 
 # It logs each frame it does not like, with the last twenty; what is wrong is told by the errors raised here.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
-_READ = {
-    "coil": AsyncModbusTcpClient.read_coils,
-    "discrete": AsyncModbusTcpClient.read_discrete_inputs,
-    "input": AsyncModbusTcpClient.read_input_registers,
-    "holding": AsyncModbusTcpClient.read_holding_registers,
+_REQUESTS = {
+    "coil": ReadCoilsRequest,
+    "discrete": ReadDiscreteInputsRequest,
+    "holding": ReadHoldingRegistersRequest,
+    "input": ReadInputRegistersRequest,
 }
-_REQUEST = struct.Struct(">HHHBBHH")  # transaction, protocol, length, unit, function code, address, number
-_ANSWER = struct.Struct(">HHHBBB")  # the same, then the byte count, or the exception code
-_REFUSAL = 0x80  # added to the function code
+_PARITY = {"none": "N", "even": "E", "odd": "O"}
+_PREPARED = 1000  # requests that are kept as pymodbus wants them
+_BUFFER = 2048  # bytes; pymodbus would drop what is more than one answer
+_AGAIN = 0.25  # timeouts within which an answer may come twice
 
 
-class NoAnswerError(NotConnectedError):
-    """The link is up but the device behind it kept silent. The link was closed: its answer may still come."""
+class _Prepared(NamedTuple):
+    """What does not change from one time a request is made to the next."""
+
+    pdu: ModbusPDU
+    shape: Shape
+    head: bytes  # how its answer begins after the transaction id, where there is one
+    whole: int  # bytes of that answer
 
 
-class _RawAnswer(ModbusPDU):
-    """An answer that is left as it is: making a list of registers would double the cost of a transaction."""
+class PymodbusLink:
+    """A link that can be opened again after it was closed. See link.Link."""
 
-    rtu_byte_count_pos = 2
-
-    def decode(self, data: bytes) -> None:
-        self.data = data[1:]
-
-    def __str__(self) -> str:  # pymodbus asks for it on each answer, for a log line that is never written
-        return type(self).__name__
-
-
-class _Coils(_RawAnswer):
-    function_code = 1
-
-
-class _DiscreteInputs(_RawAnswer):
-    function_code = 2
-
-
-class _HoldingRegisters(_RawAnswer):
-    function_code = 3
-
-
-class _InputRegisters(_RawAnswer):
-    function_code = 4
-
-
-class ModbusClient:
-    """A link to one server that can be opened again after it was closed."""
-
-    def __init__(self, host: str, port: int, timeout: float) -> None:
-        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._host, self._port, self._timeout = host, port, timeout
-        self._client: AsyncModbusTcpClient | None = None
-        self._request = b""  # the one under way
-        self._good = self._refusal = b""  # how an answer to it begins
+    def __init__(self, settings: ModbusConnection, folder: Path, now: Callable[[], int] = time.time_ns) -> None:
+        """`folder`: where the paths in the configuration start. `now`: ns since 1970."""
+        self.name = name_of(settings)
+        self.faults: Counter[str] = Counter()
+        self._settings, self._folder, self._now = settings, folder, now
+        self._timeout = settings.timeout
+        self._split = _splitter(settings)
+        self._mbap = self._split is split_mbap
+        numbered = self._mbap and getattr(settings.quirks, "transaction_ids", "") != "ignored"
+        self._shapes = None if numbered else Shapes(self._timeout)
+        self._prepared: dict[Request, _Prepared] = {}
+        self._client: Any = None
         self._trouble = ""
+        # The request under way:
+        self._asked: _Prepared | None = None
+        self._good = b""  # how its answer begins
+        self._transaction = 0
+        self._heard = False  # whether anything came
+        self._data: bytes | int = b""  # of its answer, or the exception code
+        self._time = 0
+        self._reply = SimpleNamespace(dev_id=0, transaction_id=0, retries=0)  # what pymodbus is told
+        # On lines without transaction ids:
+        self._slowest = 0.005  # seconds an answer takes, of late
+        self._noise_at = 0.0  # when something came that nobody had asked for
+        self._answered_at = 0.0
+        self._probing = False
 
     @property
     def connected(self) -> bool:
@@ -85,41 +120,22 @@ class ModbusClient:
     async def open(self) -> None:
         """Connect. Raises NotConnectedError, with the reason and what to check."""
         self.close()
-        client = AsyncModbusTcpClient(
-            self._host,
-            port=self._port,
-            timeout=self._timeout,
-            retries=0,
-            reconnect_delay=0,
-            trace_packet=self._check,
-            trace_connect=self._on_connection,
-        )
-        for answer in (_Coils, _DiscreteInputs, _HoldingRegisters, _InputRegisters):
-            client.register(answer)
-        self._client, self._trouble = client, ""
         try:
+            client = _client_of(
+                self._settings, self._folder, trace_packet=self._passing, trace_connect=self._on_connection
+            )
+            client.ctx.max_buffer_size = _BUFFER
+            self._client, self._trouble = client, ""
             # What client.connect() does, but for the reason of a failure, which it keeps to itself.
-            await asyncio.wait_for(client.ctx.call_create(), self._timeout)
-        except (OSError, UnicodeError) as exc:
+            transport, _ = await asyncio.wait_for(client.ctx.call_create(), self._timeout)
+        except (OSError, UnicodeError, ValueError) as exc:
             self.close()
-            raise NotConnectedError(f"{self.name}: {_why(exc, self._timeout)}") from exc
-
-    async def read(self, unit: int, table: Table, address: int, count: int) -> bytes | int:
-        """The data bytes of the answer, or the exception code of a refusal. Never to be cancelled but to end it all.
-
-        Raises NoAnswerError after the timeout and NotConnectedError for anything else; the link is closed then.
-        """
-        if self._client is None:
-            raise NotConnectedError(f"{self.name}: {self._trouble or 'not connected'}")
-        try:
-            answer = await _READ[table](self._client, address, count=count, device_id=unit)
-        except ModbusException as exc:
-            raise self._broken(unit) from exc
-        finally:
-            self._request = b""
-        if self._trouble:
-            raise self._broken(unit)
-        return answer.data if isinstance(answer, _RawAnswer) else answer.exception_code
+            raise NotConnectedError(f"{self.name}: {why_not_open(self._settings, exc)}") from exc
+        client.ctx.transport = transport
+        await asyncio.sleep(0)  # a serial port is set up by the loop
+        if (port := getattr(transport, "sync_serial", None)) is not None:
+            with suppress(OSError, ValueError, AttributeError, NotImplementedError):
+                port.set_low_latency_mode(True)  # USB converters collect for 16 ms otherwise
 
     def close(self) -> None:
         """Safe to call twice."""
@@ -127,68 +143,260 @@ class ModbusClient:
         if client is not None:
             client.close()
 
-    def _broken(self, unit: int) -> NotConnectedError:
-        self.close()
+    async def exchange(self, requests: Sequence[Request], pause: float = 0.0) -> list[Answer]:
+        """One answer per request; fewer after trouble. See link.Link."""
+        answers = []
+        for request in requests:
+            if pause or self._noise_at:
+                await self._rest(pause)
+            shapes = self._shapes
+            answer = await (self._ask(request) if shapes is None else self._ask_by_shape(request, shapes, pause))
+            answers.append(answer)
+            if answer.trouble or answer.code in GONE:
+                break
+        return answers
+
+    # --- one request -------------------------------------------------------------------------------------------------
+
+    async def _rest(self, pause: float) -> None:
+        """Since the last answer, and until what nobody asked for has ended."""
+        while (rest := max(self._answered_at, self._noise_at) + pause - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(rest)
+        self._noise_at = 0.0
+
+    async def _ask(self, request: Request) -> Answer:
+        if not self.connected:
+            return Answer(trouble=f"{self.name}: {self._trouble or 'not connected'}")
+        asked = self._prepared.get(request) or self._prepare(request)
+        self._reply.dev_id = request.unit
+        self._asked, self._heard, self._trouble = asked, False, ""
+        try:
+            await self._client.execute(False, asked.pdu)
+        except ModbusException:
+            return self._broken(asked)
+        finally:
+            self._asked = None
         if self._trouble:
-            return NotConnectedError(f"{self.name}: unit {unit}: {self._trouble}")
-        return NoAnswerError(
-            f"{self.name}: unit {unit} does not answer within {self._timeout:g} s; "
-            "check `unit_id` and `timeout`, and the line behind it if this is a bridge"
+            return self._broken(asked)
+        self._answered_at = time.monotonic()
+        data = self._data
+        return (
+            Answer(data, 0, "", False, self._time) if isinstance(data, bytes) else Answer(None, data, time=self._time)
         )
+
+    async def _ask_by_shape(self, request: Request, shapes: Shapes, pause: float) -> Answer:
+        """On a line where only its shape tells an answer."""
+        shape = Shape.of(request)
+        if not shapes.free(shape, time.monotonic()):
+            answer = await self._probe(request, shapes)
+            if answer.trouble:
+                return answer
+            await self._rest(pause)
+        begin = time.monotonic()
+        again = shapes.since(shape, begin) < _AGAIN * self._timeout
+        answer = await self._ask(request)
+        if answer.trouble:
+            return answer
+        self._slowest = max(0.9 * self._slowest, time.monotonic() - begin)
+        if again:
+            # Twice the same question in a row: what came could be the first answer once more, before the second one.
+            self._noise_at = 0.0
+            await asyncio.sleep(min(1.5 * self._slowest, self._timeout / 2))
+            if self._noise_at:
+                shapes.missed(shape, time.monotonic())
+                self.close()
+                return Answer(
+                    trouble=f"{self.name}: unit {request.unit}: it answers twice, and no telling which is right"
+                )
+        return answer
+
+    async def _probe(self, request: Request, shapes: Shapes) -> Answer:
+        """Ask for something of another shape, to know that all earlier answers have come; the values are not used."""
+        most = MAX_BITS if request.table in ("coil", "discrete") else MAX_REGISTERS
+        step = 8 if most == MAX_BITS else 1
+        sizes = [*range(request.size - step, 0, -step), request.size + step]
+        now = time.monotonic()
+        for size in sizes:
+            other = request._replace(size=size)
+            if size <= most and other.address + size <= 0x10000 and shapes.free(Shape.of(other), now):
+                self._probing = True
+                answer = await self._ask(other)
+                self._probing = False
+                if answer.code:  # of this request or of one before: then the answer to this one is still to come
+                    shapes.missed(Shape.of(other), time.monotonic())
+                return answer
+        wait = shapes.free_at(request.unit) - now
+        text = f"{self.name}: unit {request.unit}: its answers are late; it is not asked for another {wait:.1f} s"
+        return Answer(trouble=text, silent=True)
+
+    def _prepare(self, request: Request) -> _Prepared:
+        if len(self._prepared) >= _PREPARED:
+            self._prepared.clear()
+        shape = Shape.of(request)
+        pdu = _REQUESTS[request.table](address=request.address, count=request.size, dev_id=request.unit)
+        head = b"\0\0" + (3 + shape.size).to_bytes(2, "big") + shape.head
+        prepared = self._prepared[request] = _Prepared(pdu, shape, head, 9 + shape.size)
+        return prepared
+
+    def _broken(self, asked: _Prepared) -> Answer:
+        """Out of step, or silence: the link is closed."""
+        self.close()
+        if self._shapes is not None:
+            self._shapes.missed(asked.shape, time.monotonic())
+        unit = asked.shape.unit
+        if self._trouble:
+            return Answer(trouble=f"{self.name}: unit {unit}: {self._trouble}")
+        self.faults["half an answer" if self._heard else "no answer"] += 1
+        return Answer(trouble=f"{self.name}: unit {unit} {unanswered(self._settings, self._heard)}", silent=True)
 
     # --- what pymodbus calls -----------------------------------------------------------------------------------------
 
-    def _check(self, sending: bool, data: bytes) -> bytes:
-        """Every packet passes here, and only the one right answer gets through. `data`: all that has come so far."""
+    def _passing(self, sending: bool, data: bytes) -> bytes:
+        """Every packet passes here; of what is received, pymodbus gets nothing. `data`: all that has come so far."""
+        asked = self._asked
         if sending:
-            transaction, _, _, unit, function, _, count = _REQUEST.unpack(data)
-            size = (count + 7) // 8 if function in (1, 2) else 2 * count
-            self._good = _ANSWER.pack(transaction, 0, 3 + size, unit, function, size)
-            self._refusal = _ANSWER.pack(transaction, 0, 3, unit, function | _REFUSAL, 0)[:-1]
-            self._request = data
+            if self._mbap and asked is not None:
+                self._transaction = int.from_bytes(data[:2], "big")
+                self._good = data[:2] + asked.head
             return data
-        if self._request:
-            if self._good.startswith(data[: len(self._good)]) and len(data) <= len(self._good) + self._good[-1]:
-                return data
-            if self._refusal.startswith(data[: len(self._refusal)]) and len(data) <= len(self._refusal) + 1:
-                return data
-        self._fail(_difference(self._good, data) if self._request else "it sends what nobody asked for")
+        if asked is None:
+            self._unasked(data)
+        elif self._client is None:
+            pass  # closed, and something was still on its way
+        elif self._mbap and len(data) == asked.whole and data.startswith(self._good):
+            self._resolve(data[9:])
+        else:
+            self._heard = True
+            try:
+                self._judge(asked, data)
+            except Wrong as exc:
+                self._fail(exc.kind, str(exc))
         return b""
 
-    def _on_connection(self, connected: bool) -> None:
-        if not connected:
-            self._fail("it closed the connection; check that it allows one more client")
+    def _judge(self, asked: _Prepared, data: bytes) -> None:
+        """Find the answer in what has come so far. Raises Wrong."""
+        while data and (frame := self._split(data)) is not None:
+            rest = data[frame.length :]
+            wrong = self._wrong(asked, frame)
+            if wrong is None:
+                if rest and not (self._shapes is not None and data.startswith(rest)):
+                    raise Wrong("duplicate", f"{len(data)} bytes arrived at once: it answers twice")
+                self.faults["duplicate"] += bool(rest)
+                body = frame.body
+                self._resolve(body[2] if body[1] & REFUSAL else body[3:])
+                return
+            if self._shapes is None or (kind := self._shapes.kind(_shape_of(frame))) is None:
+                raise wrong
+            self.faults[kind] += 1
+            data = self._client.ctx.recv_buffer = rest
 
-    def _fail(self, trouble: str) -> None:
+    def _wrong(self, asked: _Prepared, frame: Frame) -> Wrong | None:
+        if self._shapes is None and frame.transaction != self._transaction:
+            return Wrong("wrong transaction", wrong_transaction(frame.transaction))
+        if (wrong := mismatch(asked.shape, frame.body)) is not None:
+            return wrong
+        if frame.body[1] & REFUSAL and self._shapes is not None and self._shapes.in_doubt(asked.shape):
+            self._shapes.settled(asked.shape.unit)
+            if not self._probing:
+                return Wrong("late answer", "its refusal may be that of an earlier request")
+        return None
+
+    def _unasked(self, data: bytes) -> None:
+        if self._shapes is None:
+            self._fail("unasked", "it sends what nobody asked for")
+            return
+        self._noise_at = time.monotonic()
+        kind = None
+        with suppress(Wrong):
+            frame = self._split(data)
+            if frame is None and len(data) < _BUFFER // 4:
+                return  # it may become a whole one
+            kind = frame and self._shapes.kind(_shape_of(frame))
+        self.faults[kind or "unasked"] += 1
+        if self._client is not None:
+            self._client.ctx.recv_buffer = b""
+
+    def _resolve(self, data: bytes | int) -> None:
+        if self._shapes is not None and self._asked is not None:
+            self._shapes.answered(self._asked.shape, time.monotonic())
+        waiting = self._client.ctx.response_future
+        if not waiting.done():
+            self._data, self._time = data, self._now()
+            waiting.set_result(self._reply)
+        self._client.ctx.recv_buffer = b""
+
+    def _on_connection(self, connected: bool) -> None:
+        if not connected and self._client is not None:
+            self._fail("closed", why_closed(self._settings))
+
+    def _fail(self, kind: str, trouble: str) -> None:
         """Wake the request under way; the link is not to be used again."""
+        self.faults[kind] += 1
         self._trouble = self._trouble or trouble
         if self._client is None:
             return
-        waiting = self._client.ctx.response_future
-        if self._request and not waiting.done():
-            waiting.set_exception(ModbusException(trouble))
-        elif not self._request:
+        if self._asked is None:
             self.close()
+        elif not (waiting := self._client.ctx.response_future).done():
+            waiting.set_exception(ModbusException(trouble))
 
 
-def _difference(expected: bytes, data: bytes) -> str:
-    """What is wrong with an answer, for people."""
-    if len(data) < len(expected):
-        return f"its answer is not for our request: it begins with {data.hex(' ')}"
-    want, got = _ANSWER.unpack(expected), _ANSWER.unpack_from(data)
-    names = ("transaction id", "protocol id", "length", "unit id", "function code", "byte count")
-    refused = got[4] == want[4] | _REFUSAL
-    if got[1] == want[1] and got[0] != want[0]:
-        return "its answer has the transaction id of another request"
-    for i in (1, 3) if refused else (1, 3, 4, 5, 2):
-        if got[i] != want[i]:
-            return f"its answer is not for our request: {names[i]} {got[i]} instead of {want[i]}"
-    return f"{len(data)} bytes arrived at once: it answers twice"
+def _shape_of(frame: Frame) -> Shape:
+    unit, function = frame.body[0], frame.body[1]
+    return Shape(unit, function, frame.body[2])
 
 
-def _why(exc: OSError | UnicodeError, timeout: float) -> str:
-    if isinstance(exc, TimeoutError):
-        return f"no connection within {timeout:g} s; check that it is switched on, the address, network and firewall"
-    if isinstance(exc, ConnectionRefusedError):
-        return "it refuses the connection; check the port, and that Modbus TCP is enabled and has room for a client"
-    return f"{getattr(exc, 'strerror', None) or exc}; check the address and the network"
+def _splitter(settings: ModbusConnection) -> Split:
+    if isinstance(settings, (ModbusRtu, ModbusRtuOverTcp)):
+        return split_rtu
+    return split_ascii if isinstance(settings, ModbusAscii) else split_mbap
+
+
+def _client_of(settings: ModbusConnection, folder: Path, **traces: Any) -> Any:
+    """The client of pymodbus for a transport. Raises OSError for certificates that cannot be read."""
+    common = {"timeout": settings.timeout, "retries": 0, "reconnect_delay": 0, **traces}
+    match settings:
+        case ModbusTcp():
+            return AsyncModbusTcpClient(settings.host, port=settings.port, **common)
+        case ModbusRtuOverTcp():
+            return AsyncModbusTcpClient(settings.host, port=settings.port, framer=FramerType.RTU, **common)
+        case ModbusAscii(host=str(host), port=int(port)):
+            return AsyncModbusTcpClient(host, port=port, framer=FramerType.ASCII, **common)
+        case ModbusUdp():
+            return AsyncModbusUdpClient(settings.host, port=settings.port, **common)
+        case ModbusTls():
+            return _tls_client(settings, folder, common)
+        case ModbusRtu() | ModbusAscii():
+            ascii = isinstance(settings, ModbusAscii)
+            return AsyncModbusSerialClient(
+                str(settings.port),
+                framer=FramerType.ASCII if ascii else FramerType.RTU,
+                baudrate=settings.baud,
+                bytesize=settings.data_bits if isinstance(settings, ModbusAscii) else 8,
+                parity=_PARITY[settings.parity],
+                stopbits=settings.stop_bits,
+                handle_local_echo=settings.quirks.local_echo,
+                **common,
+            )
+    raise TypeError(type(settings).__name__)
+
+
+def _tls_client(settings: ModbusTls, folder: Path, common: dict[str, Any]) -> Any:
+    """MODBUS/TCP Security V36: TLS 1.2 at least, both sides show a certificate."""
+    import ssl
+
+    context = ssl.create_default_context(cafile=folder / settings.ca if settings.ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.cert and settings.key:
+        context.load_cert_chain(folder / settings.cert, folder / settings.key)
+    client = AsyncModbusTlsClient(settings.host, port=settings.port, sslctx=context, **common)
+    # pymodbus has no way to say which name the certificate should have.
+    client.ctx.call_create = partial(
+        client.ctx.loop.create_connection,
+        client.ctx.handle_new_connection,
+        settings.host,
+        settings.port,
+        ssl=context,
+        server_hostname=settings.server_name or settings.host,
+    )
+    return client

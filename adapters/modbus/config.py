@@ -5,18 +5,35 @@ Arrays (`count`) are taken apart here, so that everybody else sees single signal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
-from adapters.modbus.signals import MAX_BITS, MAX_REGISTERS, ModbusSignal, Order
+from adapters.modbus.signals import ADDRESSES, MAX_BITS, MAX_REGISTERS, ModbusSignal, Order, Table
 from gateway.config import MachineSettings
 from gateway.config.fields import Duration, Name, Section, mistake
 
-__all__ = ["DeviceQuirks", "ModbusMachine", "ModbusSignal"]
+__all__ = ["DeviceQuirks", "MachineQuirks", "ModbusMachine", "ModbusSignal"]
 
 MAX_GAP = 16
+
+
+def _address_range(value: Any) -> Any:
+    """`holding:100-120` as (holding, 100, 120)."""
+    match = re.fullmatch(r"(coil|discrete|input|holding): ?([0-9]{1,5})(?:-([0-9]{1,5}))?", str(value))
+    if match is None:
+        raise mistake(f"'{value}' is not a range of addresses", 'for example "holding:100-120" or "coil:7"')
+    first, last = int(match[2]), int(match[3] or match[2])
+    if not first <= last < ADDRESSES:
+        raise mistake(f"'{value}' is no range: from the lower to the higher address, up to 65535")
+    return match[1], first, last
+
+
+AddressRange = Annotated[tuple[Table, int, int], BeforeValidator(_address_range), WithJsonSchema({"type": "string"})]
+"""Table, first and last address."""
 
 
 class DeviceQuirks(Section):
@@ -39,7 +56,19 @@ class DeviceQuirks(Section):
         examples=[0],
     )
     pause_between_requests: Duration | None = Field(
-        None, description="Rest between an answer and the next request.", examples=["20ms"]
+        None,
+        description="Rest between an answer and the next request; on a serial line 3.5 characters and 5 ms at least.",
+        examples=["20ms"],
+    )
+
+
+class MachineQuirks(DeviceQuirks):
+    """What belongs to one device alone."""
+
+    forbidden: list[AddressRange] = Field(
+        default_factory=list,
+        description="Addresses as on the wire that must never be asked for, not even in a gap.",
+        examples=['["holding:100-120", "input:7"]'],
     )
 
 
@@ -55,7 +84,7 @@ class ModbusMachine(MachineSettings):
     numbering: Literal["zero-based", "one-based"] = Field(
         "zero-based", description="How its addresses are written: from 0 as on the wire, or from 1 as in some manuals."
     )
-    quirks: DeviceQuirks = Field(default_factory=DeviceQuirks, description="What this device cannot do.")
+    quirks: MachineQuirks = Field(default_factory=MachineQuirks, description="What this device cannot do.")
     signals: Mapping[Name, ModbusSignal] = Field(default_factory=dict, description="Its signals by name.")
 
     @field_validator("signals")
@@ -77,3 +106,23 @@ class ModbusMachine(MachineSettings):
                     raise mistake(f"two signals are named '{element}'", "one of them by `count`: rename it", name)
             single.update(elements)
         return single
+
+    @model_validator(mode="after")
+    def _allowed(self) -> ModbusMachine:
+        errors = [
+            InitErrorDetails(
+                type=mistake(
+                    f"it lies in {table}:{first}-{last}, which is forbidden",
+                    "remove the signal, or change `quirks: {forbidden: …}`",
+                    table,
+                ),
+                loc=("signals", name),
+                input=name,
+            )
+            for table, first, last in self.quirks.forbidden
+            for name, signal in self.signals.items()
+            if signal.table == table and signal.address <= last and first < signal.address + signal.size
+        ]
+        if errors:
+            raise ValidationError.from_exception_data("forbidden", errors)
+        return self

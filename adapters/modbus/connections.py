@@ -46,6 +46,11 @@ class ModbusConnection(ConnectionSettings):
         default_factory=ConnectionQuirks, description="What the link, or all devices behind it, need."
     )
 
+    @property
+    def gap(self) -> float:
+        """Seconds between an answer and the next request where nobody says otherwise."""
+        return 0.0
+
 
 # --- over the network ------------------------------------------------------------------------------------------------
 
@@ -149,6 +154,17 @@ class _SerialLine(ModbusConnection):
     quirks: SerialQuirks = Field(
         default_factory=SerialQuirks, description="What the link, or all devices behind it, need."
     )
+
+    @property
+    def character(self) -> float:
+        """Seconds that one character takes: start bit, data bits, parity bit, stop bits."""
+        bits: int = getattr(self, "data_bits", 8)
+        return (1 + bits + (self.parity != "none") + self.stop_bits) / self.baud
+
+    @property
+    def gap(self) -> float:
+        """At least the 3.5 characters of MODBUS over Serial Line V1.02, 2.5.1.1; converters on USB need longer."""
+        return max(3.5 * self.character, 0.005)
 
 
 def _device(value: object) -> object:

@@ -32,6 +32,9 @@ class Answer(NamedTuple):
     time: int = 0  # ns since 1970, when it had arrived
 
 
+GONE = (10, 11)  # exception codes of a bridge that waited for the unit in vain: each one costs as much as a timeout
+
+
 class Link(Protocol):
     """One way to the devices behind it, which can be opened again after it was closed. Used by one task."""
 
@@ -48,7 +51,8 @@ class Link(Protocol):
     async def exchange(self, requests: Sequence[Request], pause: float = 0.0) -> list[Answer]:
         """One answer per request, in their order, at least `pause` seconds between an answer and the next request.
 
-        After the first answer with trouble nothing more is asked for, so there may be fewer answers than requests.
+        After an answer with trouble, or with an exception of GONE, nothing more is asked for, so there may be fewer
+        answers than requests.
         Raises nothing. Only to be cancelled in order to end it all.
         """
 

@@ -5,19 +5,23 @@
     block    [a     b   ..   c   ]             [d]      a gap of at most `max_gap` is read along
 
 Signals are taken by address. A block starts at the first signal that no block covers yet and takes every signal that
-still ends within the limit: whatever block is to cover that first signal can start no later, and taking more never makes
-the rest dearer. So the number of requests is the smallest there is. A value is never split.
+still ends within the limit, and before an obstacle (addresses that no block may hold: forbidden ones, and those the
+device was found not to have): whatever block is to cover that first signal can start no later, and taking more never
+makes the rest dearer. So the number of requests is the smallest there is. A value is never split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from adapters.modbus.config import MAX_GAP, DeviceQuirks, ModbusMachine
 from adapters.modbus.connections import ModbusConnection
+from adapters.modbus.learnt import Learnt
 from adapters.modbus.signals import BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, ModbusSignal, Table
 from gateway.adapter import Context, PlannedRequest
+
+Obstacle = tuple[int, int]  # first and last address
 
 # Bytes of request and answer on Modbus TCP, without the data: 7 of the MBAP header each; function code, address and
 # number; function code and byte count.
@@ -60,37 +64,56 @@ class Limits:
     max_bits: int
     max_gap: int
     pause: float
+    obstacles: Mapping[Table, Sequence[Obstacle]] = field(default_factory=dict)  # none is to lie in a block as a whole
 
     @classmethod
-    def of(cls, connection: ModbusConnection, machine: ModbusMachine) -> Limits:
+    def of(cls, connection: ModbusConnection, machine: ModbusMachine, learnt: Learnt | None = None) -> Limits:
         def limit(key: str, default: int) -> int:
             return next((n for quirks in both if (n := getattr(quirks, key)) is not None), default)
 
         both: tuple[DeviceQuirks, ...] = (machine.quirks, connection.quirks)
-        return cls(
+        pauses = (q.pause_between_requests for q in both if q.pause_between_requests is not None)
+        limits = cls(
             max_registers=limit("max_registers", MAX_REGISTERS),
             max_bits=limit("max_bits", MAX_BITS),
             max_gap=limit("max_gap", MAX_GAP),
-            pause=next((q.pause_between_requests for q in both if q.pause_between_requests is not None), 0.0),
+            pause=next(pauses, connection.gap),
         )
+        obstacles = {table: [] for table in TABLES}  # type: dict[Table, list[Obstacle]]
+        for table, first, last in machine.quirks.forbidden:
+            obstacles[table] += [(address, address) for address in range(first, last + 1)]
+        if learnt is not None:
+            for table, first, count in (*learnt.refused, *learnt.holes):
+                obstacles[table].append((first, first + count - 1))
+            limits = replace(
+                limits,
+                max_registers=min(limits.max_registers, learnt.max_registers or MAX_REGISTERS),
+                max_bits=min(limits.max_bits, learnt.max_bits or MAX_BITS),
+            )
+        return replace(limits, obstacles={table: sorted(set(each)) for table, each in obstacles.items() if each})
 
 
 def polls(machine: ModbusMachine, limits: Limits) -> list[PollPlan]:
     """All requests of a machine, by poll rate, fastest first."""
+    groups: dict[tuple[float, Table], list[tuple[str, ModbusSignal]]] = {}
+    for name, signal in machine.signals.items():
+        groups.setdefault((signal.poll, signal.table), []).append((name, signal))
     found = []
-    for period in sorted({signal.poll for signal in machine.signals.values()}):
+    for period in sorted({period for period, _ in groups}):
         blocks: list[Block] = []
         for table in TABLES:
-            signals = [(n, s) for n, s in machine.signals.items() if s.table == table and s.poll == period]
+            signals, obstacles = groups.get((period, table), []), limits.obstacles.get(table, ())
             if table in BIT_TABLES:
-                blocks += make_blocks(signals, limits.max_bits, 16 * limits.max_gap)
+                blocks += make_blocks(signals, limits.max_bits, 16 * limits.max_gap, obstacles)
             else:
-                blocks += make_blocks(signals, limits.max_registers, limits.max_gap)
+                blocks += make_blocks(signals, limits.max_registers, limits.max_gap, obstacles)
         found.append(PollPlan(period, tuple(blocks)))
     return found
 
 
-def make_blocks(signals: Iterable[tuple[str, ModbusSignal]], limit: int, max_gap: int) -> list[Block]:
+def make_blocks(
+    signals: Iterable[tuple[str, ModbusSignal]], limit: int, max_gap: int, obstacles: Sequence[Obstacle] = ()
+) -> list[Block]:
     """The fewest blocks for signals of one table. A signal larger than `limit` gets a block of its own."""
     rest = sorted(signals, key=lambda each: (each[1].address, each[1].size))
     blocks = []
@@ -98,11 +121,12 @@ def make_blocks(signals: Iterable[tuple[str, ModbusSignal]], limit: int, max_gap
         taken, left = rest[:1], []
         start = rest[0][1].address
         end = start + rest[0][1].size
+        most = min([start + limit, *(last for first, last in obstacles if first >= start)])
         for i, (name, signal) in enumerate(rest[1:], 1):
-            if signal.address > end + max_gap or signal.address >= start + limit:
+            if signal.address > end + max_gap or signal.address >= most:
                 left += rest[i:]
                 break
-            if signal.address + signal.size <= max(start + limit, end):
+            if signal.address + signal.size <= max(most, end):
                 taken.append((name, signal))
                 end = max(end, signal.address + signal.size)
             else:

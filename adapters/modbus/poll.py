@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import is_
 
 from adapters.modbus.decode import Columns, Layout
-from adapters.modbus.plan import Block, split
+from adapters.modbus.learnt import Learnt, Place
+from adapters.modbus.link import Answer, Request
+from adapters.modbus.plan import Block, Limits
 from gateway.counters import MachineCounters
 from gateway.model import (
     CONFIG_ERROR,
@@ -34,8 +36,8 @@ _QUALITIES: Mapping[int, int] = {
     10: NO_COMMUNICATION,  # bridge: no path to the unit
     11: NO_COMMUNICATION,  # bridge: the unit does not answer
 }
-REFUSED = (2, 3)  # which a part of the block may not be
-SILENT = (10, 11)  # a bridge waited for the unit in vain: as costly as a timeout
+REFUSED = (1, 2, 3)  # for good, as far as one can tell
+DIVIDED = (2, 3)  # which a part of the block may not be
 NO_ANSWER = 11  # what our own timeout amounts to
 
 
@@ -44,35 +46,51 @@ class Machine:
     """A unit behind the link."""
 
     header: Header
-    unit: int
-    pause: float  # seconds between an answer and the next request
+    learnt: Learnt
+    limits: Limits
     counters: MachineCounters
+    place: Mapping[str, int]  # of a signal in the header
     backoff: Backoff = field(default_factory=Backoff)
     asleep_until: float = 0.0  # it did not answer, and is left alone until then
     lost: bool = False
     told: set[str] = field(default_factory=set)  # signals whose refusal was logged
+    plan_again: bool = False  # something was learnt
+    # What it refuses is asked for again on a slow clock:
+    patience: Backoff = field(default_factory=lambda: Backoff(10.0, 3600.0))
+    again_at: float | None = None
 
 
 @dataclass(slots=True)
 class Part:
-    """A block and how it is read. Once the device has refused it, with an exception code, it is not asked for."""
+    """A block, how it is read, and what it brought last."""
 
     block: Block
+    request: Request
     layout: Layout
-    refusal: int = 0
+    refusal: int = 0  # the exception code by which the device refuses it; then it is not asked for
+    columns: Columns = ((), None)
+    time: int = 0
 
     @classmethod
-    def of(cls, block: Block) -> Part:
-        return cls(block, Layout(block))
+    def of(cls, unit: int, block: Block, refusal: int = 0) -> Part:
+        return cls(block, Request(unit, block.table, block.address, block.count), Layout(block), refusal)
 
-    def halves(self) -> tuple[Part, ...]:
-        """In place of a part that was refused; empty where it cannot be divided."""
-        return tuple(map(Part.of, split(self.block))) if len(self.block.signals) > 1 else ()
+    @property
+    def place(self) -> Place:
+        return self.block.table, self.block.address, self.block.count
 
-    def bad(self, code: int) -> Columns:
+    def take(self, answer: Answer, now: int) -> None:
+        """What was answered; `now` where nothing was."""
+        self.time = answer.time or now
+        if answer.data is not None:
+            self.columns = self.layout.decode(answer.data)
+        else:
+            self.fail(answer.code or NO_ANSWER)
+
+    def fail(self, code: int) -> None:
         """What stands for the values after an exception code."""
         n = len(self.block.signals)
-        return (None,) * n, (_QUALITIES.get(code, DEVICE_FAILURE),) * n
+        self.columns = (None,) * n, (_QUALITIES.get(code, DEVICE_FAILURE),) * n
 
 
 @dataclass(slots=True)
@@ -81,28 +99,38 @@ class Poll:
 
     machine: Machine
     period: float
-    signal: tuple[int, ...]  # header.order itself where it is all signals of the machine
-    planned: tuple[Block, ...]
     parts: list[Part] = field(default_factory=list)
-    plan_again_at: float | None = None  # when what the device refused is tried once more
-    patience: Backoff = field(default_factory=lambda: Backoff(10.0, 600.0))
-    last: list[tuple[Value, ...]] = field(default_factory=list)  # values per part
-    values: tuple[Value, ...] = ()  # of all parts together
+    signal: tuple[int, ...] = ()  # header.order itself where it is all signals of the machine
+    _last: list[tuple[Value, ...]] = field(default_factory=list)  # values per part
+    _values: tuple[Value, ...] = ()  # of all parts together
 
-    def plan_again(self) -> None:
-        """Forget what the device refused."""
-        self.parts = [Part.of(block) for block in self.planned]
-        self.plan_again_at = None
+    def set_parts(self, parts: Iterable[Part]) -> None:
+        """Other blocks for the same signals."""
+        self.parts = list(parts)
+        places, order = self.machine.place, self.machine.header.order
+        signal = tuple(places[name] for part in self.parts for name in part.block.names)
+        if signal != self.signal:
+            self.signal = order if signal == order else signal
 
-    def batch(self, columns: Sequence[Columns], times: Sequence[int]) -> Batch:
+    def batch(self) -> Batch:
         """One batch of all parts. Where nothing has changed, the values are the same tuple as last time."""
+        columns = [part.columns for part in self.parts]
         values = [column for column, _ in columns]
-        if len(values) != len(self.last) or not all(map(is_, values, self.last)):
-            self.last = values
-            self.values = values[0] if len(values) == 1 else tuple(chain.from_iterable(values))
+        if len(values) != len(self._last) or not all(map(is_, values, self._last)):
+            self._last = values
+            self._values = values[0] if len(values) == 1 else tuple(chain.from_iterable(values))
         counts = [len(column) for column in values]
-        time = tuple(chain.from_iterable((at,) * n for at, n in zip(times, counts, strict=True)))
+        time = tuple(chain.from_iterable([(part.time,) * n for part, n in zip(self.parts, counts, strict=True)]))
         quality = None
         if any(q is not None for _, q in columns):
             quality = tuple(chain.from_iterable(q or (GOOD,) * n for (_, q), n in zip(columns, counts, strict=True)))
-        return Batch(self.machine.header, self.signal, time, self.values, quality)
+        return Batch(self.machine.header, self.signal, time, self._values, quality)
+
+
+def parts_of(machine: Machine, blocks: Sequence[Block]) -> list[Part]:
+    """One part per block; those that are known to be refused are marked."""
+    refused = machine.learnt.refused
+    return [
+        Part.of(machine.learnt.unit_id, block, refused.get((block.table, block.address, block.count), 0))
+        for block in blocks
+    ]

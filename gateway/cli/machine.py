@@ -122,6 +122,7 @@ def _context(configuration: Configuration, connection: str, only: str | None = N
         counters=FlowCounters(),
         data_dir=configuration.resolve(configuration.settings.gateway.data_dir),
         gateway_id=configuration.settings.gateway.id,
+        folder=configuration.folder,
     )
 
 

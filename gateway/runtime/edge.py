@@ -165,6 +165,7 @@ class Edge:
             counters=self._counters,
             data_dir=configuration.resolve(configuration.settings.gateway.data_dir),
             gateway_id=self._gateway,
+            folder=configuration.folder,
         )
         build = partial(plugins()[connection.protocol].build, context)
         return Poller(name, build, machines, self, self._clock, self._counters)

@@ -44,22 +44,26 @@ Answer = Callable[[Request], bytes | Awaitable[bytes | None] | None]
 # Answers to a request for holding 10 and 11 of unit 7, or two others; each is wrong in one way.
 WRONG: dict[str, tuple[Callable[[Request], bytes], str, bool]] = {
     # what is sent, a word of the complaint, whether pymodbus alone takes it
-    "transaction 0": (lambda r: r.answer(transaction=0), "transaction id of another", True),
-    "transaction of another": (lambda r: r.answer(transaction=r.transaction + 1), "transaction id of another", False),
+    "transaction 0": (lambda r: r.answer(transaction=0), "transaction id 0; if it never", True),
+    "transaction of another": (
+        lambda r: r.answer(transaction=r.transaction + 1),
+        "transaction id of another|comes twice",
+        False,
+    ),
     "another unit": (lambda r: r.answer(unit=8), "unit id 8 instead of 7", False),
-    "another protocol": (lambda r: r.answer(protocol=1), "protocol id", False),
+    "another protocol": (lambda r: r.answer(protocol=1), "is not Modbus", False),
     "another function": (lambda r: r.answer(function=4), "function code 4 instead of 3", True),
     "a function nobody knows": (lambda r: r.answer(function=77), "function code 77", False),
     "refusal of another function": (lambda r: r.frame(b"\x84\x02"), "function code", False),
-    "refusal for another": (lambda r: r.refusal(2, transaction=9), "transaction id of another", False),
+    "refusal for another": (lambda r: r.refusal(2, transaction=9), "transaction id of another|comes twice", False),
     "one register": (lambda r: r.answer(b"\0\x0a"), "byte count 2 instead of 4", True),
     "three registers": (lambda r: r.answer(b"\0\x0a\0\x0b\0\x0c"), "byte count 6", True),
     "a wrong byte count": (lambda r: r.answer(b"\0\x0a\0\x0b", bytes=2), "byte count", True),
     "a length too short": (lambda r: r.answer(length=5), "length", False),
     "two answers at once": (lambda r: r.answer(b"\0\1\0\2") + r.answer(), "twice", True),
     "an answer of a write": (lambda r: r.frame(bytes.fromhex("06000a0001")), "function code 6", False),
-    "noise": (lambda r: bytes(range(1, 60)), "protocol id", False),
-    "a page": (lambda r: b"HTTP/1.1 400 Bad Request\r\n\r\n", "protocol id", False),
+    "noise": (lambda r: bytes(range(1, 60)), "is not Modbus", False),
+    "a page": (lambda r: b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not Modbus", False),
 }
 
 

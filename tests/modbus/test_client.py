@@ -10,7 +10,11 @@ import struct
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
-from adapters.modbus.client import ModbusClient, NoAnswerError
+from adapters.modbus.connections import ModbusTcp
+from adapters.modbus.link import Link
+from adapters.modbus.link import Request as Ask
+from adapters.modbus.links import link_of
+from adapters.modbus.signals import Table
 from gateway.errors import NotConnectedError
 from modbus.hostile import WRONG, Request, Server
 from parts.jsmodbus import Jsmodbus
@@ -20,13 +24,42 @@ from parts.ports import free_port
 from parts.proxy import Proxy
 
 TIMEOUT = 0.3
+SETTINGS: dict[str, int] = {}
 TRUE = struct.pack(">2H", 10, 11)  # what holding 10 and 11 hold
 
 
-async def connected(port: int, timeout: float = TIMEOUT) -> ModbusClient:
-    client = ModbusClient("127.0.0.1", port, timeout)
+class TroubleError(Exception):
+    """An answer with trouble, for `pytest.raises`."""
+
+
+class SilentError(TroubleError):
+    """Nothing came."""
+
+
+@pytest.fixture(params=["pymodbus", "pipelined"], autouse=True)
+def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test is run with both clients."""
+    monkeypatch.setitem(SETTINGS, "max_in_flight", 4 if request.param == "pipelined" else 1)
+
+
+def link(port: int, timeout: float = TIMEOUT, host: str = "127.0.0.1") -> Link:
+    settings = {"protocol": "modbus-tcp", "host": host, "port": port, "timeout": f"{timeout}s", **SETTINGS}
+    return link_of(ModbusTcp.model_validate(settings))
+
+
+async def connected(port: int, timeout: float = TIMEOUT) -> Link:
+    client = link(port, timeout)
     await client.open()
     return client
+
+
+async def read(client: Link, unit: int, table: Table, address: int, size: int) -> bytes | int:
+    """The data of one answer, or its exception code."""
+    [answer] = await client.exchange([Ask(unit, table, address, size)])
+    if answer.trouble:
+        raise (SilentError if answer.silent else TroubleError)(answer.trouble)
+    assert answer.time
+    return answer.code if answer.data is None else answer.data
 
 
 async def plain(port: int) -> list[int]:
@@ -45,7 +78,7 @@ async def plain(port: int) -> list[int]:
 @pytest.mark.parametrize(("table", "function"), [("coil", 1), ("discrete", 2), ("holding", 3), ("input", 4)])
 async def test_reads_each_table(server: Server, table: str, function: int) -> None:
     client = await connected(server.port)
-    data = await client.read(7, table, 10, 2)
+    data = await read(client, 7, table, 10, 2)
     assert data == (TRUE if function > 2 else b"\xff")
     assert server.requests == [Request(1, 7, function, 10, 2)]
     client.close()
@@ -54,9 +87,9 @@ async def test_reads_each_table(server: Server, table: str, function: int) -> No
 @pytest.mark.parametrize("unit", [0, 1, 255])
 async def test_reads_125_registers_and_2000_bits_of_any_unit(server: Server, unit: int) -> None:
     client = await connected(server.port)
-    assert await client.read(unit, "input", 0, 125) == struct.pack(">125H", *range(125))
-    assert await client.read(unit, "coil", 0, 2000) == b"\xff" * 250
-    assert await client.read(unit, "holding", 65535, 1) == b"\xff\xff"
+    assert await read(client, unit, "input", 0, 125) == struct.pack(">125H", *range(125))
+    assert await read(client, unit, "coil", 0, 2000) == b"\xff" * 250
+    assert await read(client, unit, "holding", 65535, 1) == b"\xff\xff"
     client.close()
 
 
@@ -64,9 +97,9 @@ async def test_reads_125_registers_and_2000_bits_of_any_unit(server: Server, uni
 async def test_a_refusal_is_an_exception_code(server: Server, code: int) -> None:
     server.answer = lambda request: request.refusal(code)
     client = await connected(server.port)
-    assert await client.read(7, "holding", 10, 2) == code
+    assert await read(client, 7, "holding", 10, 2) == code
     server.answer = Request.answer
-    assert await client.read(7, "holding", 10, 2) == TRUE
+    assert await read(client, 7, "holding", 10, 2) == TRUE
     assert server.connections == 1
     client.close()
 
@@ -82,7 +115,7 @@ async def test_an_answer_may_come_byte_by_byte(server: Server) -> None:
 
     server.answer = drop_by_drop
     client = await connected(server.port, 5)
-    assert await client.read(7, "holding", 10, 2) == TRUE
+    assert await read(client, 7, "holding", 10, 2) == TRUE
     client.close()
 
 
@@ -94,15 +127,15 @@ async def test_a_wrong_answer_is_never_a_value(server: Server, fault: str, caplo
     send, complaint, _ = WRONG[fault]
     server.answer = send
     client = await connected(server.port)
-    with pytest.raises(NotConnectedError, match=complaint) as caught:
-        await client.read(7, "holding", 10, 2)
+    with pytest.raises(TroubleError, match=complaint) as caught:
+        await read(client, 7, "holding", 10, 2)
     assert str(caught.value).startswith(f"127.0.0.1:{server.port}: unit 7: ")
-    assert not isinstance(caught.value, NoAnswerError)
+    assert not isinstance(caught.value, SilentError)
     assert not client.connected
     assert not caplog.records
     server.answer = Request.answer
     await client.open()
-    assert await client.read(7, "holding", 10, 2) == TRUE
+    assert await read(client, 7, "holding", 10, 2) == TRUE
     client.close()
 
 
@@ -127,11 +160,11 @@ async def test_a_late_answer_with_the_newest_id_is_never_a_value(server: Server)
             await alone.read_holding_registers(100, count=1, device_id=7)
         assert (await alone.read_holding_registers(200, count=1, device_id=7)).registers == [100]  # of another register
 
-    client = ModbusClient("127.0.0.1", server.port, TIMEOUT)
+    client = link(server.port)
     for address in (100, 200, 300):
         await client.open()
-        with pytest.raises(NoAnswerError, match=r"unit 7 does not answer within 0\.3 s"):
-            await client.read(7, "holding", address, 1)
+        with pytest.raises(SilentError, match=r"unit 7 does not answer within 0\.3 s"):
+            await read(client, 7, "holding", address, 1)
         assert not client.connected
     client.close()
 
@@ -145,24 +178,24 @@ async def test_an_answer_after_the_timeout_finds_nobody(server: Server) -> None:
 
     server.answer = slow
     client = await connected(server.port)
-    with pytest.raises(NoAnswerError):
-        await client.read(7, "holding", 10, 2)
+    with pytest.raises(SilentError):
+        await read(client, 7, "holding", 10, 2)
     server.answer = Request.answer
     gate.set()
     await client.open()
-    assert await client.read(7, "holding", 10, 2) == TRUE
+    assert await read(client, 7, "holding", 10, 2) == TRUE
     client.close()
 
 
 async def test_what_comes_unasked_closes_the_link(server: Server) -> None:
     client = await connected(server.port)
-    assert await client.read(7, "holding", 10, 2) == TRUE
+    assert await read(client, 7, "holding", 10, 2) == TRUE
     server.writers[0].write(Request(2, 7, 3, 10, 2).answer(b"\xde\xad\xbe\xef"))
     async with asyncio.timeout(5):
         while client.connected:
             await asyncio.sleep(0.001)
-    with pytest.raises(NotConnectedError):
-        await client.read(7, "holding", 10, 2)
+    with pytest.raises(TroubleError):
+        await read(client, 7, "holding", 10, 2)
     client.close()
 
 
@@ -173,30 +206,30 @@ async def test_a_closed_connection_is_noticed_at_once(server: Server) -> None:
     server.answer = lambda request: b""
     client = await connected(server.port, timeout=30)
     async with asyncio.timeout(5):
-        with pytest.raises(NotConnectedError, match="closed the connection"):
-            await client.read(7, "holding", 10, 2)
+        with pytest.raises(TroubleError, match="closed the connection"):
+            await read(client, 7, "holding", 10, 2)
     client.close()
 
 
 async def test_half_a_frame_and_then_nothing_is_silence(server: Server) -> None:
     server.answer = lambda request: request.answer()[:-1]
     client = await connected(server.port)
-    with pytest.raises(NoAnswerError):
-        await client.read(7, "holding", 10, 2)
+    with pytest.raises(SilentError):
+        await read(client, 7, "holding", 10, 2)
     assert not client.connected
 
 
 async def test_a_frozen_line_costs_one_timeout() -> None:
     with Libmodbus({(1, "holding", 0): [5]}) as peer, Proxy(peer.port) as proxy:
         client = await connected(proxy.port)
-        assert await client.read(1, "holding", 0, 1) == b"\0\5"
+        assert await read(client, 1, "holding", 0, 1) == b"\0\5"
         proxy.freeze()
-        with pytest.raises(NoAnswerError):
-            await client.read(1, "holding", 0, 1)
+        with pytest.raises(SilentError):
+            await read(client, 1, "holding", 0, 1)
         assert not client.connected
         proxy.resume()
         await client.open()
-        assert await client.read(1, "holding", 0, 1) == b"\0\5"
+        assert await read(client, 1, "holding", 0, 1) == b"\0\5"
         client.close()
 
 
@@ -205,7 +238,7 @@ async def test_says_why_it_cannot_connect() -> None:
     with pytest.raises(NotConnectedError, match=f"127.0.0.1:{port}: it refuses the connection; check the port"):
         await connected(port)
     with pytest.raises(NotConnectedError, match=r"nowhere.invalid:502: .*; check the address"):
-        await ModbusClient("nowhere.invalid", 502, 5).open()
+        await link(502, 5, "nowhere.invalid").open()
 
 
 async def test_a_server_that_does_not_take_the_connection_is_a_timeout() -> None:
@@ -221,13 +254,13 @@ async def test_a_server_that_does_not_take_the_connection_is_a_timeout() -> None
 
 
 async def test_close_is_safe_at_any_time(server: Server) -> None:
-    client = ModbusClient("127.0.0.1", server.port, TIMEOUT)
+    client = link(server.port)
     client.close()
     await client.open()
     client.close()
     client.close()
-    with pytest.raises(NotConnectedError, match="not connected"):
-        await client.read(1, "holding", 0, 1)
+    with pytest.raises(TroubleError, match="not connected"):
+        await read(client, 1, "holding", 0, 1)
     async with asyncio.timeout(5):
         while server.writers and not server.writers[0].is_closing():
             await asyncio.sleep(0.001)
@@ -237,8 +270,8 @@ async def test_pymodbus_stays_silent(server: Server, caplog: pytest.LogCaptureFi
     caplog.set_level(logging.WARNING)
     server.answer = lambda request: None
     client = await connected(server.port)
-    with pytest.raises(NoAnswerError):
-        await client.read(1, "holding", 0, 1)
+    with pytest.raises(SilentError):
+        await read(client, 1, "holding", 0, 1)
     assert not caplog.records
 
 
@@ -249,22 +282,22 @@ async def test_reads_from_libmodbus_what_mbpoll_reads() -> None:
     image = {(1, "holding", 0): [1, 2, 65535], (1, "input", 5): [7], (1, "coil", 0): [1, 0, 1], (1, "discrete", 9): [1]}
     with Libmodbus(image) as peer:
         client = await connected(peer.port, 5)
-        assert await client.read(1, "holding", 0, 3) == bytes.fromhex("00010002ffff")
+        assert await read(client, 1, "holding", 0, 3) == bytes.fromhex("00010002ffff")
         assert mbpoll(peer.port, "holding", 0, 3) == {0: 1, 1: 2, 2: 65535}
-        assert await client.read(1, "input", 5, 1) == b"\0\7"
-        assert await client.read(1, "coil", 0, 3) == b"\5"
-        assert await client.read(1, "discrete", 9, 1) == b"\1"
-        assert await client.read(1, "holding", 2, 2) == 2
-        assert await client.read(9, "holding", 0, 1) == 11
+        assert await read(client, 1, "input", 5, 1) == b"\0\7"
+        assert await read(client, 1, "coil", 0, 3) == b"\5"
+        assert await read(client, 1, "discrete", 9, 1) == b"\1"
+        assert await read(client, 1, "holding", 2, 2) == 2
+        assert await read(client, 9, "holding", 0, 1) == 11
         client.close()
 
 
 async def test_a_short_answer_of_jsmodbus_is_caught() -> None:
     with Jsmodbus({"holding": [1, 2, 3]}) as peer:
         client = await connected(peer.port, 5)
-        assert await client.read(1, "holding", 1, 2) == bytes.fromhex("00020003")
-        with pytest.raises(NotConnectedError, match="byte count 2 instead of 4"):
-            await client.read(1, "holding", 2, 2)
+        assert await read(client, 1, "holding", 1, 2) == bytes.fromhex("00020003")
+        with pytest.raises(TroubleError, match="byte count 2 instead of 4"):
+            await read(client, 1, "holding", 2, 2)
         async with AsyncModbusTcpClient("127.0.0.1", port=peer.port) as alone:
             assert (await alone.read_holding_registers(2, count=2)).registers == [3]
         client.close()

@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 from adapters import modbus
-from adapters.modbus.config import ModbusMachine, ModbusSignal
-from adapters.modbus.connections import ConnectionQuirks, ModbusTcp
+from adapters.modbus.config import MachineQuirks, ModbusMachine, ModbusSignal
+from adapters.modbus.connections import (
+    ModbusAscii,
+    ModbusRtu,
+    ModbusRtuOverTcp,
+    ModbusTcp,
+    ModbusTls,
+    ModbusUdp,
+    SerialQuirks,
+    TcpQuirks,
+)
 from adapters.modbus.decode import Layout
 from adapters.modbus.plan import Limits, polls
 from gateway.adapter import Context
@@ -124,7 +133,10 @@ def test_the_readme_shows_the_example_and_every_key_and_profile() -> None:
     own = set(ModbusTcp.model_fields) | set(ModbusMachine.model_fields) | set(ModbusSignal.model_fields)
     common = {"protocol", "connection", "profile", "description", "area", "line", "signals"}
     common |= {"poll", "stale_after", "report", "heartbeat", "unit", "kind", "scale", "offset", "range", "enum"}
-    for key in own - common - {"deadband"} | set(ConnectionQuirks.model_fields):
+    links = (ModbusTcp, ModbusRtu, ModbusAscii, ModbusRtuOverTcp, ModbusUdp, ModbusTls)
+    own |= {key for link in links for key in link.model_fields}
+    own |= {key for quirks in (TcpQuirks, SerialQuirks, MachineQuirks) for key in quirks.model_fields}
+    for key in own - common - {"deadband"}:
         assert f"`{key}`" in README or f"`{key}:" in README, key
     for profile in PROFILES:
         assert f"`{profile}`" in README, profile
