@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from bench.peers.machines import blocks_of, mixed, plant
+from bench.peers.machines import blocks_of, mixed
 from bench.peers.programs import CHANGING, HOLD, Cost, Plant, Server, Subscriber, cpu, floor, naive
 from parts.mosquitto import Mosquitto
 from parts.process import wait_until
@@ -65,7 +65,7 @@ def paced(chosen: argparse.Namespace, broker: Mosquitto) -> None:
     with (
         Server(REGISTERS, chosen.machines) as server,
         Server(REGISTERS, 1) as other,
-        Plant(_config(server, chosen.machines, "1s", 1, broker), REGISTERS) as gateway,
+        _plant(server, broker, chosen.machines, "1s", 1) as gateway,
     ):
         _warm_up(server, gateway, chosen)
         for _ in range(chosen.rounds):
@@ -84,7 +84,7 @@ def free(chosen: argparse.Namespace, broker: Mosquitto) -> None:
                 name = f"gateway run, {links} link{'s' * (links > 1)}, {depth} in flight"
                 with (
                     Server(REGISTERS, links) as server,
-                    Plant(_config(server, chosen.free_machines, "10ms", depth, broker), REGISTERS) as gateway,
+                    _plant(server, broker, chosen.free_machines, "10ms", depth) as gateway,
                 ):
                     _warm_up(server, gateway, chosen)
                     for variant, cost in _variants(server, gateway, chosen.seconds):
@@ -95,9 +95,8 @@ def free(chosen: argparse.Namespace, broker: Mosquitto) -> None:
     _print(f"free running: {chosen.free_machines} machines x {len(REGISTERS)} signals", "free", costs)
 
 
-def _config(server: Server, machines: int, poll: str, max_in_flight: int, broker: Mosquitto) -> str:
-    ports, port = server.ports, broker.port
-    return plant(ports, machines, poll=poll, report="change", max_in_flight=max_in_flight, broker=port)
+def _plant(server: Server, broker: Mosquitto, machines: int, poll: str, max_in_flight: int) -> Plant:
+    return Plant(server, broker, machines, REGISTERS, poll=poll, report="change", max_in_flight=max_in_flight)
 
 
 def _warm_up(server: Server, gateway: Plant, chosen: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from bench.peers.machines import Register, clocks, pairs, plant
+from bench.peers.machines import Register, clocks, pairs
 from bench.peers.programs import CHANGING, CLOCK, Plant, Server, Subscriber, cpu
 from parts.mosquitto import Mosquitto
 from parts.process import wait_until
@@ -75,15 +75,15 @@ def run(name: str, work: Work, chosen: argparse.Namespace) -> None:
         Subscriber(broker.port, clock=work.latency is not None) as subscriber,
     ):
         server.serve(CLOCK if work.latency else CHANGING)
-        config = plant(
-            server.ports,
+        with Plant(
+            server,
+            broker,
             work.machines,
+            work.registers,
             poll=work.poll,
             report="all",
             max_in_flight=chosen.max_in_flight,
-            broker=broker.port,
-        )
-        with Plant(config, work.registers) as gateway:
+        ) as gateway:
             wait_until(gateway.online, 60, "the machines")
             time.sleep(WARM_UP)
             subscriber.take()

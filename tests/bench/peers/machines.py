@@ -27,23 +27,20 @@ class Kind:
     type: str
     more: str
     words: tuple[Word, ...]  # most significant first
+    deadband: float | None = None
 
 
 _LOW = Word(0, 40503, 0xFFFF)  # any digits: what a measured float has
 KINDS = {
-    "uint16": Kind("uint16", "scale: 0.1, unit: Cel, range: [0, 400], deadband: 0.5", (Word(1000, 37, 0x3FF),)),
-    "int16": Kind("int16", "scale: 0.01, unit: bar, range: [-100, 100], deadband: 0.05", (Word(0xFE00, 41, 0x3FF),)),
+    "uint16": Kind("uint16", "scale: 0.1, unit: Cel, range: [0, 400]", (Word(1000, 37, 0x3FF),), 0.5),
+    "int16": Kind("int16", "scale: 0.01, unit: bar, range: [-100, 100]", (Word(0xFE00, 41, 0x3FF),), 0.05),
     "uint32": Kind("uint32", "kind: counter", (Word(1), Word(0, 101, 0xFFFF))),
-    "int32": Kind(
-        "int32", "scale: 0.001, unit: mm, range: [-1000, 1000], deadband: 0.05", (Word(2), Word(0, 211, 0x7FFF))
-    ),
-    "float32": Kind(
-        "float32", "unit: kW, range: [0, 1000], deadband: 0.2", (Word(0x42C0, 3, 0x3F), _LOW)
-    ),  # 96 to 128, in steps of 0.5 and more
+    "int32": Kind("int32", "scale: 0.001, unit: mm, range: [-1000, 1000]", (Word(2), Word(0, 211, 0x7FFF)), 0.05),
+    # 96 to 128, in steps of 0.5 and more
+    "float32": Kind("float32", "unit: kW, range: [0, 1000]", (Word(0x42C0, 3, 0x3F), _LOW), 0.2),
     "uint64": Kind("uint64", "kind: counter", (Word(), Word(), Word(3), Word(0, 977, 0xFFFF))),
-    "float64": Kind(
-        "float64", "unit: kW.h, range: [0, 1000], deadband: 0.5", (Word(0x4058, 1, 7), _LOW, _LOW, _LOW)
-    ),  # 96 to 128, in steps of 4
+    # the same, in steps of 4
+    "float64": Kind("float64", "unit: kW.h, range: [0, 1000]", (Word(0x4058, 1, 7), _LOW, _LOW, _LOW), 0.5),
 }
 # 66 signals in 125 registers: decoding, scaling, range and deadband all have something to do.
 _MIX = {"uint16": 12, "int16": 11, "uint32": 9, "int32": 9, "float32": 17, "uint64": 4, "float64": 4}
@@ -116,12 +113,13 @@ def blocks_of(registers: Sequence[Register]) -> int:
 PROFILE = "bench"
 
 
-def profile(registers: Iterable[Register]) -> str:
-    """All machines are of one model."""
+def profile(registers: Iterable[Register], report: str) -> str:
+    """All machines are of one model. A deadband has a meaning with `report: change` only."""
     lines = ["description: a machine of the benchmarks", "protocol: modbus", "signals:"]
     for r in registers:
         order = ", order: CDAB" if r.swapped else ""
-        lines.append(f"  {r.name}: {{holding: {r.address}, type: {r.kind.type}{order}, {r.kind.more}}}")
+        deadband = f", deadband: {r.kind.deadband}" if r.kind.deadband and report == "change" else ""
+        lines.append(f"  {r.name}: {{holding: {r.address}, type: {r.kind.type}{order}, {r.kind.more}{deadband}}}")
     return "\n".join([*lines, ""])
 
 

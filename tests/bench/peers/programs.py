@@ -17,8 +17,9 @@ from urllib.request import urlopen
 
 import psutil
 
-from bench.peers.machines import PROFILE, Register, image, profile
+from bench.peers.machines import PROFILE, Register, image, plant, profile
 from parts.gateway import Gateway
+from parts.mosquitto import Mosquitto
 from parts.ports import free_port
 from parts.process import INSTALLED, ROOT, Part
 
@@ -81,9 +82,22 @@ class Plant(Gateway):
 
     patience = 120.0
 
-    def __init__(self, config: str, registers: Sequence[Register]) -> None:
-        super().__init__(config)
-        self._profile = profile(registers)
+    def __init__(
+        self,
+        server: Server,
+        broker: Mosquitto,
+        machines: int,
+        registers: Sequence[Register],
+        *,
+        poll: str,
+        report: str,
+        max_in_flight: int,
+    ) -> None:
+        ports = server.ports
+        super().__init__(
+            plant(ports, machines, poll=poll, report=report, max_in_flight=max_in_flight, broker=broker.port)
+        )
+        self._profile = profile(registers, report)
 
     def command(self) -> list[str]:
         folder = self.folder / "profiles"
