@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import accumulate, chain
 from math import isfinite
@@ -104,6 +105,9 @@ def _places(signal: ModbusSignal, start: int) -> list[int]:
         swap = order == "BA"
         parts = {"both": (swap, not swap), "high": (swap,), "low": (not swap,)}[signal.location]
         return [start + 2 * register + part for register in range(signal.size) for part in parts][: signal.length]
+    if signal.data_type == "datetime" and len(order) == 2:
+        pair = (order == "BA", order != "BA")
+        return [start + 2 * register + part for register in range(signal.size) for part in pair]
     wire = [start + order.index(letter) for letter in sorted(order)]
     if signal.bit is not None:
         return [wire[0 if signal.bit > 7 else 1]]
@@ -115,6 +119,8 @@ def _places(signal: ModbusSignal, start: int) -> list[int]:
 def _code(signal: ModbusSignal) -> str:
     if signal.bit is not None:
         return "B"
+    if signal.data_type == "datetime":
+        return f"{2 * signal.size}s"
     return f"{signal.length}s" if signal.data_type == "string" else _CODES[signal.data_type]
 
 
@@ -126,6 +132,8 @@ def _step(signal: ModbusSignal) -> Callable[..., Value] | None:
         return tuple(flags[signal.bit % 8] for flags in _FLAGS).__getitem__
     if signal.data_type == "string":
         return partial(_text, signal.encoding)
+    if signal.format is not None:
+        return _DATES[signal.format]
     if signal.data_type.startswith("bcd"):
         return _bcd
     if signal.data_type.startswith("modulo10k"):
@@ -151,6 +159,61 @@ def _modulo_10000(raw: bytes) -> int:
             raise ValueError(part)
         value = value * 10_000 + part
     return value
+
+
+# --- dates and times: ISO 8601 text, with Z where the format counts from 1970 in UTC, else in the device's own time ----
+
+
+def _seconds_since_1970(raw: bytes) -> str:
+    return _date_text(datetime.fromtimestamp(int.from_bytes(raw, "big"), UTC))
+
+
+def _milliseconds_since_1970(raw: bytes) -> str:
+    try:
+        return _date_text(datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int.from_bytes(raw, "big")))
+    except OverflowError as exc:
+        raise ValueError("beyond the year 9999") from exc
+
+
+def _cp56(raw: bytes) -> str:
+    """IEC 60870-5-4 in four registers: year, month and day, hour and minute, milliseconds (Schneider TI081)."""
+    year, month, day, hour, minute = raw[1] & 0x7F, raw[2] & 0x0F, raw[3] & 0x1F, raw[4] & 0x1F, raw[5]
+    if minute & 0x80:
+        raise ValueError("the device says that its time is invalid")
+    milliseconds = int.from_bytes(raw[6:], "big")
+    moment = datetime(2000 + year, month, day, hour, minute & 0x3F, milliseconds // 1000, milliseconds % 1000 * 1000)
+    return _date_text(moment)
+
+
+def _date_words(raw: bytes) -> str:
+    return _date_of(struct.unpack(">6H", raw))
+
+
+def _date_bytes(raw: bytes) -> str:
+    return _date_of(tuple(raw))
+
+
+def _date_bcd(raw: bytes) -> str:
+    return _date_of(tuple(int(f"{byte:x}") for byte in raw))
+
+
+def _date_of(parts: tuple[int, ...]) -> str:
+    year, *rest = parts
+    return _date_text(datetime(year + 2000 if year < 100 else year, *rest))  # type: ignore[arg-type]
+
+
+def _date_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
+
+
+_DATES: dict[str, Callable[[bytes], str]] = {
+    "unix32": _seconds_since_1970,
+    "unix64ms": _milliseconds_since_1970,
+    "cp56": _cp56,
+    "words": _date_words,
+    "bytes": _date_bytes,
+    "bcd": _date_bcd,
+}
 
 
 def _images(signal: ModbusSignal) -> Iterator[bytes]:

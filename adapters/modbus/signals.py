@@ -27,7 +27,7 @@ _SPOKEN = {"coil": "coil", "discrete": "discrete input", "input": "input registe
 
 Type = Literal[
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
-    "bcd16", "bcd32", "bcd64", "modulo10k_u32", "modulo10k_u48", "modulo10k_u64", "string",
+    "bcd16", "bcd32", "bcd64", "modulo10k_u32", "modulo10k_u48", "modulo10k_u64", "string", "datetime",
 ]  # fmt: skip
 REGISTERS: Mapping[str, int] = {
     **dict.fromkeys(("bool", "int8", "uint8", "int16", "uint16", "float16", "bcd16"), 1),
@@ -35,6 +35,9 @@ REGISTERS: Mapping[str, int] = {
     "modulo10k_u48": 3,
     **dict.fromkeys(("int64", "uint64", "float64", "bcd64", "modulo10k_u64"), 4),
 }
+
+DateForm = Literal["unix32", "unix64ms", "cp56", "words", "bytes", "bcd"]
+DATE_REGISTERS: Mapping[DateForm, int] = {"unix32": 2, "unix64ms": 4, "cp56": 4, "words": 6, "bytes": 3, "bcd": 3}
 
 # The k-th letter names the byte at place k on the wire; A is the most significant byte of the value. One row is one
 # habit of devices, for values of 1, 2, 3 and 4 registers: an order written for one length means its row for the others.
@@ -120,6 +123,12 @@ class ModbusSignal(SignalSettings):
     location: Literal["both", "high", "low"] = Field(
         "both", description="string: two characters in a register, or one in its high or low byte."
     )
+    format: DateForm | None = Field(
+        None,
+        description="datetime: `unix32` seconds, `unix64ms` milliseconds since 1970; `cp56` IEC 60870-5-4 in 4 registers; "
+        "year, month, day, hour, minute, second as `words`, `bytes` or `bcd`.",
+        examples=["cp56"],
+    )
     invalid: Annotated[list[int | float], BeforeValidator(_listed), WithJsonSchema(_Number)] = Field(
         default_factory=list, description="Raw values by which the device says that it has none.", examples=["0x8000"]
     )
@@ -143,7 +152,7 @@ class ModbusSignal(SignalSettings):
     @property
     def value_type(self) -> ValueType:
         """What its raw value is to the rest of the gateway."""
-        if self.data_type in ("bool", "string"):
+        if self.data_type in ("bool", "string", "datetime"):
             return "bool" if self.data_type == "bool" else "string"
         return "float" if self.data_type.startswith("float") else "int"
 
@@ -152,12 +161,19 @@ class ModbusSignal(SignalSettings):
         """How many registers, or bits, one value takes."""
         if self.length and self.data_type == "string":
             return (self.length + 1) // 2 if self.location == "both" else self.length
+        if self.format and self.data_type == "datetime":
+            return DATE_REGISTERS[self.format]
         return REGISTERS.get(self.data_type, 1)
 
     @property
     def wire_order(self) -> str:
-        """The letters of its order, as many as it has bytes; AB or BA for a string."""
-        return order_of(self.order, 1 if self.data_type == "string" else self.size)
+        """The letters of its order, as many as it has bytes; AB or BA for what is not one number."""
+        parts = self.data_type == "string" or (self.data_type == "datetime" and not self._counts_from_1970)
+        return order_of(self.order, 1 if parts else self.size)
+
+    @property
+    def _counts_from_1970(self) -> bool:
+        return self.format in ("unix32", "unix64ms")
 
     @field_validator("encoding")
     @classmethod
@@ -209,12 +225,17 @@ class ModbusSignal(SignalSettings):
             )
         if "byte" in written and self.data_type not in ("int8", "uint8"):
             raise mistake("`byte` is for int8 and uint8", "remove `byte`, or write 'type: uint8'", "byte")
-        if self.order and len(self.order) == 2 and self.size > 1 and self.data_type != "string":
+        if self.order and len(self.order) == 2 and self.size > 1 and self.value_type != "string":
             options = sorted({row[self.size - 1] for row in _ORDERS[:4]})
             hint = f"write it with the letters of all {2 * self.size} bytes: {', '.join(options)}"
             raise mistake(f"the order {self.order} says too little about {self.data_type}", hint, "order")
 
     def _check_text(self) -> None:
+        if self.data_type == "datetime" and self.format is None:
+            known = ", ".join(DATE_REGISTERS)
+            raise mistake("a datetime needs its `format`", f"for example 'format: cp56'; known: {known}", "type")
+        if self.data_type != "datetime" and self.format is not None:
+            raise mistake("`format` is for datetime", "remove `format`, or write 'type: datetime'", "format")
         if self.data_type != "string":
             for key in ("length", "encoding", "location"):
                 if key in self.model_fields_set:
@@ -227,7 +248,7 @@ class ModbusSignal(SignalSettings):
 
     def _check_numbers(self) -> None:
         if self.value_type in ("bool", "string"):
-            for key in ("scale", "offset", "range", "deadband", "invalid"):
+            for key in ("scale", "scale_from", "offset", "range", "deadband", "invalid"):
                 if getattr(self, key) not in (None, []):
                     raise mistake(f"a {self.data_type} has no {key}", f"remove `{key}`", key)
             if self.kind == "counter":

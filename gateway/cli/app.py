@@ -1,15 +1,61 @@
-"""All commands, put together."""
+"""All commands, put together.
+
+An adapter brings its own: `app` in its cli.py becomes the group `gateway <folder>`. It is imported when one of its
+commands is called; until then its name is that of the folder, and its help the first line of the file.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import ast
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+import adapters
 from gateway import __version__
 from gateway.cli import config, demo, machine, query, run, simulate
 
+
+class _Group(TyperGroup):
+    """A group of commands that is not imported yet."""
+
+    def __init__(self, name: str, module: str, help: str) -> None:
+        super().__init__(name=name, help=help)
+        self._module = module
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Called when the group is: what follows is done by the real one."""
+        commands = importlib.import_module(self._module).app
+        commands.rich_markup_mode = None
+        group = typer.main.get_group(commands)
+        return group.make_context(info_name, args, parent, **extra)
+
+
+class _Commands(TyperGroup):
+    """Our own commands, and the groups of the adapters."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, module, about in _groups_of_adapters():
+            self.add_command(_Group(name, module, about))
+
+
+def _groups_of_adapters() -> list[tuple[str, str, str]]:
+    """Name, module and help of each adapter's commands, found without importing anything."""
+    files = sorted(file for folder in adapters.__path__ for file in Path(folder).glob("*/cli.py"))
+    return [(f.parent.name, f"adapters.{f.parent.name}.cli", _first_line(f)) for f in files]
+
+
+def _first_line(file: Path) -> str:
+    """The first line of the docstring of a module."""
+    return (ast.get_docstring(ast.parse(file.read_bytes())) or "").partition("\n")[0]
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Brings the readings of old and new machines safely into a time-series store. Begin with: gateway demo",
     epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 machine not reachable, 5 broker or store not reachable.",
     no_args_is_help=True,

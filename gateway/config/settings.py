@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
 from gateway.config.fields import Duration, Level, Name, Period, Range, RawNumber, SecretText, Section, Size, mistake
 from gateway.model import MachinePath
@@ -47,6 +48,11 @@ class SignalSettings(Reporting):
     kind: Literal["gauge", "counter"] = Field("gauge", description="`counter`: a total that only rises.")
     scale: float | None = Field(None, description="value = raw * scale + offset", examples=[0.1])
     offset: float | None = Field(None, description="value = raw * scale + offset", examples=[-40])
+    scale_from: Name | None = Field(
+        None,
+        description="Signal of the same machine that holds the power of ten: value = raw * 10^factor, before `scale`.",
+        examples=["A_SF"],
+    )
     range: Range | None = Field(
         None, description="Plausible values; others are sent as uncertain: out-of-range.", examples=[[0, 400]]
     )
@@ -79,7 +85,7 @@ class SignalSettings(Reporting):
     @model_validator(mode="after")
     def _fits(self) -> SignalSettings:
         if self.enum is not None:
-            for key in ("scale", "offset", "range", "deadband"):
+            for key in ("scale", "scale_from", "offset", "range", "deadband"):
                 if getattr(self, key) is not None:
                     raise mistake(f"a signal with `enum` is text and has no {key}", f"remove `{key}` or `enum`", key)
             if self.kind == "counter":
@@ -107,6 +113,27 @@ class MachineSettings(Reporting):
     area: Level | None = Field(None, description="ISA-95 area, instead of the one in `site`.")
     line: Level | None = Field(None, description="ISA-95 line (work centre) it belongs to.", examples=["L1"])
     signals: Mapping[Name, SignalSettings] = Field(default_factory=dict, description="Its signals by name.")
+
+    @model_validator(mode="after")
+    def _factors(self) -> MachineSettings:
+        """`scale_from` names a signal that holds a whole number and is not scaled itself."""
+        errors = []
+        for name, signal in self.signals.items():
+            source = self.signals.get(signal.scale_from or "")
+            why = None
+            if signal.scale_from is not None and source is None:
+                why = mistake(f"this machine has no signal '{signal.scale_from}'", "add it: the factor is read as well")
+            elif source is not None and (
+                getattr(source, "value_type", None) not in (None, "int") or source.scale_from or source.enum
+            ):
+                why = mistake(f"'{signal.scale_from}' is no power of ten", "a whole number, not scaled itself")
+            elif source is not None and (source.scale is not None or source.offset is not None):
+                why = mistake(f"'{signal.scale_from}' is scaled itself", "a power of ten is read as it is")
+            if why is not None:
+                errors.append(InitErrorDetails(type=why, loc=("signals", name, "scale_from"), input=signal.scale_from))
+        if errors:
+            raise ValidationError.from_exception_data("scale_from", errors)
+        return self
 
     # Keys of this model that are defaults for those of the same name in each of its signals.
     for_signals: ClassVar[tuple[str, ...]] = tuple(Reporting.model_fields)

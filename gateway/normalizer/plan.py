@@ -1,72 +1,45 @@
-"""One plan per header: everything that depends on the configuration alone is worked out before the first poll.
+"""One plan per header: what the configuration says is worked out before the first poll.
 
-    Batch ─▶ scale, offset ─▶ no NaN ─▶ range ─▶ enum ─▶ what is news ─▶ Batch, or None when there is nothing to say
+    Batch ─▶ Steps: scaling, no NaN, range, states ─▶ what is news ─▶ Batch, or None when there is nothing to say
 
-A plan is made of rules, one per signal. Batches of the same shape (the same tuple of signal numbers) share a `_Shape`:
-the positions in the columns at which each kind of rule has something to do, so that a column without rules costs nothing.
-Bad readings are sent once, when they begin; everything else as `report` says.
+Bad readings are sent once, when they begin; everything else as `report` says. Batches of the same shape (the same tuple of
+signal numbers) share a `_Shape`, which also remembers what came last: the very same values are not worked out again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import isfinite
-from operator import itemgetter
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gateway.config import SignalSettings
-from gateway.model import (
-    GOOD,
-    NOT_A_NUMBER,
-    OUT_OF_RANGE,
-    STALE,
-    UNKNOWN_STATE,
-    Batch,
-    Header,
-    Signal,
-    Value,
-    is_bad,
-    is_good,
-)
+from gateway.model import GOOD, STALE, Batch, Header, Value, is_bad
+from gateway.normalizer.steps import Pick, Rule, Steps, picker, power_of_ten, rule_of
 
 _MAX_SHAPES = 64  # a machine has one per combination of poll rates; an adapter that makes more gets no more cached
-_MISSED_POLLS = 3  # a signal polled once a minute is not stale after ten seconds: it has missed nothing yet
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """What is done to the readings of one signal."""
-
-    signal: Signal  # as it leaves
-    is_float: bool  # NaN and infinity are possible
-    scale: Callable[[Any], float] | None
-    low: float | None
-    high: float | None
-    states: Mapping[int, str] | None
-    deadband: float | None  # None: every reading is sent
-    heartbeat: float
-    stale_after: float
-
-
-_Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
 @dataclass(slots=True)
 class _Shape:
-    """The positions in a batch's columns at which there is something to do."""
+    """What is known of all batches with these signals, and of the last one."""
 
     signal: Sequence[int]  # kept, so that its identity stays taken
-    floats: list[int] = field(default_factory=list)
-    scaled: list[tuple[int, Callable[[Any], float]]] = field(default_factory=list)
-    ranged: list[tuple[int, float, float]] = field(default_factory=list)
-    states: list[tuple[int, Mapping[int, str]]] = field(default_factory=list)
+    steps: Steps
+    bands: list[tuple[int, int, float | None]]  # position, signal and deadband; None: always sent
     changes: bool = False  # some are sent only when they change
-    pick: _Pick | None = None  # the floats of a column
-    # What came last, so that a signal that stays bad costs its neighbours nothing:
-    version: int = -1  # of the plan's bad signals
+    only_changes: bool = False  # all are
+    # The last batch: as it came, and what became of it.
+    raw: Sequence[Value] | None = None
+    raw_quality: Sequence[int] | None = None
+    factors: int = -1  # version of the scale factors it was worked out with
+    values: list[Value] = field(default_factory=list)
     quality: list[int] | None = None
-    good: _Pick | None = None  # what is left of a column without the bad ones; None: all of it
+    # So that a signal that stays bad costs its neighbours nothing:
+    version: int = -1  # of the plan's bad signals
+    sent_quality: list[int] | None = None
+    good: Pick | None = None  # what is left of a column without the bad ones; None: all of it
+    # While all is well, only changes have to be looked for:
+    calm: int = -1  # the version at which every signal here was good, and had been sent
+    quiet_until: float = 0.0  # no heartbeat is due before
 
 
 class Plan:
@@ -74,7 +47,8 @@ class Plan:
 
     def __init__(self, raw: Header, settings: Mapping[str, SignalSettings]) -> None:
         """`raw`: as the adapter made it, with the types before scaling. `settings`: by the name of the signal."""
-        self._rules = [_rule(signal, settings[signal.name]) for signal in raw.signals]
+        places = {signal.name: i for i, signal in enumerate(raw.signals)}
+        self._rules: list[Rule] = [rule_of(signal, settings[signal.name], places) for signal in raw.signals]
         self._raw = raw
         self.header = Header(raw.path, tuple(rule.signal for rule in self._rules))
         self._shortest = min((rule.stale_after for rule in self._rules), default=0.0)
@@ -86,6 +60,8 @@ class Plan:
         self._sent_value: list[Value] = [None] * n  # with `report: change`
         self._sent_quality: list[int] = [-1] * n  # -1: nothing sent yet
         self._sent_at = [0.0] * n
+        self._factors: dict[int, int | None] = {}  # powers of ten by the signal that holds them
+        self._factors_version = 0
         self._alive = 0.0
         self.seen: Batch | None = None  # the last batch, normalized, before what was said already was taken out
 
@@ -93,26 +69,15 @@ class Plan:
         """The readings to send. `now` is Clock.monotonic(), `now_ns` Clock.now()."""
         self._alive = now
         shape = self._shape_of(batch.signal)
-        values = list(batch.value)
-        quality = None if batch.quality is None else list(batch.quality)
+        same = (
+            batch.value is shape.raw and batch.quality == shape.raw_quality and shape.factors == self._factors_version
+        )
+        if not same:
+            self._work_out(shape, batch)
+        signal = self.header.order if shape.signal is self._raw.order else shape.signal
         time = self._after_marks(batch, now_ns) if self._marked else batch.time
-        for at, scale in shape.scaled:
-            if (value := values[at]) is not None:
-                values[at] = scale(value)
-        if shape.pick is not None and not _all_finite(shape.pick(values)):
-            quality = self._drop_nan(shape, values, quality)
-        for at, low, high in shape.ranged:
-            value = values[at]
-            if value is not None and not low <= value <= high:  # type: ignore[operator]
-                quality = _worse(quality, len(values), at, OUT_OF_RANGE)
-        for at, states in shape.states:
-            if (value := values[at]) is None:
-                continue
-            text = states.get(value)  # type: ignore[arg-type]
-            if text is None:
-                quality = _worse(quality, len(values), at, UNKNOWN_STATE)
-            values[at] = str(value) if text is None else text
-        return self._to_send(shape, time, values, quality, now)
+        self.seen = everything = Batch(self.header, signal, time, shape.values, shape.quality)
+        return self._changes(shape, everything, same, now) if shape.changes else self._all(shape, everything, now)
 
     def lost(self, quality: int, now: float, now_ns: int) -> Batch | None:
         """The link is gone: every signal is bad from now on, until a reading arrives."""
@@ -160,6 +125,7 @@ class Plan:
     def forget(self) -> None:
         """After a reconnect: everything is sent again, changed or not."""
         self._sent_quality = [-1] * len(self._rules)
+        self._version += 1
 
     def follow(self, raw: Header) -> bool:
         """Go on with a header that an adapter made anew. False if it is another one, which needs another plan."""
@@ -179,63 +145,65 @@ class Plan:
     def _shape_of(self, signal: Sequence[int]) -> _Shape:
         shape = self._shapes.get(id(signal))
         if shape is None:
-            shape = self._make_shape(signal)
+            bands = [(at, i, self._rules[i].deadband) for at, i in enumerate(signal)]
+            shape = _Shape(signal, Steps(self._rules, signal), bands)
+            shape.changes = any(band is not None for _, _, band in bands)
+            shape.only_changes = all(band is not None for _, _, band in bands)
             if isinstance(signal, tuple) and len(self._shapes) < _MAX_SHAPES:
                 self._shapes[id(signal)] = shape
         return shape
 
-    def _make_shape(self, signal: Sequence[int]) -> _Shape:
-        shape = _Shape(signal)
-        for at, i in enumerate(signal):
-            rule = self._rules[i]
-            if rule.is_float:
-                shape.floats.append(at)
-            if rule.scale is not None:
-                shape.scaled.append((at, rule.scale))
-            if rule.low is not None and rule.high is not None:
-                shape.ranged.append((at, rule.low, rule.high))
-            if rule.states is not None:
-                shape.states.append((at, rule.states))
-            shape.changes = shape.changes or rule.deadband is not None
-        if shape.floats:
-            shape.pick = tuple if len(shape.floats) == len(signal) else _picker(shape.floats)
-        return shape
+    def _work_out(self, shape: _Shape, batch: Batch) -> None:
+        values: list[Value] = list(batch.value)
+        for at, i in shape.steps.factors:
+            if self._factors.get(i, ...) != (power := power_of_ten(values[at])):
+                self._factors[i] = power
+                self._factors_version += 1
+        quality = None if batch.quality is None else list(batch.quality)
+        shape.quality = shape.steps.run(values, quality, self._factors)
+        shape.values, shape.factors = values, self._factors_version
+        # A list could be filled anew by its owner; a tuple stays what it is.
+        shape.raw, shape.raw_quality = (batch.value, batch.quality) if isinstance(batch.value, tuple) else (None, None)
 
-    def _drop_nan(self, shape: _Shape, values: list[Value], quality: list[int] | None) -> list[int] | None:
-        for at in shape.floats:
-            value = values[at]
-            if isinstance(value, float) and not isfinite(value):
-                values[at] = None
-                quality = _worse(quality, len(values), at, NOT_A_NUMBER)
-        return quality
+    def _all(self, shape: _Shape, everything: Batch, now: float) -> Batch | None:
+        """Where every reading is sent: without the bad ones that were sent before."""
+        quality = shape.quality
+        if quality is None and not self._bad:
+            return everything if shape.values else None
+        if shape.version == self._version and shape.sent_quality == quality:
+            return everything if shape.good is None else self._without_bad(shape, everything)
+        return self._news(shape, everything, now)
 
-    def _to_send(
-        self, shape: _Shape, time: Sequence[int], values: list[Value], quality: list[int] | None, now: float
-    ) -> Batch | None:
-        """Without what was said before."""
-        signal: Sequence[int] = self.header.order if shape.signal is self._raw.order else shape.signal
-        self.seen = everything = Batch(self.header, signal, time, values, quality)
-        if not shape.changes:
-            if quality is None and not self._bad:
-                return everything if values else None
-            if shape.version == self._version and shape.quality == quality:
-                return everything if shape.good is None else self._without_bad(shape, everything)
-        column = quality or [GOOD] * len(values)
-        keep = [at for at, i in enumerate(signal) if self._is_news(i, values[at], column[at], now)]
-        good = [at for at, q in enumerate(column) if not is_bad(q)]
-        shape.version, shape.quality = self._version, quality
-        shape.good = None if len(good) == len(values) else _picker(good)
-        if not keep:
+    def _changes(self, shape: _Shape, everything: Batch, same: bool, now: float) -> Batch | None:
+        """Where some are sent only when they change."""
+        if shape.calm != self._version or shape.quality is not None or now >= shape.quiet_until:
+            return self._news(shape, everything, now)
+        if same and shape.only_changes:
             return None
-        if len(keep) == len(values):
-            return everything
-        return Batch(
-            self.header,
-            [signal[at] for at in keep],
-            [time[at] for at in keep],
-            [values[at] for at in keep],
-            [column[at] for at in keep] if quality else None,
-        )
+        values, sent, sent_at = shape.values, self._sent_value, self._sent_at
+        keep = []
+        for at, i, band in shape.bands:
+            if band is not None:
+                value, last = values[at], sent[i]
+                if value == last or (band and -band <= value - last <= band):  # type: ignore[operator]
+                    continue
+                sent[i], sent_at[i] = value, now
+            keep.append(at)
+        return _kept(everything, keep)
+
+    def _news(self, shape: _Shape, everything: Batch, now: float) -> Batch | None:
+        """Signal by signal: what was not said before."""
+        values, quality = shape.values, shape.quality
+        column = quality or [GOOD] * len(values)
+        keep = [at for at, i in enumerate(shape.signal) if self._is_news(i, values[at], column[at], now)]
+        good = [at for at, q in enumerate(column) if not is_bad(q)]
+        shape.version, shape.sent_quality = self._version, quality
+        shape.good = None if len(good) == len(values) else picker(good)
+        if shape.changes:
+            shape.calm = -1 if quality else self._version
+            beats = [self._sent_at[i] + self._rules[i].heartbeat for _, i, band in shape.bands if band is not None]
+            shape.quiet_until = min(beats)
+        return _kept(everything, keep)
 
     def _without_bad(self, shape: _Shape, batch: Batch) -> Batch | None:
         """What is bad was said before."""
@@ -268,65 +236,17 @@ class Plan:
         return True
 
 
-def _rule(raw: Signal, s: SignalSettings) -> _Rule:
-    signal = replace(
-        raw,
-        unit=raw.unit if s.unit == "from-server" else s.unit,
-        description=s.description or raw.description,
-        kind=s.kind,
-        low=s.range[0] if s.range else raw.low,
-        high=s.range[1] if s.range else raw.high,
-        states=s.enum or raw.states,
-    )
-    numeric = raw.type in ("float", "int")
-    scale = _scale(s.scale, s.offset) if numeric else None
-    if s.enum:
-        signal = replace(signal, type="string")
-    elif scale is not None:
-        signal = replace(signal, type="float")
-    is_number = signal.type in ("float", "int")
-    return _Rule(
-        signal=signal,
-        is_float=signal.type == "float",
-        scale=scale,
-        low=s.range[0] if s.range and is_number else None,
-        high=s.range[1] if s.range and is_number else None,
-        states=s.enum if raw.type != "string" else None,
-        deadband=None if s.report == "all" else (s.deadband or 0.0) if is_number else 0.0,
-        heartbeat=s.heartbeat,
-        stale_after=max(s.stale_after, _MISSED_POLLS * s.poll),
-    )
-
-
-def _scale(scale: float | None, offset: float | None) -> Callable[[Any], float] | None:
-    """value = raw * scale + offset. A scale of one tenth divides by ten: 213 becomes 21.3, not 21.300000000000001."""
-    if scale is None and offset is None:
+def _kept(batch: Batch, keep: list[int]) -> Batch | None:
+    """What is left of a batch."""
+    if not keep:
         return None
-    factor, shift = 1.0 if scale is None else float(scale), float(offset or 0.0)
-    divisor = float(round(1 / factor)) if abs(factor) < 1 else 0.0
-    if divisor and 1 / divisor == factor:
-        return (lambda raw: raw / divisor + shift) if shift else (lambda raw: raw / divisor)
-    return (lambda raw: raw * factor + shift) if shift else (lambda raw: raw * factor)
-
-
-def _picker(positions: Sequence[int]) -> _Pick:
-    """Takes these out of a column."""
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return lambda column: tuple(column[at] for at in positions)
-
-
-def _all_finite(numbers: tuple[Any, ...]) -> bool:
-    """One sum instead of many checks: NaN and infinity survive every addition. A None (bad already) is no number."""
-    try:
-        return isfinite(sum(numbers))
-    except (TypeError, OverflowError):
-        return False
-
-
-def _worse(quality: list[int] | None, length: int, at: int, found: int) -> list[int]:
-    """A quality column in which position `at` is `found`, unless the machine itself said something worse."""
-    column = quality if quality is not None else [GOOD] * length
-    if is_good(column[at]) or is_bad(found):
-        column[at] = found
-    return column
+    if len(keep) == len(batch):
+        return batch
+    signal, time, values, quality = batch.signal, batch.time, batch.value, batch.quality
+    return Batch(
+        batch.header,
+        [signal[at] for at in keep],
+        [time[at] for at in keep],
+        [values[at] for at in keep],
+        [quality[at] for at in keep] if quality else None,
+    )

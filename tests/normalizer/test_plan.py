@@ -9,10 +9,12 @@ from gateway.model import (
     GOOD,
     NO_COMMUNICATION,
     NOT_A_NUMBER,
+    NOT_AVAILABLE,
     NOT_CONNECTED,
     OUT_OF_RANGE,
     STALE,
     UNKNOWN_STATE,
+    WAITING_FOR_DATA,
     Batch,
     Header,
     MachinePath,
@@ -229,3 +231,65 @@ def test_a_header_made_anew_changes_nothing():
     assert plan.apply(batch(again, 5), 1.0, T) is None
     assert plan.apply(batch(again, 6), 2.0, T).signal is plan.header.order
     assert not plan.follow(Header(header.path, (Signal("a", "float"),)))
+
+
+# --- scale factors in another signal ---------------------------------------------------------------------------------
+
+
+def sunspec(**more):
+    """SunSpec: the value is a whole number times ten to the power of another register."""
+    return plan_of(a=("int", {"scale_from": "a_sf", **more}), a_sf=("int", {}))
+
+
+def test_a_power_of_ten_from_another_signal():
+    plan, header = sunspec()
+    assert [s.type for s in plan.header.signals] == ["float", "int"]
+    for raw, power, value in ((2304, -1, 230.4), (2304, 0, 2304.0), (23, 2, 2300.0), (-7, -3, -0.007)):
+        assert plan.apply(batch(header, raw, power), 1.0, T).value == [value, power]
+
+
+@pytest.mark.parametrize(
+    ("power", "quality", "reason"), [(None, [GOOD, NOT_AVAILABLE], NOT_AVAILABLE), (99, None, NOT_AVAILABLE)]
+)
+def test_without_a_power_of_ten_there_is_no_value(power, quality, reason):
+    plan, header = sunspec()
+    out = plan.apply(batch(header, 2304, power, quality=quality), 1.0, T)
+    assert out.value[0] is None
+    assert out.quality[0] == reason
+    assert plan.apply(batch(header, 2304, -1), 2.0, T).value == [230.4, -1]
+
+
+def test_a_power_of_ten_may_be_read_at_another_rate():
+    plan, header = sunspec()
+    value, factor = (0,), (1,)
+    assert plan.apply(Batch(header, value, (T,), (2304,), None), 1.0, T).quality == [WAITING_FOR_DATA]
+    plan.apply(Batch(header, factor, (T,), (-1,), None), 1.0, T)
+    raw = (2304,)
+    assert plan.apply(Batch(header, value, (T,), raw, None), 2.0, T).value == [230.4]
+    plan.apply(Batch(header, factor, (T,), (-2,), None), 3.0, T)
+    # The very same columns as before, and yet another value.
+    assert plan.apply(Batch(header, value, (T,), raw, None), 4.0, T).value == [23.04]
+
+
+def test_scale_and_offset_come_after_the_power_of_ten():
+    plan, header = sunspec(scale=0.5, offset=1)
+    assert plan.apply(batch(header, 2304, -1), 1.0, T).value == [116.2, -1]
+
+
+# --- the same values again -------------------------------------------------------------------------------------------
+
+
+def test_the_same_values_are_not_worked_out_again_and_yet_sent_when_due():
+    plan, header = plan_of(
+        a=("int", {"scale": 0.1, "report": "change", "deadband": 0.5, "heartbeat": "60s"}),
+        b=("int", {"report": "change", "heartbeat": "30s"}),
+    )
+    values = (100, 1)
+    every = Batch(header, header.order, (T, T), values, None)
+    sent = [plan.apply(every, now, T + 10**9) for now in (0.0, 1.0, 29.9, 30.0, 31.0, 60.0, 61.0)]
+    assert [out and [*zip(out.signal, out.value, strict=True)] for out in sent] == [
+        [(0, 10.0), (1, 1)], None, None, [(1, 1)], None, [(0, 10.0), (1, 1)], None,
+    ]  # fmt: skip
+    assert plan.seen.value == [10.0, 1]
+    plan.lost(NO_COMMUNICATION, 62.0, T)
+    assert plan.apply(every, 63.0, T + 10**9).value == [10.0, 1]
