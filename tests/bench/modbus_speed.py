@@ -29,7 +29,7 @@ BLOCKS = 8
 NAIVE_MACHINES = 4
 REGISTERS = mixed(BLOCKS)
 VARIANTS = {"all change": CHANGING, "nothing changes": HOLD}
-SETTLE = 1.5  # seconds after a variant was chosen
+SETTLE = 1.0  # seconds after a variant was chosen
 TARGETS = {  # µs for a reading: all change, nothing changes
     ("paced", 1): (2.5, 1.2),
     ("free", 1): (2.5, 1.2),
@@ -42,7 +42,7 @@ Row = tuple[str, str]  # of the table: what, variant
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("paced", "free"))
-    parser.add_argument("--seconds", type=float, default=4, help="of each row and round")
+    parser.add_argument("--seconds", type=float, default=3, help="of each row and round")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--machines", type=int, default=100, help="paced")
     parser.add_argument("--free-machines", type=int, default=40, help="free running; divided among the links")
@@ -52,14 +52,14 @@ def main() -> None:
     chosen = parser.parse_args()
     with ExitStack() as stack:
         broker = stack.enter_context(Mosquitto(conf=["max_queued_messages 100000"]))
-        stack.enter_context(Subscriber(broker.port))
+        subscriber = stack.enter_context(Subscriber(broker.port))
         if chosen.only != "free":
-            paced(chosen, broker)
+            paced(chosen, broker, subscriber)
         if chosen.only != "paced":
-            free(chosen, broker)
+            free(chosen, broker, subscriber)
 
 
-def paced(chosen: argparse.Namespace, broker: Mosquitto) -> None:
+def paced(chosen: argparse.Namespace, broker: Mosquitto, subscriber: Subscriber) -> None:
     """One gateway for all rounds: starting it with so many signals takes longer than measuring."""
     costs: dict[Row, Cost] = defaultdict(lambda: Cost(0, 0))
     with (
@@ -69,14 +69,14 @@ def paced(chosen: argparse.Namespace, broker: Mosquitto) -> None:
     ):
         _warm_up(server, gateway, chosen)
         for _ in range(chosen.rounds):
-            for variant, cost in _variants(server, gateway, chosen.seconds):
+            for variant, cost in _variants(server, gateway, subscriber, chosen.seconds):
                 costs["gateway run", variant] += cost
             _beside(costs, other, broker, chosen, machines=chosen.machines, period=1.0, in_flights=[1])
         _check(server, gateway)
     _print(f"paced: {chosen.machines} machines x {len(REGISTERS)} signals every 1 s", "paced", costs)
 
 
-def free(chosen: argparse.Namespace, broker: Mosquitto) -> None:
+def free(chosen: argparse.Namespace, broker: Mosquitto, subscriber: Subscriber) -> None:
     costs: dict[Row, Cost] = defaultdict(lambda: Cost(0, 0))
     for _ in range(chosen.rounds):
         for links in chosen.links:
@@ -87,9 +87,10 @@ def free(chosen: argparse.Namespace, broker: Mosquitto) -> None:
                     _plant(server, broker, chosen.free_machines, "10ms", depth) as gateway,
                 ):
                     _warm_up(server, gateway, chosen)
-                    for variant, cost in _variants(server, gateway, chosen.seconds):
+                    for variant, cost in _variants(server, gateway, subscriber, chosen.seconds):
                         costs[name, variant] += cost
                     _check(server, gateway)
+                    gateway.kill()  # a link that is always busy may take long to end
         with Server(REGISTERS, 1) as other:
             _beside(costs, other, broker, chosen, machines=1, period=0.0, in_flights=chosen.max_in_flight)
     _print(f"free running: {chosen.free_machines} machines x {len(REGISTERS)} signals", "free", costs)
@@ -110,15 +111,19 @@ def _warm_up(server: Server, gateway: Plant, chosen: argparse.Namespace) -> None
         server.serve(CHANGING)
 
 
-def _variants(server: Server, gateway: Plant, seconds: float) -> Iterator[tuple[str, Cost]]:
+def _variants(server: Server, gateway: Plant, subscriber: Subscriber, seconds: float) -> Iterator[tuple[str, Cost]]:
     per_answer = len(REGISTERS) / blocks_of(REGISTERS)
     for variant, mode in VARIANTS.items():
         server.serve(mode)
         time.sleep(SETTLE)
+        subscriber.take()
         before, spent, start = server.answers, cpu(gateway), time.monotonic()
         time.sleep(seconds)
         spent, answers = cpu(gateway) - spent, server.answers - before
-        yield variant, Cost(answers * per_answer, spent, time.monotonic() - start)
+        window, found = time.monotonic() - start, subscriber.take()
+        if found["bad"]:
+            print(f"{found['bad']} values were bad or uncertain: not to be trusted")
+        yield variant, Cost(answers * per_answer, spent, window, found["values"])
 
 
 def _check(server: Server, gateway: Plant) -> None:
@@ -159,16 +164,17 @@ def _print(title: str, kind: str, costs: dict[Row, Cost]) -> None:
     ratio: Callable[[float, float], str] = lambda a, b: f"{a / b:.1f}" if b else "–"  # noqa: E731
     print(f"\n{title}")
     print(
-        f"{'':<36}{'':<16}{'readings/s':>12}{'CPU %':>7}{'µs/reading':>12}{'target':>8}{'x floor':>9}{'naive is x':>12}"
+        f"{'':<36}{'':<16}{'readings/s':>12}{'sent %':>8}{'CPU %':>7}{'µs/reading':>12}{'target':>8}{'x floor':>9}{'naive is x':>12}"
     )
     for (name, variant), cost in costs.items():
         depth = 8 if "8 in flight" in name else 1
         target = ""
         if name.startswith("gateway") and (kind, depth) in TARGETS:
             target = str(TARGETS[kind, depth][list(VARIANTS).index(variant)])
+        sent = f"{100 * cost.delivered / cost.readings:.1f}" if name.startswith("gateway") else ""
         bottom = of("floor", f"{depth} in flight")
         print(
-            f"{name:<36}{variant:<16}{cost.readings / cost.window:>12,.0f}{100 * cost.seconds / cost.window:>7.1f}"
+            f"{name:<36}{variant:<16}{cost.readings / cost.window:>12,.0f}{sent:>8}{100 * cost.seconds / cost.window:>7.1f}"
             f"{cost.us:>12.3f}{target:>8}{ratio(cost.us, bottom):>9}{ratio(of('naive'), cost.us):>12}"
         )
 

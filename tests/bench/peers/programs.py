@@ -9,8 +9,9 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
+from operator import add
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -145,9 +146,10 @@ class Cost:
     readings: float
     seconds: float  # of CPU time
     window: float = 0.0  # seconds it was watched
+    delivered: float = 0.0  # values that a subscriber got
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.readings + other.readings, self.seconds + other.seconds, self.window + other.window)
+        return Cost(*map(add, astuple(self), astuple(other)))
 
     @property
     def us(self) -> float:
