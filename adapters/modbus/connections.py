@@ -51,6 +51,13 @@ class ModbusConnection(ConnectionSettings):
         """Seconds between an answer and the next request where nobody says otherwise."""
         return 0.0
 
+    @property
+    def endpoint(self) -> str:
+        """A serial port by whatever name, or host and port: many a bridge takes one client, and devices one request."""
+        host, port = getattr(self, "host", None), getattr(self, "port", "")
+        kind = "udp" if self.protocol == "modbus-udp" else "tcp"
+        return f"{kind} {host.lower()}:{port}" if host else str(Path(str(port)).resolve())
+
 
 # --- over the network ------------------------------------------------------------------------------------------------
 

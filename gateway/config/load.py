@@ -106,6 +106,7 @@ class _Loader:
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     profiles: dict[str, Node | None] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)  # connections that are the same link as another one
 
     def load(self) -> Configuration:
         tree = self._read()
@@ -203,7 +204,32 @@ class _Loader:
             tree.value["connections"].value[name] = node
             if (connection := self._validate(protocol.connection, node, where)) is not None:
                 done[name] = connection
+        self._share(tree, done)
         return done
+
+    def _share(self, tree: Node, connections: dict[str, ConnectionSettings]) -> None:
+        """One owner for each endpoint: the same one twice is one connection if all else is the same, else a mistake."""
+        owners: dict[str, str] = {}
+        for name, connection in list(connections.items()):
+            if connection.endpoint is None:
+                continue
+            owner = owners.setdefault(connection.endpoint, name)
+            if owner == name:
+                continue
+            first, here = (tree.find(("connections", each), key=True) for each in (owner, name))
+            other = connections[owner]
+            keys = [key for key in type(connection).model_fields if key not in ("host", "port")]
+            differ = [key for key in keys if getattr(connection, key) != getattr(other, key, None)]
+            if differ:
+                hint = f"put the machines of both behind '{owner}'; they differ in {', '.join(f'`{key}`' for key in differ)}"
+                text = f"this is the endpoint of '{owner}' ({first}), with other settings"
+                self.errors.append(here.error(text, hint, f"connections.{name}"))
+            else:
+                self.warnings.append(
+                    f"{here}: warning: connections.{name} is the same link as '{owner}' ({first}), and shares it"
+                )
+                self.shared[name] = owner
+                del connections[name]
 
     def _machines(self, tree: Node) -> dict[str, MachineSettings]:
         """The same for machines: defaults, below the profile, below what the machine says."""
@@ -220,6 +246,8 @@ class _Loader:
             machine = self._validate(protocol.machine, node, where)
             if machine is None:
                 continue
+            if machine.connection in self.shared:
+                machine = machine.model_copy(update={"connection": self.shared[machine.connection]})
             done[name] = machine
             if not machine.signals and not any(e.field.startswith(".".join(where)) for e in self.errors):
                 error = tree.find(where, key=True).error(

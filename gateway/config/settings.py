@@ -99,6 +99,11 @@ class ConnectionSettings(Section):
     protocol: str = Field(description="Which adapter reads it.", examples=["modbus-tcp", "opcua"])
     timeout: Period = Field(1.0, description="How long an answer may take.", examples=["1s"])
 
+    @property
+    def endpoint(self) -> str | None:
+        """What can have one owner only, for example a serial port; None where links may be as many as one likes."""
+        return None
+
 
 class MachineSettings(Reporting):
     """One machine behind a connection: the adapter's model adds its signals."""

@@ -145,3 +145,20 @@ def test_states_may_have_hexadecimal_numbers(tmp_path):
     )
     write(tmp_path, gateway=text)
     assert load(tmp_path / "gateway.yaml", protocols()).machines["p"].signals["a"].enum == {16: "auto", 1: "off"}
+
+
+def test_the_same_link_twice_is_one_connection(tmp_path):
+    text = """
+connections:
+  a: {protocol: modbus-tcp, host: 10.0.0.1}
+  b: {protocol: modbus-tcp, host: 10.0.0.1, port: 502}
+machines:
+  m: {connection: a, signals: {x: {coil: 0}}}
+  n: {connection: b, unit_id: 2, signals: {x: {coil: 0}}}
+"""
+    (tmp_path / "gateway.yaml").write_text(text)
+    configuration = load(tmp_path / "gateway.yaml", protocols(), env={})
+    assert list(configuration.connections) == ["a"]
+    assert list(configuration.machines_of("a")) == ["m", "n"]
+    [warning] = configuration.warnings
+    assert "gateway.yaml:4:3: warning: connections.b is the same link as 'a'" in warning

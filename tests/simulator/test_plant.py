@@ -38,8 +38,7 @@ machines:
 async def test_ports_are_those_of_the_configuration_and_shared_where_it_says_so(configuration: Load) -> None:
     port, other = free_port(), free_port()
     async with simulate(configuration(CONFIG.format(port=port, other=other))) as plant:
-        assert plant.ports == {"a": port, "b": port, "c": other}
-        assert plant.servers["a"] is plant.servers["b"]
+        assert plant.ports == {"a": port, "c": other}  # b is the same link as a
         for unit, at in ((1, port), (2, port), (1, other)):
             assert 0 in await asyncio.to_thread(mbpoll, at, "holding", 0, 1, unit)
     with pytest.raises(ConnectionRefusedError):
@@ -49,7 +48,7 @@ async def test_ports_are_those_of_the_configuration_and_shared_where_it_says_so(
 async def test_ports_are_counted_from_a_base(configuration: Load) -> None:
     base = free_port()
     async with simulate(configuration(CONFIG.format(port=502, other=503)), port_base=base) as plant:
-        assert plant.ports == {"a": base, "b": base, "c": base + 1}
+        assert plant.ports == {"a": base, "c": base + 1}
 
 
 async def test_a_configuration_can_be_led_to_the_plant(configuration: Load) -> None:
@@ -91,7 +90,7 @@ async def test_the_ledger_of_a_plant_is_what_was_read(configuration: Load, tmp_p
     path = tmp_path / "ledger.jsonl"
     with Ledger(path) as ledger:
         async with simulate(configuration(CONFIG.format(port=502, other=503)), None, ledger, 0) as plant:
-            read = [(await asyncio.to_thread(mbpoll, plant.ports["b"], "holding", 0, 1, 2))[0] for _ in range(3)]
+            read = [(await asyncio.to_thread(mbpoll, plant.ports["a"], "holding", 0, 1, 2))[0] for _ in range(3)]
     assert columns(read_ledger(path))["m2", "x"].value == read
 
 
