@@ -189,7 +189,8 @@ def dump(
                 print_json({key: value for key, value in row.items() if key != "hex_address"})
         else:
             for span in found:
-                print("\n".join(tool.lines(span, found[span])))
+                if found[span].words or found[span].refused:
+                    print("\n".join(tool.lines(span, found[span])))
 
 
 def _write_csv(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -21,7 +21,10 @@ _EXCEPTIONS = {
     8: "memory parity error", 10: "no path behind the bridge", 11: "no answer behind the bridge",
 }  # fmt: skip
 NO_FUNCTION, BUSY = 1, 6
-_SILENT_AT_MOST = 3  # blocks one after the other, before the device is taken for gone
+# Blocks in a row without a right answer, before the device is taken for gone. Some keep silent about addresses they do not
+# have, and to divide a block of 125 down to one of them takes seven.
+_WITHOUT_AT_MOST = 8
+_WITHOUT_AT_FIRST = 4
 _BUSY_AT_MOST = 10
 
 
@@ -68,7 +71,7 @@ class Reader:
     def __init__(self, link: Link, unit: int, pace: Pace, max_registers: int) -> None:
         self._link, self._unit, self._pace, self._most = link, unit, pace, max_registers
         self._heard = False
-        self._silent = 0
+        self._without = 0
 
     async def read(self, span: Span, found: Found) -> None:
         """Fill `found`. Raises NotConnectedError when the device does not answer (any more)."""
@@ -78,7 +81,7 @@ class Reader:
             block = blocks.pop()
             answer = await self._pace.ask(self._link, Request(self._unit, block.table, block.first, block.size))
             if answer.data is not None:
-                self._heard, self._silent = True, 0
+                self._heard, self._without = True, 0
                 found.words |= zip(range(block.first, block.last + 1), words_of(block, answer.data), strict=True)
                 continue
             if answer.code == BUSY and (busy := busy + 1) <= _BUSY_AT_MOST:
@@ -88,13 +91,14 @@ class Reader:
                 raise NotConnectedError(
                     f"{self._link.name}: unit {self._unit}: {exception_text(answer.code)}; check `--unit`"
                 )
-            why = exception_text(answer.code) if answer.code else answer.trouble
+            why = exception_text(answer.code) if answer.code else "no answer" if answer.silent else "no right answer"
             if answer.code:
-                self._heard, self._silent = True, 0
+                self._heard, self._without = True, 0
             else:
-                self._silent += 1
-                if not self._heard or self._silent > _SILENT_AT_MOST:
-                    raise NotConnectedError(f"{self._link.name}: unit {self._unit} {answer.trouble}")
+                self._without += 1
+                most = _WITHOUT_AT_MOST if self._heard else _WITHOUT_AT_FIRST
+                if self._without >= most or (block.size == 1 and not self._heard):
+                    raise NotConnectedError(answer.trouble)
             if answer.code == NO_FUNCTION:
                 for left in (block, *blocks):
                     found.refused |= dict.fromkeys(range(left.first, left.last + 1), why)

@@ -182,6 +182,24 @@ def test_dump_of_bits_and_of_a_unit_that_is_not_there(device):
     assert (done.returncode, "exception 11" in done.stderr) == (4, True)
 
 
+def test_dump_of_a_device_that_answers_wrongly_past_its_end():
+    """Its answers are too short there, and never taken for data."""
+    with Jsmodbus({"holding": [11, 12, 13]}) as device:
+        found = rows(modbus("dump", f"127.0.0.1:{device.port}", "holding:0-5", "--json", *QUICK))
+    assert [row.get("uint16") for row in found] == [11, 12, 13, None, None, None]
+
+
+def test_dump_of_a_unit_that_keeps_silent(tmp_path):
+    port = str(tmp_path / "line")
+    line = ("--baud", "9600", "--parity", "none", "--timeout", "50ms", *QUICK)
+    with SerialLine(SERIAL.format(port=port)):
+        found = rows(modbus("dump", port, "input:10-11", "-u", "5", "--json", *line))
+        done = modbus("dump", port, "input:10-11", "-u", "9", *line)
+    assert found[0]["float32_cdab"] > 0
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.count("unit 9") == 1
+
+
 def test_progress_is_for_terminals(device):
     main, other = pty.openpty()
     try:
