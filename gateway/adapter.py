@@ -4,7 +4,8 @@ A folder in `adapters/` is a plugin: its `__init__.py` has
 
     PROTOCOLS: Sequence[gateway.config.Protocol]             what it speaks, and the models of its configuration
     def build(context: Context) -> Adapter                   imports its heavy library here, not before
-    def plan(context: Context) -> Sequence[PlannedRequest]   what it would ask for, worked out without a network
+    def plan(context: Context) -> Forecast                   what it would ask for, worked out without a network
+    def forget(context: Context, machine: str | None)        drop what was learnt of a machine, or of all: their names
 """
 
 from __future__ import annotations
@@ -45,6 +46,29 @@ class PlannedRequest:
     size: int  # registers, bits or monitored items asked for
     unused: int  # of those, not needed by any signal
     bytes: int  # request and answer together
+    seconds: float = 0.0  # how long the link is taken by it, pause included; 0: not known
+    bits: bool = False  # `size` counts bits, not registers or items
+
+
+@dataclass(frozen=True, slots=True)
+class LatePoll:
+    """Signals that will not be read as often as asked."""
+
+    machine: str
+    period: float  # seconds, as asked
+    reached: float  # seconds, as it will be
+    signals: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a connection will be asked for, for people."""
+
+    requests: Sequence[PlannedRequest]
+    busy: float = 0.0  # share of the time the link is taken; above 1 not all can be kept; 0: not known
+    late: Sequence[LatePoll] = ()
+    learnt: Sequence[tuple[str, str]] = ()  # machine, and what was found out about it
+    assumed: str = ""  # what the times rest on
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +125,8 @@ class Plugin(Protocol):
     def build(self, context: Context) -> Adapter:
         """Make the adapter of one connection. Touches no network. Raises PartMissingError."""
 
-    def plan(self, context: Context) -> Sequence[PlannedRequest]:
+    def plan(self, context: Context) -> Forecast:
         """What will be asked for, without asking."""
+
+    def forget(self, context: Context, machine: str | None) -> Sequence[str]:
+        """Drop what was learnt of one machine, or of all; the names of those of which there was something."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusAscii, ModbusRtu, ModbusRtuOverTcp, ModbusTcp, ModbusTls, ModbusUdp
-from adapters.modbus.plan import planned_requests
-from gateway.adapter import Adapter, Context, PlannedRequest
+from adapters.modbus.forecast import forecast
+from adapters.modbus.learnt import file_of
+from adapters.modbus.learnt import forget as forget_learnt
+from gateway.adapter import Adapter, Context, Forecast
 from gateway.config import Protocol
 
 _PROFILES = Path(__file__).parent / "profiles"
@@ -30,6 +32,11 @@ def build(context: Context) -> Adapter:
     return ModbusAdapter(context)
 
 
-def plan(context: Context) -> Sequence[PlannedRequest]:
+def plan(context: Context) -> Forecast:
     """What would be asked for, without asking."""
-    return planned_requests(context)
+    return forecast(context)
+
+
+def forget(context: Context, machine: str | None) -> Sequence[str]:
+    """Drop what was learnt about the devices of a connection, or one of them."""
+    return forget_learnt(file_of(context.data_dir, context.name), machine)

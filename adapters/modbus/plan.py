@@ -19,13 +19,8 @@ from adapters.modbus.config import MAX_GAP, DeviceQuirks, ModbusMachine
 from adapters.modbus.connections import ModbusConnection
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.signals import BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, ModbusSignal, Table
-from gateway.adapter import Context, PlannedRequest
 
 Obstacle = tuple[int, int]  # first and last address
-
-# Bytes of request and answer on Modbus TCP, without the data: 7 of the MBAP header each; function code, address and
-# number; function code and byte count.
-_FRAMES = 7 + 5 + 7 + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,26 +148,3 @@ def _block(signals: Sequence[tuple[str, ModbusSignal]]) -> Block:
     end = max(signal.address + signal.size for _, signal in signals)
     names, settings = zip(*signals, strict=True)
     return Block(settings[0].table, first, end - first, names, settings)
-
-
-def planned_requests(context: Context) -> list[PlannedRequest]:
-    """The plan of a connection, for people."""
-    rows = []
-    for path, machine in context.machines.items():
-        assert isinstance(machine, ModbusMachine)
-        assert isinstance(context.connection, ModbusConnection)
-        for poll in polls(machine, Limits.of(context.connection, machine)):
-            for block in poll.blocks:
-                used = {a for s in block.signals for a in range(s.address, s.address + s.size)}
-                rows.append(
-                    PlannedRequest(
-                        machine=path.machine,
-                        period=poll.period,
-                        what=str(block),
-                        signals=len(block.signals),
-                        size=block.count,
-                        unused=block.count - len(used),
-                        bytes=_FRAMES + block.payload,
-                    )
-                )
-    return rows

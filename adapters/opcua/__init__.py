@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from adapters.opcua.plan import planned_requests
 from gateway import config
-from gateway.adapter import Adapter, Context, PlannedRequest
+from gateway.adapter import Adapter, Context, Forecast
 from gateway.errors import PartMissingError
 
 PROTOCOLS: Sequence[config.Protocol] = (config.Protocol("opcua", OpcuaConnection, OpcuaMachine),)
@@ -27,6 +27,11 @@ def build(context: Context) -> Adapter:
     return OpcuaAdapter(context)
 
 
-def plan(context: Context) -> Sequence[PlannedRequest]:
+def plan(context: Context) -> Forecast:
     """What would be asked for, without asking."""
-    return planned_requests(context)
+    return Forecast(planned_requests(context))
+
+
+def forget(context: Context, machine: str | None) -> Sequence[str]:  # noqa: ARG001
+    """Nothing is learnt."""
+    return ()

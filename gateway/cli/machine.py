@@ -25,7 +25,7 @@ from gateway.cli.common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gateway.adapter import Adapter
+    from gateway.adapter import Adapter, Forecast, LatePoll
     from gateway.config import Configuration
     from gateway.model import Batch, Header
     from gateway.web.snapshot import Latest
@@ -55,11 +55,12 @@ def plan(
         str | None, typer.Argument(metavar="[MACHINE]", help="Only this one.", show_default=False)
     ] = None,
     option: ConfigOption = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Drop what was learnt of the machine, or of all, and find it out again.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Show every request that will be made, before anything is read."""
-    from dataclasses import asdict
-
+    """Show every request that will be made, how long it takes, and what was learnt, before anything is read."""
     from gateway.runtime.registry import plugins
 
     if config is not None and not config.exists() and machine is None:
@@ -67,29 +68,82 @@ def plan(
     configuration = load_config(config, option)
     if machine is not None:
         machine, _ = split_signal(configuration, machine)
-    requests = [
-        request
-        for connection, settings in configuration.connections.items()
-        for request in plugins()[settings.protocol].plan(_context(configuration, connection))
-        if machine in (None, request.machine)
-    ]
-    if json:
-        for request in requests:
-            print_json(asdict(request))
-        return
+    forecasts: dict[str, Forecast] = {}
+    for connection, settings in configuration.connections.items():
+        plugin, context = plugins()[settings.protocol], _context(configuration, connection)
+        if machine is not None and machine not in configuration.machines_of(connection):
+            continue
+        if forget:
+            for name in plugin.forget(context, machine):
+                print(f"{name}: forgotten what was learnt; a gateway that runs has to be started anew", file=sys.stderr)
+        forecasts[connection] = plugin.plan(context)
+    (_print_forecasts_json if json else _print_forecasts)(forecasts, machine)
+
+
+def _print_forecasts_json(forecasts: dict[str, Forecast], machine: str | None) -> None:
+    from dataclasses import asdict
+
+    for connection, forecast in forecasts.items():
+        for request in forecast.requests:
+            if machine in (None, request.machine):
+                print_json({"kind": "request", "connection": connection, **asdict(request)})
+        print_json({"kind": "connection", "connection": connection, "busy": forecast.busy, "assumed": forecast.assumed})
+        for late in forecast.late:
+            if machine in (None, late.machine):
+                print_json({"kind": "late", "connection": connection, **asdict(late)})
+        for name, text in forecast.learnt:
+            if machine in (None, name):
+                print_json({"kind": "learnt", "connection": connection, "machine": name, "text": text})
+
+
+def _print_forecasts(forecasts: dict[str, Forecast], machine: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("machine", "request", box=None, pad_edge=False)
-    for column in ("every", "signals", "size", "unused", "bytes"):
+    for column in ("every", "signals", "registers", "bits", "unused", "bytes", "takes"):
         table.add_column(column, justify="right")
-    for r in requests:
-        every = f"{r.period:g} s" if r.period else "on change"
-        table.add_row(r.machine, r.what, every, str(r.signals), str(r.size), str(r.unused), str(r.bytes or ""))
-    Console().print(table)
-    rate = sum(1 / r.period for r in requests if r.period)
-    load = sum(r.bytes / r.period for r in requests if r.period)
-    print(f"{len(requests)} requests, {rate:.1f} a second, {load / 1000:.1f} kB/s")
+    for forecast in forecasts.values():
+        for r in forecast.requests:
+            if machine in (None, r.machine):
+                every = f"{r.period:g} s" if r.period else "on change"
+                sizes = ("", str(r.size)) if r.bits else (str(r.size), "")
+                takes = f"{r.seconds * 1000:.1f} ms" if r.seconds else ""
+                table.add_row(
+                    r.machine, r.what, every, str(r.signals), *sizes, str(r.unused), str(r.bytes or ""), takes
+                )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for connection, forecast in forecasts.items():
+        print(_summary(connection, forecast))
+        for late in forecast.late:
+            if machine in (None, late.machine):
+                print(f"  {_late(late)}")
+        for name, text in forecast.learnt:
+            if machine in (None, name):
+                print(f"  learnt: {name} {text}")
+
+
+def _summary(connection: str, forecast: Forecast) -> str:
+    """Of one link, whose machines share its time."""
+    polled = [r for r in forecast.requests if r.period]
+    text = f"{connection}: {len(forecast.requests)} request{'s' * (len(forecast.requests) != 1)}"
+    if polled:
+        rate = sum(1 / r.period for r in polled)
+        load = sum(r.bytes / r.period for r in polled)
+        registers = sum(r.size for r in polled if not r.bits)
+        wasted = sum(r.unused for r in polled if not r.bits)
+        text += f", {rate:.1f} a second, {registers} registers of which {wasted} unused, {load / 1000:.1f} kB/s"
+    if forecast.busy:
+        cycle = sum(r.seconds for r in polled)
+        text += f"; all of them take {cycle * 1000:.0f} ms, the link is busy {forecast.busy:.0%} of the time"
+        text += f" ({forecast.assumed} assumed)"
+    return text
+
+
+def _late(late: LatePoll) -> str:
+    shown = ", ".join(late.signals[:6]) + (f" and {len(late.signals) - 6} more" if len(late.signals) > 6 else "")
+    asked, reached = f"{late.period:g} s", f"{late.reached:.2g} s"
+    return f"too fast: {late.machine} is asked every {asked} and will be read every {reached}: {shown}; raise `poll`"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ class Poller:
             self._mark(machine, machine.plan.stale(now, now_ns))
 
     async def _keep_reading(self, adapter: Adapter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         while True:
             try:
                 await adapter.connect()
@@ -112,6 +114,8 @@ class Poller:
                 self._connected_at = 0.0
                 while True:
                     self._take(await adapter.read())
+                    if task.cancelling():  # swallowed on the way: wait_for on 3.11, when an answer comes at that moment
+                        raise asyncio.CancelledError
             except NotConnectedError as exc:
                 self._lost(str(exc))
                 await asyncio.sleep(self.backoff.pause())

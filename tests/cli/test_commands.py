@@ -113,11 +113,24 @@ def test_a_unit_that_does_not_answer(plant):
 def test_plan(plant):
     done = gateway("plan", "--json", cwd=plant)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(row["what"], row["signals"], row["size"]) for row in rows] == [
+    assert [(row["what"], row["signals"], row["size"]) for row in rows if row["kind"] == "request"] == [
         ("holding 0–1", 2, 2),
         ("holding 900", 1, 1),
     ]
     assert "2 requests" in gateway("plan", "press-07", cwd=plant).stdout
+
+
+def test_plan_says_what_was_learnt_and_forgets_it(plant):
+    done = gateway("read", "press-07", cwd=plant)  # holding 900 is not there
+    assert "illegal-address" in done.stdout
+    learnt = "learnt: press-07 refuses holding 900 (exception 2)"
+    shown = gateway("plan", cwd=plant).stdout
+    assert learnt in shown
+    assert "panel: 1 request, 1.0 a second, 2 registers of which 0 unused" in shown
+    done = gateway("plan", "--forget", cwd=plant)
+    assert "press-07: forgotten what was learnt" in done.stderr
+    assert learnt not in done.stdout
+    assert learnt not in gateway("plan", cwd=plant).stdout
 
 
 def test_once_and_query(plant):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from adapters.modbus.config import ModbusMachine, ModbusSignal
 from adapters.modbus.connections import ModbusTcp
-from adapters.modbus.plan import Block, Limits, make_blocks, planned_requests, polls, split
+from adapters.modbus.forecast import forecast
+from adapters.modbus.plan import Block, Limits, make_blocks, polls, split
 from gateway.adapter import Context
 from gateway.counters import FlowCounters
 from gateway.model import MachinePath
@@ -175,7 +176,7 @@ def test_planned_requests_are_for_people() -> None:
     context = Context(
         "c", connection(), {MachinePath("m"): device}, SimpleNamespace(), FlowCounters(), Path(), "edge"  # type: ignore[arg-type]
     )  # fmt: skip
-    rows = planned_requests(context)
+    rows = forecast(context).requests
     assert [(r.machine, r.what, r.signals, r.size, r.unused, r.bytes) for r in rows] == [
         ("m", "coil 8", 1, 1, 0, 22),
         ("m", "holding 0–4", 2, 5, 2, 31),
