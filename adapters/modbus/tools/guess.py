@@ -131,6 +131,8 @@ class Displayed:
     def likelihood(self, value: float) -> float:
         """How probable it is that this is displayed for a machine's `value`, against all that could be displayed."""
         off = abs(value - self.value)
+        if not isfinite(off):
+            return 0.0
         slack = 1 + 1e-6  # float32 has seven digits
         if self.tolerance is not None:
             return min(1.0, self.step / (2 * self.tolerance or self.step)) if off <= self.tolerance * slack else 0.0
@@ -452,8 +454,8 @@ def _digits_chance(value: float, exponent: int, mantissa_bits: int) -> float:
             chance += share * max(0.5 ** (exponent + parts.bit_length() - 1), 0.5**mantissa_bits)
     digits = 3 + mantissa_bits // 12
     exact = float(f"{value:.{digits}g}")
-    same = struct.unpack(">f", struct.pack(">f", exact))[0] == value if mantissa_bits == 23 else exact == value
-    return chance + (0.2 / 10.0**digits if same else 0.0)
+    nearest = abs(exact - value) <= 2.0 ** (exponent - mantissa_bits - 1)
+    return chance + (0.2 / 10.0**digits if nearest else 0.0)
 
 
 def decoded(type_: Type, bits: int) -> float | int | None:

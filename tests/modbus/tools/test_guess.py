@@ -139,11 +139,22 @@ def test_tolerance_is_taken_at_its_word():
 
 
 @pytest.mark.parametrize(
-    "words", ["0000", "FFFF", "0000 0000 0000 0000", "FFFF FFFF FFFF FFFF", "7F80 0001", "8000 0000"]
+    "words",
+    [
+        "0000",
+        "FFFF",
+        "0000 0000 0000 0000",
+        "FFFF FFFF FFFF FFFF",
+        "7F80 0001",
+        "8000 0000",
+        "7F7F FFFF",
+        "7FEF FFFF FFFF FFFF",
+    ],
 )
 def test_no_words_break_it(words):
     assert readings([words_of(words)], at=0)
-    readings([words_of(words)], Displayed.of("0"))
+    for value in ("0", "1e30", "1e-30"):
+        readings([words_of(words)], Displayed.of(value))
     layout([words_of(words)])
 
 
