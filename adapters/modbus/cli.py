@@ -79,7 +79,9 @@ def scan(
 
     where = _Where(target, config, timeout, pause)
     numbers, asked = parse_numbers(units, 0, 255, "unit ids"), parse_span(probe)
-    lines = [where.connection(**line) for line in _lines(where.serial, baud, parity, stop_bits)]
+    as_configured = where.known and not (baud or parity or stop_bits)
+    tried = [{}] if as_configured else _lines(where.serial, baud, parity, stop_bits)
+    lines = [where.connection(**line) for line in tried]
     seconds = tool.seconds_at_most(len(numbers), len(lines), lines[0].timeout, where.pause)
     progress = _Progress(
         f"{len(numbers) * len(lines)} requests, {_span_of(seconds)} if nothing answers", len(numbers) * len(lines)

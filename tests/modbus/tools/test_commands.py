@@ -125,9 +125,12 @@ class SerialLine(Simulated):
 def test_scan_of_a_serial_line(tmp_path):
     port = str(tmp_path / "line")
     with SerialLine(SERIAL.format(port=port)):
+        (tmp_path / "gateway.yaml").write_text(SERIAL.format(port=port))
+        known = rows(modbus("scan", "bus", "--units", "3", "--json", *QUICK, cwd=tmp_path))
         options = ("--units", "2-5", "--baud", "9600", "--parity", "none", "--timeout", "200ms", *QUICK)
         done = modbus("scan", port, *options)
     assert done.returncode == 0, done.stderr
+    assert [(row["unit"], row["baud"], row["parity"]) for row in known] == [(3, 9600, "none")]
     assert re.findall(r"^unit +(\d+)  9600  none", done.stdout, re.MULTILINE) == ["3", "5"]
     stanza = yaml.safe_load(done.stdout.partition("\n\n")[2])["connections"]["line"]
     assert stanza == {"protocol": "modbus-rtu", "port": port, "baud": 9600, "parity": "none"}
