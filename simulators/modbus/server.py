@@ -28,6 +28,7 @@ _READ = struct.Struct(">BHH")
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_FAILED = 1, 2, 3, 11
 # 6.1 to 6.4: how many bits or registers one request may ask for
 _MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}
+_TICK = 1e-6  # seconds between two packets: at one time they could change places
 _SILENCE = 3.5  # characters between two frames: MODBUS over Serial Line V1.02, 2.5.1.1
 
 
@@ -86,6 +87,7 @@ class _Conversation:
     newest: int = 0  # transaction id of the newest request
     held: list[Packet] = field(default_factory=list)  # back until the next request
     dead: float = 0  # so many requests more will not be answered
+    busy: dict[int, float] = field(default_factory=dict)  # units with a late answer, until when; 0 on a network: all
 
 
 class ModbusServer:
@@ -232,6 +234,11 @@ class Channel:
         if server.baud:
             length = len(self._framing.encode(request)) + len(right) + 2 * _SILENCE
             delay += length * self._framing.bits / server.baud
+        who = request.unit if self._framing.serial else 0
+        if (busy := talk.busy.get(who, 0.0) + _TICK) > (loop := asyncio.get_running_loop()).time():
+            talk.busy[who] = busy  # a device answers in the order it is asked
+            loop.call_at(busy, self._send_late, Packet(right))
+            return
         held, talk.held = talk.held, []
         for packet in held:
             if packet.when == "next":  # of a fault that shows only now
@@ -266,7 +273,13 @@ class Channel:
                 self._send(packet.data, delay + packet.pause, written)
                 delay, written = 0.0, None
             elif packet.when == "late":
-                asyncio.get_running_loop().call_later(delay + server.wire.late, self._send_late, packet)
+                loop = asyncio.get_running_loop()
+                at = loop.time() + delay + server.wire.late
+                loop.call_at(at, self._send_late, packet)
+                if self._framing.serial and not kind.overtaken:
+                    talk.busy[request.unit] = at
+                elif name == "stalled":  # nothing gets in between
+                    talk.busy[0] = at
             else:
                 talk.held.append(packet)
         return True
@@ -278,7 +291,7 @@ class Channel:
             return
         loop = asyncio.get_running_loop()
         self._waiting += 1
-        self._free_at = max(self._free_at, loop.time()) + max(delay, 1e-6)  # two at one time could change places
+        self._free_at = max(self._free_at, loop.time()) + max(delay, _TICK)
         loop.call_at(self._free_at, self._send_delayed, data, reply)
 
     def _send_delayed(self, data: bytes, reply: _Reply | None) -> None:

@@ -169,13 +169,16 @@ class Kind:
 
     plan: Callable[[Exchange], Plan]
     served: bool = False  # whether the right answer leaves in time all the same
-    ids: bool = False  # whether it takes transaction ids
+    ids: bool = False  # only where there are transaction ids
+    serial: bool = False  # only on serial lines
+    overtaken: bool = False  # by the answers to later requests
 
 
 KINDS: dict[str, Kind] = {
     "silence": Kind(_silence),
     "half-open": Kind(_silence),  # and nothing is answered any more
     "late": Kind(lambda x: [Packet(x.right, "late")]),
+    "late-overtaken": Kind(lambda x: [Packet(x.right, "late")], serial=True, overtaken=True),
     "late-newest-id": Kind(lambda x: [Packet(x.right, "late", newest=True)], ids=True),
     "late-id-zero": Kind(_late_zero, ids=True),
     "stalled": Kind(_stalled),  # the second half of it is late
@@ -200,7 +203,7 @@ KINDS: dict[str, Kind] = {
 
 def kinds(framing: Framing) -> list[str]:
     """Those that there can be with this framing."""
-    return [name for name, kind in KINDS.items() if framing is MBAP or not kind.ids]
+    return [name for name, kind in KINDS.items() if not (kind.ids if framing.serial else kind.serial)]
 
 
 @dataclass(slots=True)

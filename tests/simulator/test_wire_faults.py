@@ -207,6 +207,7 @@ def test_the_same_seed_draws_the_same_faults() -> None:
 
 def test_kinds_without_transaction_ids() -> None:
     assert set(kinds(MBAP)) - set(kinds(RTU)) == {"late-newest-id", "late-id-zero", "id-zero", "id-wrong"}
+    assert set(kinds(RTU)) - set(kinds(MBAP)) == {"late-overtaken"}
     assert kinds(RTU) == kinds(ASCII)
 
 
@@ -238,6 +239,17 @@ async def test_a_late_answer_reaches_whoever_is_connected_by_then(line: Wire) ->
     await line.writer.wait_closed()
     await line.connect()
     assert await line.got(9) == rtu("07 03 04 73 02 73 03")
+
+
+@pytest.mark.parametrize("kind", ["late", "late-overtaken"])
+async def test_a_device_answers_in_the_order_it_is_asked_and_another_does_not_wait(line: Wire, kind: str) -> None:
+    line.server.wire.fail(1, kind)
+    for request in ("07 03 00 02 00 01", "07 04 00 02 00 01", "08 03 00 02 00 01"):
+        line.writer.write(bytes.fromhex(rtu(request)))
+        await line.writer.drain()
+    first, second, third = (rtu(text) for text in ("07 03 02 73 02", "07 04 02 74 02", "08 03 02 83 02"))
+    expected = [third, first, second] if kind == "late" else [second, third, first]
+    assert [await line.got(7) for _ in range(3)] == expected
 
 
 async def test_a_serial_line_is_dead_for_a_while(line: Wire) -> None:
