@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 Value = float | int | bool | str | None
@@ -146,7 +147,12 @@ class Header:
     order: tuple[int, ...] = field(init=False)  # 0, 1, 2 …: the `signal` column of a batch that holds every signal once
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", tuple(range(len(self.signals))))
+        object.__setattr__(self, "order", _order(len(self.signals)))
+
+
+@lru_cache
+def _order(count: int) -> tuple[int, ...]:
+    return tuple(range(count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def test_examples_can_be_simulated_and_read(example, tmp_path):
         def command(self) -> list[str]:
             return [*super().command()[:2], str(example), "--port-base", "0"]
 
-    configured = load(example, protocols(), env={})
+    configured = load(example, protocols(), env={}, whole_tree=True)
     with Example("") as machines:
         ports = dict(re.findall(r"^(\S+): 127\.0\.0\.1:(\d+)", machines.log, re.MULTILINE))
         assert set(ports) == {m.connection for m in configured.machines.values()}

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from zlib import crc32
 
 from adapters.modbus import learnt as notes
 from adapters.modbus.config import ModbusMachine
@@ -22,13 +23,14 @@ from adapters.modbus.explore import explore
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.link import GONE, Answer, Request
 from adapters.modbus.links import link_of
-from adapters.modbus.plan import Block, Limits, polls
+from adapters.modbus.plan import Block, Limits, PollPlan, polls
 from adapters.modbus.poll import DIVIDED, NO_ANSWER, REFUSED, Machine, Part, Poll, parts_of
 from adapters.modbus.signals import Table
 from gateway.adapter import Command, Context, WriteResult
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, Header, MachinePath, Signal
 from gateway.schedule import Ticks
+from gateway.shared import once_per_object
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class ModbusAdapter:
         self._settings, self._quirks = settings, settings.quirks
         self._link = link_of(settings, context.folder, context.clock.now)
         self._file = notes.file_of(context.data_dir, context.name)
+        self._phase = crc32(context.name.encode()) / 2**32
         self._machines: list[Machine] = []
         self._polls: list[Poll] = []
         self._machine_settings: dict[str, ModbusMachine] = {}
@@ -70,15 +73,9 @@ class ModbusAdapter:
     def _add(self, path: MachinePath, settings: ModbusMachine, mine: Learnt, context: Context) -> None:
         """The signals of a machine stand in its header in the order in which they are read, if it has them all."""
         planned = polls(settings, Limits.of(self._settings, settings))
-        names = [name for poll in planned for block in poll.blocks for name in block.names]
-        header = Header(path, tuple(Signal(name, settings.signals[name].value_type) for name in names))
-        machine = Machine(
-            header,
-            mine,
-            Limits.of(self._settings, settings, mine),
-            context.counters.of(path.machine),
-            {name: at for at, name in enumerate(names)},
-        )
+        signals, places = _signals(planned)
+        limits = Limits.of(self._settings, settings, mine)
+        machine = Machine(Header(path, signals), mine, limits, context.counters.of(path.machine), places)
         self._machines.append(machine)
         self._machine_settings[path.machine] = settings
         self._polls += [Poll(machine, poll.period) for poll in planned]
@@ -104,7 +101,9 @@ class ModbusAdapter:
         self._due.clear()
         await self._open()
         now = self._clock.monotonic()
-        self._ticks = Ticks([poll.period for poll in self._polls], now)
+        # Connections that were opened together go on at moments of their own: they would get in each other's way.
+        periods = [poll.period for poll in self._polls]
+        self._ticks = Ticks(periods, now - self._phase * min(periods, default=0.0))
         for machine in self._machines:
             machine.asleep_until = 0.0
             if machine.learnt.refused and machine.again_at is None:
@@ -330,6 +329,16 @@ class ModbusAdapter:
         if not self._quirks.close_after_poll:
             (self._lost_by or machine).counters.reconnects += 1
         self._lost_by = None
+
+
+@once_per_object
+def _signals(planned: list[PollPlan]) -> tuple[tuple[Signal, ...], Mapping[str, int]]:
+    """The signals of a plan, and the place of each by name."""
+    blocks = [block for poll in planned for block in poll.blocks]
+    signals = [
+        Signal(name, s.value_type) for block in blocks for name, s in zip(block.names, block.signals, strict=True)
+    ]
+    return tuple(signals), {signal.name: at for at, signal in enumerate(signals)}
 
 
 def _singles(block: Block) -> list[tuple[Table, int, int]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -128,7 +129,7 @@ class PymodbusLink:
             self._client, self._trouble = client, ""
             # What client.connect() does, but for the reason of a failure, which it keeps to itself.
             transport, _ = await asyncio.wait_for(client.ctx.call_create(), self._timeout)
-        except (OSError, UnicodeError, ValueError) as exc:
+        except (OSError, UnicodeError, ValueError, termios.error) as exc:
             self.close()
             raise NotConnectedError(f"{self.name}: {why_not_open(self._settings, exc)}") from exc
         client.ctx.transport = transport

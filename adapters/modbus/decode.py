@@ -20,6 +20,7 @@ from operator import itemgetter
 from adapters.modbus.plan import Block
 from adapters.modbus.signals import BIT_TABLES, ModbusSignal
 from gateway.model import GOOD, INVALID_DATA, NOT_AVAILABLE, Value
+from gateway.shared import once_per_object
 
 Columns = tuple[tuple[Value, ...], tuple[int, ...] | None]  # values, and qualities where not all are good
 
@@ -36,7 +37,7 @@ class Layout:
     """How one block is read. Remembers the last answer: the same bytes give the same columns, without decoding."""
 
     def __init__(self, block: Block) -> None:
-        self._decode = _bits(block) if block.table in BIT_TABLES else _registers(block)
+        self._decode = _compiled(block)
         self._payload: bytes | None = None
         self._columns: Columns = ((), None)
 
@@ -46,6 +47,11 @@ class Layout:
             self._columns = self._decode(payload)
             self._payload = payload
         return self._columns
+
+
+@once_per_object
+def _compiled(block: Block) -> Callable[[bytes], Columns]:
+    return _bits(block) if block.table in BIT_TABLES else _registers(block)
 
 
 def _bits(block: Block) -> Callable[[bytes], Columns]:

@@ -13,12 +13,13 @@ makes the rest dearer. So the number of requests is the smallest there is. A val
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from adapters.modbus.config import MAX_GAP, DeviceQuirks, ModbusMachine
 from adapters.modbus.connections import ModbusConnection
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.signals import BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, ModbusSignal, Table
+from gateway.shared import once_per_object
 
 Obstacle = tuple[int, int]  # first and last address
 
@@ -59,7 +60,7 @@ class Limits:
     max_bits: int
     max_gap: int
     pause: float
-    obstacles: Mapping[Table, Sequence[Obstacle]] = field(default_factory=dict)  # none is to lie in a block as a whole
+    obstacles: tuple[tuple[Table, int, int], ...] = ()  # first and last address: none is to lie in a block as a whole
 
     @classmethod
     def of(cls, connection: ModbusConnection, machine: ModbusMachine, learnt: Learnt | None = None) -> Limits:
@@ -74,30 +75,35 @@ class Limits:
             max_gap=limit("max_gap", MAX_GAP),
             pause=next(pauses, connection.gap),
         )
-        obstacles = {table: [] for table in TABLES}  # type: dict[Table, list[Obstacle]]
-        for table, first, last in machine.quirks.forbidden:
-            obstacles[table] += [(address, address) for address in range(first, last + 1)]
+        obstacles = {
+            (table, at, at) for table, first, last in machine.quirks.forbidden for at in range(first, last + 1)
+        }
         if learnt is not None:
-            for table, first, count in (*learnt.refused, *learnt.holes):
-                obstacles[table].append((first, first + count - 1))
+            obstacles |= {(table, first, first + n - 1) for table, first, n in (*learnt.refused, *learnt.holes)}
             limits = replace(
                 limits,
                 max_registers=min(limits.max_registers, learnt.max_registers or MAX_REGISTERS),
                 max_bits=min(limits.max_bits, learnt.max_bits or MAX_BITS),
             )
-        return replace(limits, obstacles={table: sorted(set(each)) for table, each in obstacles.items() if each})
+        return replace(limits, obstacles=tuple(sorted(obstacles)))
 
 
 def polls(machine: ModbusMachine, limits: Limits) -> list[PollPlan]:
     """All requests of a machine, by poll rate, fastest first."""
+    return _polls(machine.signals, limits)
+
+
+@once_per_object
+def _polls(signals_by_name: Mapping[str, ModbusSignal], limits: Limits) -> list[PollPlan]:
     groups: dict[tuple[float, Table], list[tuple[str, ModbusSignal]]] = {}
-    for name, signal in machine.signals.items():
+    for name, signal in signals_by_name.items():
         groups.setdefault((signal.poll, signal.table), []).append((name, signal))
     found = []
     for period in sorted({period for period, _ in groups}):
         blocks: list[Block] = []
         for table in TABLES:
-            signals, obstacles = groups.get((period, table), []), limits.obstacles.get(table, ())
+            signals = groups.get((period, table), [])
+            obstacles = [(first, last) for of, first, last in limits.obstacles if of == table]
             if table in BIT_TABLES:
                 blocks += make_blocks(signals, limits.max_bits, 16 * limits.max_gap, obstacles)
             else:

@@ -29,12 +29,12 @@ ConfigOption = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
-def load_config(argument: Path | None, option: Path | None = None) -> Configuration:
+def load_config(argument: Path | None, option: Path | None = None, *, whole_tree: bool = False) -> Configuration:
     """The configuration that is meant, checked. Warnings go to stderr. Raises ConfigErrors."""
     from gateway.config import find_config, load
     from gateway.runtime.registry import protocols
 
-    configuration = load(find_config(argument or option), protocols())
+    configuration = load(find_config(argument or option), protocols(), whole_tree=whole_tree)
     for warning in configuration.warnings:
         print(warning, file=sys.stderr)
     return configuration

@@ -47,7 +47,7 @@ def check(config: ConfigArgument = None, option: ConfigOption = None, json: Json
 @app.command()
 def show(config: ConfigArgument = None, option: ConfigOption = None, json: Json = False) -> None:
     """Print what is in force: files joined, profiles and defaults filled in, no secrets."""
-    data = _without_secrets(load_config(config, option).tree.plain())
+    data = _without_secrets(load_config(config, option, whole_tree=True).tree.plain())
     if json:
         print_json(data)
         return
@@ -119,7 +119,7 @@ def _explain_signal(name: str, option: Path | None) -> None:
     from gateway.config.explain import did_you_mean
     from gateway.config.schema import as_written, defaults
 
-    configuration = load_config(None, option)
+    configuration = load_config(None, option, whole_tree=True)
     machine, signal = split_signal(configuration, name)
     settings = configuration.machines[machine].signals
     if signal is None or signal not in settings:

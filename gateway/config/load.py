@@ -9,17 +9,18 @@ All of it works on trees of nodes, so a mistake that comes from a profile is sho
 
 from __future__ import annotations
 
+import marshal
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from gateway.config.explain import did_you_mean, explain, shown
 from gateway.config.fields import Section, find_secret
-from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings
+from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings, SignalSettings
 from gateway.config.yaml_file import Mark, Node, Source, display_name, mapping, overlay, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.model import MachinePath
@@ -46,7 +47,8 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A configuration that was found right. `tree` is what is in force, with the origin of every value."""
+    """A configuration that was found right. `tree` is what is in force, with the origin of every value: of machines
+    only where it was asked for."""
 
     path: Path
     settings: Settings
@@ -93,9 +95,14 @@ def find_config(given: Path | None = None, env: Mapping[str, str] = os.environ) 
     raise ConfigErrors([error])
 
 
-def load(path: Path, protocols: Mapping[str, Protocol], *, env: Mapping[str, str] | None = None) -> Configuration:
-    """Read and check a configuration, one file or a folder. Raises ConfigErrors with all that is wrong."""
-    return _Loader(path, protocols, os.environ if env is None else env).load()
+def load(
+    path: Path, protocols: Mapping[str, Protocol], *, env: Mapping[str, str] | None = None, whole_tree: bool = False
+) -> Configuration:
+    """Read and check a configuration, one file or a folder. Raises ConfigErrors with all that is wrong.
+
+    `whole_tree`: keep the tree of the machines as well, which takes more memory than all that is made from it.
+    """
+    return _Loader(path, protocols, os.environ if env is None else env, whole_tree).load()
 
 
 @dataclass(slots=True)
@@ -103,10 +110,15 @@ class _Loader:
     path: Path
     protocols: Mapping[str, Protocol]
     env: Mapping[str, str]
+    whole_tree: bool
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     profiles: dict[str, Node | None] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)  # connections that are the same link as another one
+    # Equal signals are one object, equal sets of them one mapping: machines of a profile share theirs.
+    signals: dict[tuple[object, bytes], Section] = field(default_factory=dict)
+    sets: dict[tuple[object, ...], Mapping[str, SignalSettings]] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
 
     def load(self) -> Configuration:
         tree = self._read()
@@ -181,10 +193,11 @@ class _Loader:
 
     # --- checking --------------------------------------------------------------------------------------------------
 
-    def _validate(self, model: type[T], node: Node, where: tuple[str, ...]) -> T | None:
+    def _validate(self, model: type[T], node: Node, where: tuple[str, ...], plain: Any = None) -> T | None:
         try:
             return model.model_validate(
-                node.plain(), context={"secret": lambda name: find_secret(name, self._folder, self.env)}
+                node.plain() if plain is None else plain,
+                context={"secret": lambda name: find_secret(name, self._folder, self.env)},
             )
         except ValidationError as exc:
             self.errors.extend(explain(exc, model, node, where))
@@ -243,7 +256,7 @@ class _Loader:
                 node = overlay(profile, node)
             node = _signals_inherit(overlay(self._defaults(tree, protocol.machine), node), protocol.machine)
             tree.value["machines"].value[name] = node
-            machine = self._validate(protocol.machine, node, where)
+            machine = self._machine(protocol.machine, node, where)
             if machine is None:
                 continue
             if machine.connection in self.shared:
@@ -255,21 +268,53 @@ class _Loader:
                 )
                 self.errors.append(error)
             self._warn(tree, name, machine)
+            if not self.whole_tree:
+                tree.value["machines"].value[name] = mapping(node.mark)
         return done
+
+    def _machine(self, model: type[MachineSettings], node: Node, where: tuple[str, ...]) -> MachineSettings | None:
+        """As `_validate`, but that equal signals become one object."""
+        plain = node.plain()
+        _, signal_model = get_args(model.model_fields["signals"].annotation)
+        if isinstance(given := plain.get("signals"), dict):
+            plain["signals"] = {name: self._signal(signal_model, signal) for name, signal in given.items()}
+        machine = self._validate(model, node, where, plain)
+        if machine is None:
+            return None
+        key = (*machine.signals, *map(id, machine.signals.values()))
+        return machine.model_copy(update={"signals": self.sets.setdefault(key, machine.signals)})
+
+    def _signal(self, model: type[Section], plain: Any) -> Any:
+        """One object for all equal ones; what is wrong is left as it is, to be found where it stands."""
+        if not isinstance(plain, dict):
+            return plain
+        key = (model, marshal.dumps(plain))
+        if key not in self.signals:
+            try:
+                self.signals[key] = model.model_validate(plain)
+            except ValidationError:
+                return plain
+        return self.signals[key]
 
     def _warn(self, tree: Node, name: str, machine: MachineSettings) -> None:
         for signal, settings in machine.signals.items():
             if settings.deadband is not None and settings.report != "change":
-                at = tree.find(("machines", name, "signals", signal, "deadband"), key=True)
+                at = str(tree.find(("machines", name, "signals", signal, "deadband"), key=True))
+                if at in self.warned:  # a line of a profile is doubtful once
+                    continue
+                self.warned.add(at)
                 self.warnings.append(
                     f"{at}: warning: machines.{name}.signals.{signal}.deadband works with `report: change`, and `report` is `{settings.report}`"
                 )
 
-    def _entries(self, tree: Node, section: str) -> list[tuple[str, Node, tuple[str, str]]]:
+    def _entries(self, tree: Node, section: str) -> Iterator[tuple[str, Node, tuple[str, str]]]:
         """The mappings of a section; anything else in it is a mistake that the model of Settings has named."""
         node = tree.get(section)
-        entries = node.value.items() if node is not None and node.is_mapping else ()
-        return [(name, child, (section, name)) for name, child in entries if child.is_mapping]
+        if node is None or not node.is_mapping:
+            return
+        for name in list(node.value):
+            if (child := node.value[name]).is_mapping:
+                yield name, child, (section, name)
 
     def _defaults(self, tree: Node, model: type[Section]) -> Node:
         """The defaults that this model has a key for."""

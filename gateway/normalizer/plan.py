@@ -12,10 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.config import SignalSettings
-from gateway.model import GOOD, STALE, Batch, Header, Value, is_bad
+from gateway.model import GOOD, STALE, Batch, Header, Signal, Value, is_bad
 from gateway.normalizer.steps import Pick, Rule, Steps, picker, power_of_ten, rule_of
+from gateway.shared import once_per_object
 
 _MAX_SHAPES = 64  # a machine has one per combination of poll rates; an adapter that makes more gets no more cached
+
+
+_Bands = Sequence[tuple[int, int, float | None]]
+"""Position, signal and deadband; None: always sent."""
 
 
 @dataclass(slots=True)
@@ -24,9 +29,9 @@ class _Shape:
 
     signal: Sequence[int]  # kept, so that its identity stays taken
     steps: Steps
-    bands: list[tuple[int, int, float | None]]  # position, signal and deadband; None: always sent
-    changes: bool = False  # some are sent only when they change
-    only_changes: bool = False  # all are
+    bands: _Bands
+    changes: bool  # some are sent only when they change
+    only_changes: bool  # all are
     # The last batch: as it came, and what became of it.
     raw: Sequence[Value] | None = None
     raw_quality: Sequence[int] | None = None
@@ -47,10 +52,9 @@ class Plan:
 
     def __init__(self, raw: Header, settings: Mapping[str, SignalSettings]) -> None:
         """`raw`: as the adapter made it, with the types before scaling. `settings`: by the name of the signal."""
-        places = {signal.name: i for i, signal in enumerate(raw.signals)}
-        self._rules: list[Rule] = [rule_of(signal, settings[signal.name], places) for signal in raw.signals]
+        self._rules, signals = _rules(raw.signals, _ByIdentity(settings))
         self._raw = raw
-        self.header = Header(raw.path, tuple(rule.signal for rule in self._rules))
+        self.header = Header(raw.path, signals)
         self._shortest = min((rule.stale_after for rule in self._rules), default=0.0)
         self._shapes: dict[int, _Shape] = {}
         n = len(self._rules)
@@ -145,11 +149,9 @@ class Plan:
     def _shape_of(self, signal: Sequence[int]) -> _Shape:
         shape = self._shapes.get(id(signal))
         if shape is None:
-            bands = [(at, i, self._rules[i].deadband) for at, i in enumerate(signal)]
-            shape = _Shape(signal, Steps(self._rules, signal), bands)
-            shape.changes = any(band is not None for _, _, band in bands)
-            shape.only_changes = all(band is not None for _, _, band in bands)
-            if isinstance(signal, tuple) and len(self._shapes) < _MAX_SHAPES:
+            lasting = isinstance(signal, tuple) and len(self._shapes) < _MAX_SHAPES
+            shape = _Shape(signal, *(_compiled(self._rules, signal) if lasting else _compile(self._rules, signal)))
+            if lasting:
                 self._shapes[id(signal)] = shape
         return shape
 
@@ -234,6 +236,37 @@ class Plan:
                 return False
         self._sent_value[i], self._sent_quality[i], self._sent_at[i] = value, quality, now
         return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ByIdentity:
+    """A mapping that is hashed by its identity."""
+
+    of: Mapping[str, SignalSettings]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and other.of is self.of
+
+    def __hash__(self) -> int:
+        return id(self.of)
+
+
+@once_per_object
+def _rules(raw: tuple[Signal, ...], settings: _ByIdentity) -> tuple[Sequence[Rule], tuple[Signal, ...]]:
+    """The rules of these signals, and what they are when they leave. Machines with equal settings share them."""
+    places = {signal.name: i for i, signal in enumerate(raw)}
+    rules = [rule_of(signal, settings.of[signal.name], places) for signal in raw]
+    return rules, tuple(rule.signal for rule in rules)
+
+
+def _compile(rules: Sequence[Rule], signal: Sequence[int]) -> tuple[Steps, _Bands, bool, bool]:
+    """What a shape is made of."""
+    bands = [(at, i, rules[i].deadband) for at, i in enumerate(signal)]
+    changes = [band is not None for _, _, band in bands]
+    return Steps(rules, signal), bands, any(changes), all(changes)
+
+
+_compiled = once_per_object(_compile)
 
 
 def _kept(batch: Batch, keep: list[int]) -> Batch | None:

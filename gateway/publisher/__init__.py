@@ -1,5 +1,5 @@
 """From the buffer to the broker."""
 
-from gateway.publisher.publisher import Publisher
+from gateway.publisher.publisher import Content, Publisher
 
-__all__ = ["Publisher"]
+__all__ = ["Content", "Publisher"]

@@ -40,7 +40,8 @@ LONGEST_STALL = 600.0
 HOLD = 5.0  # seconds at the most between two attempts with a topic that the broker refuses
 PATIENCE = 3  # refusals in a row before it is worth a word: a store that starts beside us subscribes in a moment
 
-Retained = Iterable[tuple[str, bytes]]
+Content = bytes | Callable[[], bytes]  # of a retained message; a large one is made when it is sent
+Retained = Iterable[tuple[str, Content]]
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class Publisher:
         self._furthest = 0  # the highest position there ever was: no store can have what lies beyond
         self._in_flight: dict[int, tuple[int, str]] = {}  # message id -> seq and topic, ascending
         self._refused: dict[str, _Topic] = {}
-        self._retained: dict[str, bytes] = {}  # to be published before data: the newest of each topic
+        self._retained: dict[str, Content] = {}  # to be published before data: the newest of each topic
         self._owed: dict[int, str] = {}  # message id -> topic of retained messages under way
         self._forgotten: set[int] = set()  # message ids under way that no longer matter, but fill the window
         self._progress = clock.monotonic()  # when the stored mark last moved
@@ -104,7 +105,7 @@ class Publisher:
             return 0.0
         return self._clock.monotonic() - self._moved
 
-    def retain(self, topic: str, payload: bytes) -> None:
+    def retain(self, topic: str, payload: Content) -> None:
         """Publish a retained message: now, or as part of the births of the next connection."""
         if self._link.connected:
             self._retained[topic] = payload
@@ -169,7 +170,9 @@ class Publisher:
         try:
             while self._retained and self._room() > 0:
                 topic = next(iter(self._retained))
-                self._owed[self._link.publish(topic, self._retained.pop(topic), retain=True)] = topic
+                content = self._retained.pop(topic)
+                payload = content if isinstance(content, bytes) else content()
+                self._owed[self._link.publish(topic, payload, retain=True)] = topic
             if self._refused:
                 self._try_again()
             while (room := self._room()) > 0 and self._position < self._buffer.accepted:

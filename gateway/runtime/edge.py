@@ -21,7 +21,7 @@ from gateway.model import Batch, Header, MachinePath
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.payload import DataEncoder, Loss, State, encode_loss, encode_meta, encode_status
 from gateway.mqtt.topics import Topics
-from gateway.publisher import Publisher
+from gateway.publisher import Content, Publisher
 from gateway.runtime.poller import CONNECTING, Poller
 from gateway.runtime.registry import plugins
 from gateway.web.snapshot import Board
@@ -55,8 +55,8 @@ class Edge:
         self._started = clock.now()
         self.buffer = MemoryBuffer(settings.buffer.max_size, settings.buffer.max_age, self._declare, clock)
         self._encode = DataEncoder(self._gateway, self.buffer.epoch)
-        self._meta: dict[str, bytes] = {}  # by topic, as are
-        self._status: dict[str, bytes] = {}
+        self._meta: dict[str, Content] = {}  # by topic, as are
+        self._status: dict[str, Content] = {}
         self._data_topics: dict[Header, str] = {}  # of the headers in force: one per machine
         self.board = Board(
             gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
@@ -190,7 +190,7 @@ class Edge:
             self._encode.forget(old)
         self._data_topics[header] = self._topics.data(header.path)
         self.board.add(header, self._clock.now())
-        self._retain(self._meta, self._topics.meta(header.path), encode_meta(header, self._gateway))
+        self._retain(self._meta, self._topics.meta(header.path), partial(encode_meta, header, self._gateway))
 
     def state(self, path: MachinePath, state: State, since: int, reason: str) -> None:
         log.info("%s: %s%s", path.machine, state, f": {reason}" if reason else "")
@@ -200,11 +200,11 @@ class Edge:
 
     # --- retained messages -------------------------------------------------------------------------------------------
 
-    def _retain(self, kind: dict[str, bytes], topic: str, payload: bytes) -> None:
+    def _retain(self, kind: dict[str, Content], topic: str, payload: Content) -> None:
         kind[topic] = payload
         self.publisher.retain(topic, payload)
 
-    def _births(self) -> Iterator[tuple[str, bytes]]:
+    def _births(self) -> Iterator[tuple[str, Content]]:
         yield self._own_status("online", "")
         yield from self._meta.items()
         yield from self._status.items()

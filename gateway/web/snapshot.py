@@ -93,6 +93,9 @@ class Latest:
         """The usual cases cost nothing: all good as before, or the same column of qualities as before."""
         if batch.quality == self._quality:
             return
+        if batch.quality is None:
+            self._since = {}
+            return
         for i, t, was, q in zip(
             batch.signal, batch.time, self._quality or repeat(GOOD), batch.quality or repeat(GOOD), strict=False
         ):
