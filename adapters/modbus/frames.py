@@ -100,7 +100,7 @@ def split_rtu(data: bytes) -> Frame | None:
 
 def split_ascii(data: bytes) -> Frame | None:
     """Serial lines in plain text."""
-    if data[:1] != b":":
+    if data[:1] not in (b":", b""):
         raise Wrong("not Modbus", f"its answer is not Modbus ASCII: it begins with {data[:12].hex(' ')}")
     end = data.find(b"\r\n")
     if end < 0:
