@@ -1,8 +1,10 @@
 """The wheel, built and run where nothing of this checkout is."""
 
 import shutil
+import stat
 import subprocess
 import sys
+import tarfile
 import time
 import venv
 import zipfile
@@ -29,6 +31,28 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(wheel):
     assert {"gateway/web/pages/index.html", "gateway/web/pages/style.css"} <= names
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"gateway", "adapters", "simulators"}
+
+
+def test_the_wheel_holds_the_profiles_themselves(wheel):
+    """In the checkout their folder is a link to config/profiles; what is installed has nothing to link to."""
+    inside = "adapters/modbus/profiles/"
+    with zipfile.ZipFile(wheel) as archive:
+        found = {i.filename.removeprefix(inside): i for i in archive.infolist() if i.filename.startswith(inside)}
+        profiles = {file.name: file.read_bytes() for file in (ROOT / "config" / "profiles").iterdir()}
+        assert found.keys() == profiles.keys() - {"oven.yaml"}  # which is of the plant in config/
+        assert len(found) == 13
+        for name, info in found.items():
+            assert stat.S_ISREG(info.external_attr >> 16), name
+            assert archive.read(info) == profiles[name]
+
+
+def test_the_sources_hold_the_profiles_themselves(tmp_path):
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        found = [member for member in archive if "/adapters/modbus/profiles/" in member.name]
+    assert len(found) == 13
+    assert all(member.isreg() for member in found)
 
 
 @pytest.mark.timeout(400)

@@ -1,6 +1,6 @@
 """Real machines: their registers in, their engineering values out of the store.
 
-The register images of eleven device models are facts and belong to the project. The recording of a plant's PLC and a
+The register images of thirteen device models are facts and belong to the project. The recording of a plant's PLC and a
 steel works' meter stay beside the checkout; their tests are left out, and counted, where they are not there.
 """
 
@@ -99,10 +99,13 @@ def devices(broker) -> Iterator[dict[str, list[dict]]]:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_device(devices, profile):
-    states = {name: s.get("enum", {}) for name, s in profile_of(profile)["signals"].items()}
+    signals = profile_of(profile)["signals"]
+    states = {name: s.get("enum", {}) for name, s in signals.items()}
     for point in (p for p in POINTS if p["profile"] == profile):
         value, quality = devices[f"{profile}/{point['signal']}"][-1]
-        if point["value"] in ("", "NaN"):
+        if signals[point["signal"]].get("type") == "string":
+            assert value == point["value"], point
+        elif point["value"] in ("", "NaN"):
             assert value is None, point
             assert quality >= 0x80000000, point
         elif point["value"] in ("true", "false"):

@@ -67,13 +67,15 @@ def own_cases() -> Iterator[Case]:
     machines = {}
     for profile in {row["profile"] for row in rows}:
         machines[profile] = load(_configuration(profile), protocols).machines["m"]
+    powers = {(row["profile"], row["signal"]): float(row["value"]) for row in rows if row["signal"].endswith("_SF")}
     for row in rows:
         signal = machines[row["profile"]].signals[row["signal"]]
         if signal.value_type in ("bool", "string") or row["value"] in ("", "NaN"):
             continue
         image = images[row["profile"], row["table"]]
         where = row["profile"], row["signal"], signal.address
-        yield Case(*where, signal.data_type, signal.wire_order, signal.scale or 1.0, float(row["value"]), image)
+        scale = 10.0 ** powers[row["profile"], signal.scale_from] if signal.scale_from else signal.scale or 1.0
+        yield Case(*where, signal.data_type, signal.wire_order, scale, float(row["value"]), image)
 
 
 def _configuration(profile: str) -> Path:
@@ -86,7 +88,7 @@ def _configuration(profile: str) -> Path:
 
 
 def map_cases() -> Iterator[Case]:
-    """From the register maps beside the checkout: two devices more, one of them recorded in a plant."""
+    """From the register maps beside the checkout: the same devices, one of them with all that was recorded around it."""
     for file in sorted(MAPS.glob("*.csv")):
         image = json.loads((MAPS / "images" / f"{file.stem}.image.json").read_text())
         tables = {code: {int(at): word for at, word in table.items()} for code, table in image["tables"].items()}
