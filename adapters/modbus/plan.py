@@ -12,13 +12,14 @@ makes the rest dearer. So the number of requests is the smallest there is. A val
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.modbus.config import MAX_GAP, DeviceQuirks, ModbusMachine
 from adapters.modbus.connections import ModbusConnection
 from adapters.modbus.learnt import Learnt
-from adapters.modbus.signals import BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, ModbusSignal, Table
+from adapters.modbus.signals import ADDRESSES, BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, ModbusSignal, Table
 from gateway.shared import once_per_object
 
 Obstacle = tuple[int, int]  # first and last address
@@ -117,12 +118,21 @@ def make_blocks(
 ) -> list[Block]:
     """The fewest blocks for signals of one table. A signal larger than `limit` gets a block of its own."""
     rest = sorted(signals, key=lambda each: (each[1].address, each[1].size))
+    begins, last_of_next = _ahead(obstacles)
     blocks = []
     while rest:
         taken, left = rest[:1], []
         start = rest[0][1].address
         end = start + rest[0][1].size
-        most = min([start + limit, *(last for first, last in obstacles if first >= start)])
+        obstacle = last_of_next[bisect_left(begins, start)]
+        if obstacle < end:  # the value itself is refused: only what stands at the very same place shares its fate
+            same = 1
+            while same < len(rest) and (rest[same][1].address, rest[same][1].size) == (start, end - start):
+                same += 1
+            blocks.append(_block(rest[:same]))
+            rest = rest[same:]
+            continue
+        most = min(start + limit, obstacle)
         for i, (name, signal) in enumerate(rest[1:], 1):
             if signal.address > end + max_gap or signal.address >= most:
                 left += rest[i:]
@@ -135,6 +145,14 @@ def make_blocks(
         blocks.append(_block(taken))
         rest = left
     return blocks
+
+
+def _ahead(obstacles: Sequence[Obstacle]) -> tuple[list[int], list[int]]:
+    """Where obstacles begin, and for each of them the lowest last address of those that begin there or later."""
+    last_of_next = [ADDRESSES]
+    for _, last in sorted(obstacles, reverse=True):
+        last_of_next.append(min(last, last_of_next[-1]))
+    return sorted(first for first, _ in obstacles), last_of_next[::-1]
 
 
 def split(block: Block) -> tuple[Block, Block]:
