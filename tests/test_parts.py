@@ -15,18 +15,22 @@ import psutil
 import pytest
 from asyncua import Client, ua
 from paho.mqtt.enums import CallbackAPIVersion
-from pymodbus.client import AsyncModbusTcpClient
+from pymodbus import FramerType
+from pymodbus.client import AsyncModbusTcpClient, AsyncModbusTlsClient
+from serial import Serial
 
 from parts.aedes import Aedes
 from parts.influxdb1 import InfluxDB1
 from parts.jsmodbus import Jsmodbus
 from parts.libmodbus import Libmodbus
-from parts.mbpoll import mbpoll
+from parts.mbpoll import mbpoll, mbpoll_serial
+from parts.modbus_serial import ModbusSerial
 from parts.mosquitto import Mosquitto
 from parts.node_opcua import NAMESPACE, PASSWORD, USER, NodeOpcua
 from parts.ports import free_port
 from parts.process import Part, wait_until
 from parts.proxy import Proxy
+from parts.serial_pair import SerialPair
 from parts.victoria_metrics import VictoriaMetrics
 
 P = TypeVar("P", bound=Part)
@@ -243,6 +247,72 @@ async def test_jsmodbus_replies_too_short_past_the_end() -> None:
         assert await client.connect()
         assert (await client.read_holding_registers(2, count=2)).registers == [33]
         client.close()
+
+
+async def test_libmodbus_is_a_serial_line_with_several_units() -> None:
+    image = {(1, "holding", 10): [1, 65535, 3], (17, "discrete", 0): [0, 1]}
+    with running(Libmodbus(image, rtu=True)) as server:
+        with running(SerialPair(tcp=server.port)) as line:
+            assert mbpoll_serial(line.a, "holding", 10, 3) == {10: 1, 11: 65535, 12: 3}
+            assert mbpoll_serial(line.a, "discrete", 0, 2, unit=17) == {0: 0, 1: 1}
+            with pytest.raises(RuntimeError, match="Illegal data address"):
+                mbpoll_serial(line.a, "holding", 10, 4)
+            with pytest.raises(RuntimeError, match="timed out"):
+                mbpoll_serial(line.a, "holding", 10, unit=2)
+            server.set(1, "holding", 11, 500)
+            assert mbpoll_serial(line.a, "holding", 10, 2) == {10: 1, 11: 500}
+        with socket.create_connection(("127.0.0.1", server.port), timeout=0.3) as stranger:
+            stranger.sendall(b"\x01\x03\x00\x0a\x00\x01\xff\xff")  # with a wrong checksum
+            with pytest.raises(TimeoutError):
+                stranger.recv(100)
+        client = AsyncModbusTcpClient("127.0.0.1", port=server.port, framer=FramerType.RTU)
+        assert await client.connect()
+        assert (await client.read_holding_registers(12, count=1, device_id=1)).registers == [3]
+        client.close()
+
+
+def test_modbus_serial_on_tcp_and_on_a_serial_line() -> None:
+    image = {(7, "holding", 10): [1, 65535], (7, "coil", 3): [1, 0, 1], (7, "input", 0): [4], (7, "discrete", 1): [1]}
+    with running(ModbusSerial(image)) as server:
+        assert mbpoll(server.port, "holding", 10, 2, unit=7) == {10: 1, 11: 65535}
+        assert mbpoll(server.port, "coil", 3, 3, unit=7) == {3: 1, 4: 0, 5: 1}
+        server.set(7, "holding", 12, 5)
+        assert mbpoll(server.port, "holding", 10, 3, unit=7) == {10: 1, 11: 65535, 12: 5}
+        with pytest.raises(RuntimeError, match="Illegal data address"):
+            mbpoll(server.port, "holding", 10, 4, unit=7)
+        with pytest.raises(RuntimeError, match="Target device failed to respond"):
+            mbpoll(server.port, "holding", 10, unit=8)
+    with running(SerialPair()) as line, running(ModbusSerial(image, line.b)):
+        assert mbpoll_serial(line.a, "holding", 10, 2, unit=7) == {10: 1, 11: 65535}
+        assert mbpoll_serial(line.a, "input", 0, unit=7) == {0: 4}
+        assert mbpoll_serial(line.a, "discrete", 1, unit=7) == {1: 1}
+        with pytest.raises(RuntimeError, match="timed out"):
+            mbpoll_serial(line.a, "holding", 10, unit=8)
+
+
+async def test_jsmodbus_with_tls_asks_for_a_certificate() -> None:
+    with running(Jsmodbus({"holding": [1, 2, 3]}, tls=True)) as server:
+        assert server.authority
+        known = ssl.create_default_context(cafile=server.authority.ca_path)
+        known.load_cert_chain(*server.authority.issue("client"))
+        client = AsyncModbusTlsClient("localhost", port=server.port, sslctx=known)
+        assert await client.connect()
+        assert (await client.read_holding_registers(1, count=2)).registers == [2, 3]
+        client.close()
+        unknown = ssl.create_default_context(cafile=server.authority.ca_path)
+        unknown.maximum_version = ssl.TLSVersion.TLSv1_2  # where the refusal is part of the handshake
+        with socket.create_connection(("localhost", server.port)) as plain, pytest.raises((ssl.SSLError, OSError)):
+            unknown.wrap_socket(plain, server_hostname="localhost")
+
+
+def test_a_serial_pair_joins_two_ports() -> None:
+    with running(SerialPair()) as line:
+        for text in (b"there", b"again"):
+            with Serial(line.a, 19200, timeout=5) as a, Serial(line.b, 19200, timeout=5) as b:
+                a.write(text)
+                assert b.read(5) == text
+                b.write(text[::-1])
+                assert a.read(5) == text[::-1]
 
 
 # ---- OPC UA

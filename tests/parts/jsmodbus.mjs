@@ -1,10 +1,13 @@
-// jsmodbus on a port of this machine; options: {port, image: {holding: [...], input: [...], coil: [...], discrete: [...]}}.
+// jsmodbus on a port of this machine, with or without TLS, for which clients have to show a certificate;
+// options: {port, image: {holding: [...], input: [...], coil: [...], discrete: [...]}, tls: {ca, cert, key}}.
 // Ends with its parent.
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
+import { createServer as createTlsServer } from 'node:tls'
 import modbus from 'jsmodbus'
 
-const { port, image } = JSON.parse(process.argv.at(-1))
+const { port, image, tls } = JSON.parse(process.argv.at(-1))
 const values = table => image[table] ?? []
 const registers = table => Buffer.alloc(2 * values(table).length)
 const bits = table => Buffer.alloc(Math.ceil(values(table).length / 8))
@@ -30,4 +33,10 @@ createInterface({ input: process.stdin })
 
 const server = createServer()
 new modbus.server.TCP(server, { holding: tables.holding, input: tables.input, coils: tables.coil, discrete: tables.discrete })
-server.listen(port, '127.0.0.1', () => say({ ready: true }))
+let listener = server
+if (tls) {
+  const files = Object.fromEntries(Object.entries(tls).map(([name, path]) => [name, readFileSync(path)]))
+  listener = createTlsServer({ ...files, requestCert: true, rejectUnauthorized: true })
+  listener.on('secureConnection', socket => server.emit('connection', socket))
+}
+listener.listen(port, '127.0.0.1', () => say({ ready: true }))

@@ -1,10 +1,11 @@
-"""jsmodbus, a Modbus TCP server with a flaw: past the end of a table its replies are too short."""
+"""jsmodbus, a server for Modbus TCP and Modbus/TCP Security, with a flaw: past the end of a table its replies are too short."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .node import NodePart
+from .tls import Authority
 
 
 class Jsmodbus(NodePart):
@@ -12,12 +13,21 @@ class Jsmodbus(NodePart):
 
     script = Path(__file__).with_suffix(".mjs")
 
-    def __init__(self, image: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, image: Mapping[str, Sequence[int]], *, tls: bool = False) -> None:
+        """With `tls` its clients have to show a certificate of its `authority`."""
         super().__init__()
         self.image = image
+        self.authority = Authority(self.folder / "tls") if tls else None
 
     def options(self) -> dict[str, Any]:
-        return {"port": self.port, "image": {table: list(values) for table, values in self.image.items()}}
+        options: dict[str, Any] = {
+            "port": self.port,
+            "image": {table: list(values) for table, values in self.image.items()},
+        }
+        if self.authority:
+            certificate, key = self.authority.issue("device")
+            options["tls"] = {"ca": str(self.authority.ca_path), "cert": str(certificate), "key": str(key)}
+        return options
 
     def set(self, table: str, address: int, *values: int) -> None:
         """Change values within a table, until the next start."""

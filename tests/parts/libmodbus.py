@@ -1,4 +1,4 @@
-"""A Modbus TCP server written in C on libmodbus."""
+"""A Modbus server written in C on libmodbus: TCP, or RTU through TCP."""
 
 import signal
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,15 @@ Image = Mapping[tuple[int, str, int], Sequence[int]]
 
 
 class Libmodbus(Part):
-    """Serves the image and nothing else: exception 2 outside of it, exception 11 for other units."""
+    """Serves the image and nothing else: exception 2 outside of it, exception 11 for other units.
 
-    def __init__(self, image: Image) -> None:
+    With `rtu` its frames are those of a serial line, and other units are silent; `SerialPair(tcp=server.port)` makes a
+    serial port of it.
+    """
+
+    def __init__(self, image: Image, *, rtu: bool = False) -> None:
         super().__init__()
+        self.rtu = rtu
         self.port = free_port()
         self._cells: dict[tuple[int, str, int], int] = {}
         for (unit, table, address), values in image.items():
@@ -34,7 +39,7 @@ class Libmodbus(Part):
     def command(self) -> list[str]:
         path = self.folder / "image"
         path.write_text("".join(f"{unit} {table} {at} {v}\n" for (unit, table, at), v in self._cells.items()))
-        return [program("mbserver"), str(path), str(self.port)]
+        return [program("mbserver"), str(path), str(self.port), *(["rtu"] if self.rtu else [])]
 
     def ready(self) -> bool:
         return accepts(self.port)

@@ -1,8 +1,11 @@
-/* A Modbus TCP server on libmodbus:  mbserver IMAGE PORT
+/* A Modbus server on libmodbus:  mbserver IMAGE PORT [rtu]
+ *
+ * With "rtu" the frames on its port are those of a serial line, as behind a converter. Joined to a serial port by socat
+ * it is a serial line with several units, which libmodbus alone cannot be: it knows one unit id at a time.
  *
  * IMAGE has one line per register or bit:  unit table address value
  * where table is coil, discrete, input or holding. What is not in it is answered with exception 2, a unit that is
- * not in it with exception 11. SIGHUP reads the image again (what clients wrote is forgotten), SIGTERM ends. */
+ * not in it with exception 11 (on a serial line: with silence). SIGHUP reads the image again (what clients wrote is forgotten), SIGTERM ends. */
 
 #include <errno.h>
 #include <modbus.h>
@@ -12,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { COIL, DISCRETE, INPUT, HOLDING, TABLES };
@@ -132,6 +136,25 @@ static bool covers(const struct unit *unit, const uint8_t *pdu) {
     }
 }
 
+/* Answer one request of a serial line; false when the client is gone. */
+static bool serve_rtu(modbus_t *modbus, int fd) {
+    uint8_t request[MODBUS_RTU_MAX_ADU_LENGTH], id;
+
+    if (recv(fd, &id, 1, MSG_PEEK) <= 0)
+        return false;
+    const struct unit *unit = units[id];
+    /* Of the frame of another unit it would expect that somebody else answers it. */
+    int length = modbus_set_slave(modbus, id) ? -1 : modbus_receive(modbus, request);
+    if (length < 0)
+        while (recv(fd, request, sizeof request, MSG_DONTWAIT) > 0) /* noise: begin anew */
+            ;
+    if (length <= 0 || !unit)
+        return true;
+    if (!covers(unit, request + 1))
+        return modbus_reply_exception(modbus, request, MODBUS_EXCEPTION_ILLEGAL_DATA_ADDRESS) > 0;
+    return modbus_reply(modbus, request, length, unit->map) > 0;
+}
+
 /* Answer one request; false when the client is gone. */
 static bool serve(modbus_t *modbus) {
     uint8_t request[MODBUS_TCP_MAX_ADU_LENGTH];
@@ -148,8 +171,9 @@ static bool serve(modbus_t *modbus) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 3) {
-        fprintf(stderr, "usage: mbserver IMAGE PORT\n");
+    bool rtu = count == 4 && !strcmp(arguments[3], "rtu");
+    if (count != 3 && !rtu) {
+        fprintf(stderr, "usage: mbserver IMAGE PORT [rtu]\n");
         return 2;
     }
     /* Signals come in only while waiting, so that none is missed. */
@@ -163,6 +187,7 @@ int main(int count, char **arguments) {
     sigprocmask(SIG_BLOCK, &blocked, &waiting);
 
     modbus_t *modbus = modbus_new_tcp("127.0.0.1", atoi(arguments[2]));
+    modbus_t *line = modbus_new_rtu("/dev/null", 19200, 'N', 8, 1); /* only ever used with the sockets of clients */
     int listener = modbus_tcp_listen(modbus, 16);
     if (listener < 0)
         fail("listen");
@@ -187,8 +212,8 @@ int main(int count, char **arguments) {
                     FD_SET(client, &clients);
                 continue;
             }
-            modbus_set_socket(modbus, fd);
-            if (!serve(modbus)) {
+            modbus_set_socket(rtu ? line : modbus, fd);
+            if (!(rtu ? serve_rtu(line, fd) : serve(modbus))) {
                 close(fd);
                 FD_CLR(fd, &clients);
             }
@@ -199,6 +224,7 @@ int main(int count, char **arguments) {
             close(fd);
     close(listener);
     modbus_free(modbus);
+    modbus_free(line);
     forget();
     return 0;
 }
