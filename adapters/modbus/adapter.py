@@ -19,7 +19,7 @@ from zlib import crc32
 from adapters.modbus import learnt as notes
 from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusConnection
-from adapters.modbus.explore import explore
+from adapters.modbus.explore import ILLEGAL_ADDRESS, ILLEGAL_VALUE, explore
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.link import GONE, Answer, Request
 from adapters.modbus.links import link_of
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _BREAKS = 3  # one after the other, until the link counts as down
 _LONGEST_WAIT = 3600.0  # seconds
+_PATIENCE = 3  # tries in vain, until a silent unit is asked for less
 # Who is read in the same moment shares what it costs to wake up (half of it, with a hundred devices), and waits for the
 # others: this many moments in a period are worth both.
 _PHASES = 4
@@ -173,10 +174,15 @@ class ModbusAdapter:
         parts = poll.parts
         asked = parts if again else [part for part in parts if not part.refusal]
         answers: Sequence[Answer] = ()
+        little = False
         if now >= machine.asleep_until:
             if not self._link.connected:
                 await self._reopen(machine)
-            answers = await self._ask(machine, [part.request for part in asked])
+            little = (
+                machine.lost and machine.backoff.attempts >= _PATIENCE and await self._answers_little(machine, asked)
+            )
+            if self._link.connected:
+                answers = await self._ask(machine, [part.request for part in asked])
         arrived = self._clock.now()
         done, shown = dict(zip(map(id, asked), answers, strict=False)), list[Part]()
         for part in parts:
@@ -185,6 +191,10 @@ class ModbusAdapter:
                 part.take(Answer(code=part.refusal), arrived)
             elif answer.code in DIVIDED and len(part.block.signals) > 1 and not machine.lost:
                 shown += await self._explore(machine, part.block, answer.code)
+                machine.plan_again = True
+                continue
+            elif little and answer.silent and len(part.block.signals) > 1:
+                shown += await self._explore(machine, part.block, ILLEGAL_VALUE, silent=True)
                 machine.plan_again = True
                 continue
             else:
@@ -221,20 +231,43 @@ class ModbusAdapter:
             if machine.lost:
                 log.info("%s: answers again", machine.header.path.machine)
                 machine.lost = False
+                machine.asleep_until = 0.0
                 machine.backoff.reset()
         return answers
 
-    async def _explore(self, machine: Machine, block: Block, code: int) -> list[Part]:
-        """What is wrong with a refused block: its signals in parts, with what they brought."""
+    async def _answers_little(self, machine: Machine, parts: Sequence[Part]) -> bool:
+        """Whether a unit that is silent answers for a single signal: some keep silent where they should refuse."""
+        block = next((part.block for part in parts if len(part.block.signals) > 1), None)
+        if block is None:
+            return False
+        one = Request(machine.learnt.unit_id, block.table, block.address, block.signals[0].size)
+        [answer] = await self._ask(machine, [one])
+        return not answer.trouble and answer.code not in GONE
+
+    async def _explore(self, machine: Machine, block: Block, code: int, silent: bool = False) -> list[Part]:
+        """What is wrong with a refused block: its signals in parts, with what they brought.
+
+        `silent`: the unit says nothing instead of refusing, so silence counts as refusal while it answers for little.
+        """
+        whole = Part.of(machine.learnt.unit_id, block)
 
         async def ask(table: Table, address: int, size: int) -> Answer:
+            if not self._link.connected:
+                await self._reopen(machine)
             request = Request(machine.learnt.unit_id, table, address, size)
-            return next(iter(await self._ask(machine, [request])), Answer(code=NO_ANSWER))
+            answer = next(iter(await self._ask(machine, [request])), Answer(code=NO_ANSWER))
+            if silent and answer.silent:
+                await self._reopen(machine)
+                if await self._answers_little(machine, [whole]):
+                    return Answer(code=ILLEGAL_VALUE)
+            return answer
 
         findings = await explore(ask, block, code)
         learnt, arrived = machine.learnt, self._clock.now()
         parts = []
         for found, answer in findings.parts:
+            if silent and len(found.signals) == 1 and answer.code == ILLEGAL_VALUE:
+                answer = Answer(code=ILLEGAL_ADDRESS)
             part = Part.of(learnt.unit_id, found)
             part.take(answer, arrived)
             parts.append(part)
