@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,7 +27,7 @@ from gateway.config.fields import Name, Period, Section, mistake
 from gateway.config.yaml_file import Mark, Node, Source, mapping, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
 from simulators import waves
-from simulators.guess import guess
+from simulators.guess import guess, power_of_ten
 from simulators.machine import SimulatedMachine
 from simulators.wave_settings import WAVES, Making, UnusableError, WaveSettings
 from simulators.waves import Number, Wave
@@ -120,8 +121,12 @@ class _Waves:
     errors: list[ConfigError]
     made: dict[str, Wave] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)  # being made now, each for the one before
+    scaled: dict[str, list[SignalSettings]] = field(default_factory=dict)  # by the signal that holds their power of ten
 
     def all(self) -> Mapping[str, Wave]:
+        for signal in self.settings.signals.values():
+            if signal.scale_from is not None:
+                self.scaled.setdefault(signal.scale_from, []).append(signal)
         for name in self.says.signals:
             if name not in self.settings.signals:
                 where = self._where(name)
@@ -143,6 +148,8 @@ class _Waves:
     def _make(self, name: str, signal: SignalSettings) -> Wave:
         seed = zlib.crc32(f"{self.machine}/{name}".encode())
         given = self._given(name)
+        if given is None and name in self.scaled:
+            return waves.constant(power_of_ten(self.scaled[name]))
         if given is None:
             return guess(signal, value_type(signal), self.says.cycle, seed)
         try:
@@ -207,8 +214,18 @@ def _check_values(given: WaveSettings, signal: SignalSettings) -> None:
             continue
         if states:
             raise UnusableError(path, f"'{value}' is not a state of this signal", did_you_mean(value, states))
+        if getattr(signal, "type", None) == "datetime" and not _is_moment(value):
+            raise UnusableError(path, f"'{value}' is no date and time", "for example 2026-03-04T05:06:07")
         if (wanted := value_type(signal)) in ("bool", "int", "float"):
             raise UnusableError(path, f"'{value}' is text, and this signal is of type {wanted}")
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def value_type(signal: SignalSettings) -> str:

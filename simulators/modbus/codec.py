@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple, cast
 
@@ -66,6 +67,98 @@ def string_codec(length: int, encoding: str, location: str, order: str) -> Codec
     registers = (length + 1) // 2 if location == "both" else length
     swapped = Codec(registers, lambda v: swap(pack(v)), lambda data: unpack(swap(data)))
     return swapped if order == "BA" else Codec(registers, pack, unpack)
+
+
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_TICKS = {"unix32": ("uint32", 1), "unix64ms": ("uint64", 1000)}  # type, and how many in a second
+
+
+def date_codec(form: str, order: str) -> Codec:
+    """Of a moment, as ISO 8601 text: in UTC where the form counts from 1970, else by the clock of the device."""
+    if form in _TICKS:
+        name, ticks = _TICKS[form]
+        number = number_codec(name, order)
+        return Codec(
+            number.registers,
+            lambda value: number.pack((_utc(value) - _1970) * ticks // timedelta(seconds=1)),
+            lambda data: _since_1970(cast("int", number.unpack(data)), ticks),
+        )
+    codec = {"cp56": _CP56, "words": _WORDS, "bytes": _BYTES, "bcd": _BCD_BYTES}[form]
+    if order != "BA":
+        return codec
+    return Codec(codec.registers, lambda value: swap(codec.pack(value)), lambda data: codec.unpack(swap(data)))
+
+
+def _moment(value: Value) -> datetime:
+    """Of ISO 8601 text, or of a number of seconds since 1970."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return _1970 + timedelta(seconds=cast("float", value))
+
+
+def _utc(value: Value) -> datetime:
+    moment = _moment(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
+
+
+def _since_1970(number: int, ticks: int) -> Value:
+    try:
+        return _text(_1970 + timedelta(microseconds=number * (1_000_000 // ticks)))
+    except OverflowError:  # as in _date
+        return None
+
+
+def _fields(value: Value) -> tuple[int, ...]:
+    return _moment(value).timetuple()[:6]
+
+
+def _date(year: int, month: int, day: int, hour: int, minute: int, second: int, milliseconds: int = 0) -> Value:
+    """None where the registers hold no date, as another signal lies on top of them."""
+    try:
+        return _text(datetime(year, month, day, hour, minute, second, 1000 * milliseconds))
+    except ValueError:
+        return None
+
+
+def _pack_cp56(value: Value) -> bytes:
+    """IEC 60870-5-4, CP56Time2a, in four registers: year; month, weekday and day; hour and minute; milliseconds."""
+    moment = _moment(value)
+    milliseconds = 1000 * moment.second + moment.microsecond // 1000
+    day = moment.isoweekday() << 5 | moment.day
+    return struct.pack(">BBBBBBH", 0, moment.year % 100, moment.month, day, moment.hour, moment.minute, milliseconds)
+
+
+def _unpack_cp56(data: bytes) -> Value:
+    _, year, month, day, hour, minute, milliseconds = struct.unpack(">BBBBBBH", data)
+    return _date(2000 + year, month, day & 0x1F, hour, minute, *divmod(milliseconds, 1000))
+
+
+def _pack_bytes(value: Value) -> bytes:
+    year, *rest = _fields(value)
+    return bytes((year % 100, *rest))
+
+
+def _unpack_bytes(data: bytes) -> Value:
+    year, month, day, hour, minute, second = data
+    return _date(2000 + year, month, day, hour, minute, second)
+
+
+def _pack_bcd(value: Value) -> bytes:
+    return bytes(16 * (part // 10) + part % 10 for part in _pack_bytes(value))
+
+
+def _unpack_bcd(data: bytes) -> Value:
+    return _unpack_bytes(bytes(10 * (part >> 4) + (part & 15) for part in data))
+
+
+_CP56 = Codec(4, _pack_cp56, _unpack_cp56)
+_WORDS = Codec(6, lambda value: struct.pack(">6H", *_fields(value)), lambda data: _date(*struct.unpack(">6H", data)))
+_BYTES = Codec(3, _pack_bytes, _unpack_bytes)
+_BCD_BYTES = Codec(3, _pack_bcd, _unpack_bcd)
 
 
 def swap(data: bytes) -> bytes:

@@ -34,8 +34,8 @@ class Point:
     address: int
     size: int  # addresses it takes
     wave: Wave
-    to_raw: Callable[[Value], Value]
-    from_raw: Callable[[Value], Value]
+    to_raw: Callable[[Value, float], Value]  # at a time, as a scale factor may change
+    from_raw: Callable[[Value, float], Value]
     codec: Codec
     mask: int = 0  # of the register, where the signal is only a part of it
     shift: int = 0
@@ -46,19 +46,19 @@ class Point:
 
     def put(self, body: bytearray, at: int, t: float) -> None:
         """Write its value at time t."""
-        data = self.codec.pack(self.to_raw(self.wave(t)))
+        data = self.codec.pack(self.to_raw(self.wave(t), t))
         if self.mask:
             word = int.from_bytes(body[at : at + 2], "big") & ~self.mask
             data = (word | int.from_bytes(data, "big") << self.shift).to_bytes(2, "big")
         body[at : at + len(data)] = data
 
-    def take(self, body: bytes, at: int) -> Value:
-        """The value that is there."""
+    def take(self, body: bytes, at: int, t: float) -> Value:
+        """The value that is there at time t."""
         if self.mask:
             word = int.from_bytes(body[at : at + 2], "big")
-            return self.from_raw(self.codec.unpack(bytes(((word & self.mask) >> self.shift,))))
+            return self.from_raw(self.codec.unpack(bytes(((word & self.mask) >> self.shift,))), t)
         width = self.size * _CELL[self.function]
-        return self.from_raw(self.codec.unpack(body[at : at + width]))
+        return self.from_raw(self.codec.unpack(body[at : at + width]), t)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Image:
         for point, at in window.put:
             point.put(body, at, t)
         data = bytes(body)
-        served = [(machine, {p.signal: p.take(data, at) for p, at in inside}) for machine, inside in window.served]
+        served = [(machine, {p.signal: p.take(data, at, t) for p, at in inside}) for machine, inside in window.served]
         answer = data[window.answer]
         return (answer if function in (HOLDING, INPUT) else _bits(answer)), served
 

@@ -8,10 +8,11 @@ from typing import cast
 from adapters.modbus.config import ModbusMachine, ModbusSignal
 from gateway.model import Value
 from simulators.machine import SimulatedMachine
-from simulators.modbus.codec import Codec, number_codec, string_codec
+from simulators.modbus.codec import Codec, date_codec, number_codec, string_codec, whole
 from simulators.modbus.image import COILS, DISCRETE, HOLDING, INPUT, Image, Point
 from simulators.waves import Wave
 
+_LARGEST_POWER = 24  # of ten: a scale factor beyond it is none
 FUNCTIONS = {"coil": COILS, "discrete": DISCRETE, "holding": HOLDING, "input": INPUT}
 
 # A coil, or a bit of a register; and a register that is 0 or not.
@@ -25,15 +26,15 @@ def images(machines: Iterable[SimulatedMachine]) -> Mapping[int, Image]:
     for machine in machines:
         settings = cast("ModbusMachine", machine.settings)
         points.setdefault(settings.unit_id, []).extend(
-            point(machine.path.machine, name, signal, machine.waves[name]) for name, signal in settings.signals.items()
+            point(machine.path.machine, name, signal, machine.waves) for name, signal in settings.signals.items()
         )
     return {unit: Image(each) for unit, each in points.items()}
 
 
-def point(machine: str, name: str, signal: ModbusSignal, wave: Wave) -> Point:
-    """One signal at its address."""
-    codec = _codec(signal)
-    scaling = _Scaling(signal, codec.limit)
+def point(machine: str, name: str, signal: ModbusSignal, waves: Mapping[str, Wave]) -> Point:
+    """One signal at its address; `waves` are those of all signals of its machine."""
+    codec, wave = _codec(signal), waves[name]
+    scaling = _Scaling(signal, codec.limit, waves[signal.scale_from] if signal.scale_from else None)
     mask, shift = _part(signal)
     function = FUNCTIONS[signal.table]
     return Point(
@@ -46,6 +47,8 @@ def _codec(signal: ModbusSignal) -> Codec:
         return _BIT if signal.bit is not None or signal.table in ("coil", "discrete") else _FLAG
     if signal.data_type == "string":
         return string_codec(signal.length or 0, signal.encoding, signal.location, signal.wire_order)
+    if signal.format is not None:
+        return date_codec(signal.format, signal.wire_order)
     # A single byte has no order: that of its register decides which of the two it is.
     return number_codec(signal.data_type, "" if signal.data_type in ("int8", "uint8") else signal.wire_order)
 
@@ -66,8 +69,8 @@ def _part(signal: ModbusSignal) -> tuple[int, int]:
 class _Scaling:
     """Between engineering and raw values."""
 
-    def __init__(self, signal: ModbusSignal, limit: int) -> None:
-        self._scale, self._offset = signal.scale, signal.offset
+    def __init__(self, signal: ModbusSignal, limit: int, power: Wave | None) -> None:
+        self._scale, self._offset, self._power = signal.scale, signal.offset, power
         # 213 tenths are 213 / 10 = 21.3; 213 * 0.1 would be 21.3 and a bit.
         parts = round(1 / self._scale) if self._scale else 0
         self._parts = parts if parts > 1 and self._scale == 1 / parts else 0
@@ -75,7 +78,7 @@ class _Scaling:
         self._numbers = {text: number for number, text in self._states.items()}
         self._limit = limit if signal.kind == "counter" else 0
 
-    def to_raw(self, value: Value) -> Value:
+    def to_raw(self, value: Value, t: float) -> Value:
         """What the registers should hold: not rounded, and a counter back at 0 where its type ends."""
         if isinstance(value, str):
             return self._numbers.get(value, value)
@@ -85,12 +88,26 @@ class _Scaling:
             value -= self._offset
         if self._scale:
             value = value * self._parts if self._parts else value / self._scale
+        if self._power:
+            value = _times_power(value, -_as_carried(self._power(t)))
         return value % self._limit if self._limit else value
 
-    def from_raw(self, raw: Value) -> Value:
+    def from_raw(self, raw: Value, t: float) -> Value:
         """What the registers tell: the engineering value, or the text of a state."""
         if self._states:
             return self._states.get(cast("int", raw), raw)
+        if self._power:
+            raw = _times_power(cast("float", raw), _as_carried(self._power(t)))
         if self._scale:
             raw = cast("float", raw) / self._parts if self._parts else cast("float", raw) * self._scale
         return cast("float", raw) + self._offset if self._offset else raw
+
+
+def _as_carried(power: Value) -> int:
+    """A scale factor as its register holds it: a whole number."""
+    return whole(power, -_LARGEST_POWER, _LARGEST_POWER)
+
+
+def _times_power(value: float, power: int) -> float:
+    """Dividing by 10 is exact where times 0.1 is not."""
+    return value / 10**-power if power < 0 else float(value * 10**power)

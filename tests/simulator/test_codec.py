@@ -27,6 +27,7 @@ def words(*values: int) -> bytes:
 
 # --- written by hand -------------------------------------------------------------------------------------------------
 
+MOMENT = {"type": "datetime"}
 BY_HAND: list[tuple[dict[str, Any], Value, tuple[int, ...], Value]] = [
     # 230.4 is 0x43666666 as a float32, which is 230.39999389648438.
     ({"type": "float32"}, 230.4, (0x4366, 0x6666), 230.39999389648438),
@@ -66,6 +67,19 @@ BY_HAND: list[tuple[dict[str, Any], Value, tuple[int, ...], Value]] = [
     ({"type": "string", "length": 2, "location": "low"}, "Fo", (0x46, 0x6F), "Fo"),
     ({"type": "string", "length": 2, "location": "high"}, "For", (0x4600, 0x6F00), "Fo"),
     ({"type": "string", "length": 2, "encoding": "latin-1"}, "Ä", (0xC400,), "Ä"),
+    # 4 March 2026 is a Wednesday; 05:06:07 UTC is second 1772600767 since 1970.
+    (MOMENT | {"format": "unix32"}, "2026-03-04T05:06:07Z", (0x69A7, 0xBDBF), "2026-03-04T05:06:07Z"),
+    (MOMENT | {"format": "unix32"}, "2026-03-04T12:06:07+07:00", (0x69A7, 0xBDBF), "2026-03-04T05:06:07Z"),
+    (MOMENT | {"format": "unix32"}, "2026-03-04T05:06:07", (0x69A7, 0xBDBF), "2026-03-04T05:06:07Z"),
+    (MOMENT | {"format": "unix32"}, 1772600767.5, (0x69A7, 0xBDBF), "2026-03-04T05:06:07Z"),
+    (MOMENT | {"format": "unix32"}, "1960-01-01", (0, 0), "1970-01-01T00:00:00Z"),
+    (MOMENT | {"format": "unix32", "order": "CDAB"}, "2026-03-04T05:06:07Z", (0xBDBF, 0x69A7), "2026-03-04T05:06:07Z"),
+    (MOMENT | {"format": "unix64ms"}, "2026-03-04T05:06:07.089Z", (0, 0x019C, 0xB73D, 0x3271), "2026-03-04T05:06:07.089Z"),
+    (MOMENT | {"format": "cp56"}, "2026-03-04T05:06:07.089", (0x001A, 0x0364, 0x0506, 7089), "2026-03-04T05:06:07.089"),
+    (MOMENT | {"format": "cp56", "order": "BA"}, "2026-03-04T05:06:00", (0x1A00, 0x6403, 0x0605, 0), "2026-03-04T05:06:00"),
+    (MOMENT | {"format": "words"}, "2026-03-04T05:06:07", (2026, 3, 4, 5, 6, 7), "2026-03-04T05:06:07"),
+    (MOMENT | {"format": "bytes"}, "2026-03-04T15:16:17", (0x1A03, 0x040F, 0x1011), "2026-03-04T15:16:17"),
+    (MOMENT | {"format": "bcd"}, "2026-03-04T15:16:17", (0x2603, 0x0415, 0x1617), "2026-03-04T15:16:17"),
 ]  # fmt: skip
 
 
@@ -87,6 +101,45 @@ def test_signals_that_share_a_register(image: MakeImage) -> None:
     unit = image(signals, {"word": 6, "bit_0": True, "bit_15": True, "low": 5})
     # The word is written first in the configuration and counts; the bit in it is what the word says.
     assert unit.read(3, 0, 2, 0.0) == (words(6, 0x8005), [("m", {"word": 6, "bit_0": False, "bit_15": True, "low": 5})])
+
+
+def test_a_moment_below_another_signal_is_none(image: MakeImage) -> None:
+    signals = {"other": {"holding": 0, "type": "uint64"}, "moment": {"holding": 0, "type": "datetime"}}
+    for form, registers in (("unix64ms", 4), ("cp56", 4), ("bytes", 3), ("bcd", 3)):
+        signals["moment"] = MOMENT | {"holding": 0, "format": form}
+        found = image(signals, {"other": 2**64 - 1, "moment": "2026-03-04T05:06:07"}).read(3, 0, 4, 0.0)
+        assert found == (words(*[0xFFFF] * 4), [("m", {"other": 2**64 - 1, "moment": None})]), registers
+
+
+# --- scale factors in other signals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("power", "keys", "value", "registers", "carried"),
+    [
+        (-1, {"type": "uint16"}, 230.44, (2304, 0xFFFF), 230.4),
+        (-2, {"type": "int16"}, -12.3, (0xFB32, 0xFFFE), -12.3),
+        (0, {"type": "uint16"}, 2840, (2840, 0), 2840.0),
+        (3, {"type": "int16"}, -51_600, (0xFFCC, 3), -52_000.0),
+        (-2, {"type": "int16"}, 5000, (0x7FFF, 0xFFFE), 327.67),
+        (1, {"type": "int16", "scale": 0.5, "offset": -40}, 10, (10, 1), 10.0),  # 10 x 10^1 x 0.5 - 40
+        (-1, {"type": "uint16", "kind": "counter"}, 6553.8, (2, 0xFFFF), 0.2),
+        (-32768, {"type": "uint16"}, 0.0, (0, 0x8000), 0.0),  # it has no such factor
+    ],
+)
+def test_values_with_a_scale_factor(
+    image: MakeImage, power: int, keys: dict[str, Any], value: float, registers: tuple[int, ...], carried: float
+) -> None:
+    signals = {"x": {"holding": 0, "scale_from": "x_sf"} | keys, "x_sf": {"holding": 1, "type": "int16"}}
+    found = image(signals, {"x": value, "x_sf": power}).read(3, 0, 2, 0.0)
+    assert found == (words(*registers), [("m", {"x": carried, "x_sf": power})])
+
+
+def test_a_scale_factor_that_changes_holds_for_the_values_of_its_time(image: MakeImage) -> None:
+    signals = {"x": {"input": 0, "type": "uint16", "scale_from": "x_sf"}, "x_sf": {"holding": 0, "type": "int16"}}
+    unit = image(signals, {"x": 230.0, "x_sf": lambda t: -1 if t < 10 else 0})
+    assert unit.read(4, 0, 1, 9.0) == (words(2300), [("m", {"x": 230.0})])
+    assert unit.read(4, 0, 1, 10.0) == (words(230), [("m", {"x": 230.0})])
 
 
 # --- vectors of other projects ---------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ machines:
       mode: {holding: 3, type: uint16, enum: {0: "off", 1: auto}}
       alarm: {discrete: 0}
       order: {holding: 10, type: string, length: 8}
+      made: {holding: 20, type: datetime, format: cp56}
 """
 
 Make = Callable[[str], SimulatedMachine]
@@ -223,6 +224,13 @@ MISTAKES = [
         "scenario.yaml:4:13: error: machines.press-07.signals.temp.value: 'warm' is text, and this signal is of type int\n"
         "    4 |       temp: warm\n"
         "      |             ^~~~",
+    ),
+    (
+        signals("made: yesterday"),
+        "scenario.yaml:4:13: error: machines.press-07.signals.made.value: 'yesterday' is no date and time\n"
+        "    4 |       made: yesterday\n"
+        "      |             ^~~~~~~~~\n"
+        "      = for example 2026-03-04T05:06:07",
     ),
     (
         signals("temp: {wave: spindle, speed: 100, stop: 0.9}"),
