@@ -29,7 +29,7 @@ from gateway.adapter import Context
 from gateway.clock import SystemClock
 from gateway.config import Configuration, load
 from gateway.counters import FlowCounters
-from gateway.model import GOOD, NOT_A_NUMBER, NOT_AVAILABLE, Batch
+from gateway.model import GOOD, NOT_A_NUMBER, NOT_AVAILABLE, OUT_OF_RANGE, Batch
 from gateway.normalizer.plan import Plan
 
 HERE = Path(modbus.__file__).parent
@@ -158,6 +158,11 @@ def test_without_a_scale_factor_there_is_no_value(plant: Configuration) -> None:
     assert found["W_SF"] == found["W"] == (None, NOT_AVAILABLE)
     assert found["A"] == (1_246_000.0, GOOD)
     assert found["Hz"] == (50.77, GOOD)
+
+
+def test_another_model_at_that_address_shows(plant: Configuration) -> None:
+    found = readings(plant, "sunspec-inverter-103", image_of("sunspec-inverter-103") | {("holding", 40069): 50})
+    assert found["ID"] == (50, OUT_OF_RANGE)
 
 
 # --- the whole maps, which lie beside the checkout -----------------------------------------------------------------------
