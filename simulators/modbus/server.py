@@ -73,7 +73,9 @@ class Transport(Protocol):
         """Safe to call twice."""
 
 
-class _Reply(NamedTuple):
+class Reply(NamedTuple):
+    """An answer before it is put into a frame."""
+
     pdu: bytes
     time: int  # that its values are of
     served: Served  # what it carries of which machine
@@ -144,7 +146,7 @@ class ModbusServer:
         self.drop()
         await self.transport.close()
 
-    def answer(self, unit: int, pdu: bytes, failure: Failure | None = None) -> _Reply | None:
+    def answer(self, unit: int, pdu: bytes, failure: Failure | None = None) -> Reply | None:
         """None for the silence of a serial line on which there is no such unit."""
         now = self._clock.now()
         if unit not in self._units and self.transport.framing.serial:
@@ -155,9 +157,9 @@ class ModbusServer:
             found = self._units[unit].read(function, address, count, (now - self._start) / 1e9)
             if found is not None:
                 body, served = found
-                return _Reply(bytes((function, len(body))) + body, now, served)
+                return Reply(bytes((function, len(body))) + body, now, served)
             code = ILLEGAL_ADDRESS
-        return _Reply(bytes((pdu[0] | 0x80, code)), now, ())
+        return Reply(bytes((pdu[0] | 0x80, code)), now, ())
 
     def _objection(self, unit: int, pdu: bytes) -> int:
         """The exception code a request deserves by its form; 0 if it is in order."""
@@ -169,7 +171,7 @@ class ModbusServer:
             return ILLEGAL_VALUE
         return 0
 
-    def write_down(self, reply: _Reply) -> None:
+    def write_down(self, reply: Reply) -> None:
         """Into the ledger, just before the answer leaves."""
         for machine, values in reply.served:
             self._ledger.served(machine, reply.time, values)
@@ -223,7 +225,7 @@ class Channel:
         elif failure != "silence" and (reply := server.answer(request.unit, request.pdu, failure)):
             self._answer(request, reply)
 
-    def _answer(self, request: Frame, reply: _Reply) -> None:
+    def _answer(self, request: Frame, reply: Reply) -> None:
         server, talk = self._server, self._conversation
         if talk.dead:
             talk.dead -= 1
@@ -252,7 +254,7 @@ class Channel:
             if packet.when == "after-next":
                 self._send(packet.data, 0.0)
 
-    def _spoil(self, name: str, request: Frame, answer: Frame, reply: _Reply, delay: float) -> bool:
+    def _spoil(self, name: str, request: Frame, answer: Frame, reply: Reply, delay: float) -> bool:
         """Send what comes of the answer instead; False if that fault is not possible here."""
         server, talk, kind = self._server, self._conversation, KINDS[name]
 
@@ -284,7 +286,7 @@ class Channel:
                 talk.held.append(packet)
         return True
 
-    def _send(self, data: bytes, delay: float, reply: _Reply | None = None) -> None:
+    def _send(self, data: bytes, delay: float, reply: Reply | None = None) -> None:
         """A device works at one request after the other: a delayed answer delays those behind it."""
         if not delay and not self._waiting:
             self._write(data, reply)
@@ -294,7 +296,7 @@ class Channel:
         self._free_at = max(self._free_at, loop.time()) + max(delay, _TICK)
         loop.call_at(self._free_at, self._send_delayed, data, reply)
 
-    def _send_delayed(self, data: bytes, reply: _Reply | None) -> None:
+    def _send_delayed(self, data: bytes, reply: Reply | None) -> None:
         self._waiting -= 1
         self._write(data, reply)
 
@@ -307,7 +309,7 @@ class Channel:
             channel = self._server.channels[-1]  # a converter passes on what comes on its line, to whoever is there
         channel._write(data, None)
 
-    def _write(self, data: bytes, reply: _Reply | None) -> None:
+    def _write(self, data: bytes, reply: Reply | None) -> None:
         if not self._outlet.is_closing():
             if reply:
                 self._server.write_down(reply)

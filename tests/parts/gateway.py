@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -79,17 +79,17 @@ class StoreProcess(Gateway):
 class Simulated(Part):
     """`gateway simulate`: the machines of a configuration, and a ledger of what they served."""
 
-    def __init__(self, config: str, scenario: str = "") -> None:
+    def __init__(self, config: str, scenario: str = "", arguments: Sequence[str] = ()) -> None:
         super().__init__()
-        self.config, self.scenario = config, scenario
+        self.config, self.scenario, self.arguments = config, scenario, arguments
         self.ledger = self.folder / "ledger.jsonl"
 
     def command(self) -> list[str]:
         (self.folder / "gateway.yaml").write_text(self.config, encoding="utf-8")
-        more = []
+        more = [*self.arguments]
         if self.scenario:
             (self.folder / "scenario.yaml").write_text(self.scenario, encoding="utf-8")
-            more = ["--scenario", str(self.folder / "scenario.yaml")]
+            more += ["--scenario", str(self.folder / "scenario.yaml")]
         return [COMMAND, "simulate", str(self.folder / "gateway.yaml"), "--ledger", str(self.ledger), *more]
 
     def ready(self) -> bool:
