@@ -54,7 +54,7 @@ from adapters.modbus.frames import (
     wrong_transaction,
 )
 from adapters.modbus.link import GONE, Answer, Request
-from adapters.modbus.shapes import Shapes
+from adapters.modbus.shapes import LATEST, Shapes
 from adapters.modbus.signals import MAX_BITS, MAX_REGISTERS
 from adapters.modbus.trouble import name_of, unanswered, why_closed, why_not_open
 from gateway.errors import NotConnectedError
@@ -71,7 +71,8 @@ _REQUESTS = {
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _PREPARED = 1000  # requests that are kept as pymodbus wants them
 _BUFFER = 2048  # bytes; pymodbus would drop what is more than one answer
-_AGAIN = 0.25  # timeouts within which an answer may come twice
+_AGAIN = 0.25  # timeouts within which an answer may come twice; LATEST of them
+_WARY = 50  # answers that have to come once only, at the beginning and after each fault, until a line is trusted
 
 
 class _Prepared(NamedTuple):
@@ -111,6 +112,7 @@ class PymodbusLink:
         self._slowest = 0.005  # seconds an answer takes, of late
         self._noise_at = 0.0  # when something came that nobody had asked for
         self._answered_at = 0.0
+        self._faults_seen, self._wary = 0, _WARY
         self._probing = False
 
     @property
@@ -194,15 +196,18 @@ class PymodbusLink:
                 return answer
             await self._rest(pause)
         begin = time.monotonic()
-        again = shapes.since(shape, begin) < _AGAIN * self._timeout
+        if self.faults.total() != self._faults_seen:
+            self._faults_seen, self._wary = self.faults.total(), _WARY
+        again = shapes.since(shape, begin) < self._timeout * (LATEST if self._wary else _AGAIN)
         answer = await self._ask(request)
         if answer.trouble:
             return answer
-        self._slowest = max(0.9 * self._slowest, time.monotonic() - begin)
+        self._slowest = max(0.99 * self._slowest, time.monotonic() - begin)
         if again:
             # Twice the same question in a row: what came could be the first answer once more, before the second one.
             self._noise_at = 0.0
-            await asyncio.sleep(min(1.5 * self._slowest, self._timeout / 2))
+            await asyncio.sleep(min(2 * self._slowest, self._timeout / 2))
+            self._wary = max(0, self._wary - 1)
             if self._noise_at:
                 shapes.missed(shape, time.monotonic())
                 self.close()

@@ -130,6 +130,8 @@ def mismatch(shape: Shape, body: bytes) -> Wrong | None:
     for kind, name, got, expected in found:
         if got != expected:
             return Wrong(kind, f"its answer is not for our request: {name} {got} instead of {expected}")
+    if refused and not body[2]:
+        return Wrong("not Modbus", "its answer is not Modbus: a refusal without a reason")
     return None
 
 

@@ -114,8 +114,9 @@ class PipelinedLink(asyncio.BufferedProtocol):
             self._todo = []
         if self._trouble:
             none = Answer(trouble=self._trouble, silent=self._silent)
-            # After a wrong answer those before it are not trusted either: which of two is the right one?
-            return [(answer if self._silent else None) or none for answer in self._answers]
+            # What came before silence is right. Before anything else it is not trusted: which of two answers was ours,
+            # and was one filled up with the beginning of the next?
+            return [(answer if self._silent and not self._begun else None) or none for answer in self._answers]
         return cast("list[Answer]", self._answers)
 
     def _prepare(self, request: Request) -> _Prepared:
