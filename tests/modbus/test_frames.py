@@ -205,14 +205,15 @@ def test_the_shape_of_an_answer() -> None:
 @example(body=b"\7\3\4\0\1", shape=Shape(7, 3, 4))  # fewer bytes than it says
 def test_only_the_answer_or_a_refusal_matches(body: bytes, shape: Shape) -> None:
     answer = body[:3] == shape.head and len(body) == 3 + shape.size
-    refusal = body[:2] == bytes((shape.unit, shape.function | 0x80)) and len(body) == 3
-    assert (mismatch(shape, body) is None) == (answer or refusal)
+    refusal = body[:2] == bytes((shape.unit, shape.function | 0x80)) and len(body) == 3 and body[2]
+    assert (mismatch(shape, body) is None) == bool(answer or refusal)
 
 
 @given(body=bodies)
 def test_a_right_answer_matches(body: bytes) -> None:
     size = 6 if body[1] & 0x80 else body[2]
-    assert mismatch(Shape(body[0], body[1] & 0x7F, size), body) is None
+    wrong = mismatch(Shape(body[0], body[1] & 0x7F, size), body)
+    assert (wrong is None) == (not body[1] & 0x80 or body[2] > 0)  # a refusal has a reason
 
 
 def test_says_what_does_not_fit() -> None:
