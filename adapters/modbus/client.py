@@ -324,7 +324,7 @@ class PymodbusLink:
 
     def _resolve(self, data: bytes | int) -> None:
         if self._shapes is not None and self._asked is not None:
-            self._shapes.answered(self._asked.shape, time.monotonic())
+            self._shapes.answered(self._asked.shape, time.monotonic(), isinstance(data, int))
         waiting = self._client.ctx.response_future
         if not waiting.done():
             self._data, self._time = data, self._now()
@@ -348,8 +348,8 @@ class PymodbusLink:
 
 
 def _shape_of(frame: Frame) -> Shape:
-    unit, function = frame.body[0], frame.body[1]
-    return Shape(unit, function, frame.body[2])
+    unit, function, size = frame.body[:3]
+    return Shape(unit, function, 0 if function & REFUSAL else size)
 
 
 def _splitter(settings: ModbusConnection) -> Split:

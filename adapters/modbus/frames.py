@@ -42,6 +42,11 @@ class Shape(NamedTuple):
         return cls(request.unit, FUNCTIONS[request.table], size)
 
     @property
+    def refusal(self) -> Shape:
+        """Of the exception that may come instead."""
+        return Shape(self.unit, self.function | REFUSAL, 0)
+
+    @property
     def head(self) -> bytes:
         """How the answer begins, after what the transport puts before it."""
         return bytes(self)

@@ -28,10 +28,10 @@ class Shapes:
         """No answer of this shape came."""
         self._missing.setdefault(shape.unit, {})[shape] = now + self._patience
 
-    def answered(self, shape: Shape, now: float) -> None:
-        """The right answer came, so nothing from before it will."""
+    def answered(self, shape: Shape, now: float, refused: bool = False) -> None:
+        """The right answer came, or a refusal, so nothing from before it will."""
         self.settled(shape.unit)
-        self._answered[shape.unit] = shape, now
+        self._answered[shape.unit] = (shape.refusal if refused else shape), now
 
     def free(self, shape: Shape, now: float) -> bool:
         """Whether an answer of this shape can be none but ours."""
@@ -58,6 +58,6 @@ class Shapes:
         return "duplicate" if self._answered.get(shape.unit, (None, 0))[0] == shape else None
 
     def since(self, shape: Shape, now: float) -> float:
-        """Seconds since this unit's last answer, if that had the same shape; else for ever."""
+        """Seconds since this unit's last answer, if that could be taken for one of this shape; else for ever."""
         last, at = self._answered.get(shape.unit, (None, 0.0))
-        return now - at if last == shape else float("inf")
+        return now - at if last in (shape, shape.refusal) else float("inf")
