@@ -151,13 +151,14 @@ class ModbusAdapter:
         self._try_cost = 0.0
 
     def _next(self) -> Poll | None:
-        """Who costs a timeout comes last."""
+        """Who costs a timeout comes last; but comes, also on a line that is never idle."""
         if not self._due:
             return None
         now = self._clock.monotonic()
+        waited = _SPARE * self._settings.timeout
         for i in self._due:
             machine = self._polls[i].machine
-            if not machine.lost or now < machine.asleep_until:
+            if not machine.lost or now < machine.asleep_until or now - machine.asleep_until > waited:
                 self._due.remove(i)
                 return self._polls[i]
         poll = self._polls[self._due.popleft()]

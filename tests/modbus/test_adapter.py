@@ -326,6 +326,22 @@ async def test_a_silent_unit_does_not_hold_up_the_others(server: Server, caplog:
     await it.close()
 
 
+async def test_a_unit_is_tried_again_on_a_line_that_is_never_idle(server: Server) -> None:
+    async def slow(request: Request) -> bytes | None:
+        await asyncio.sleep(0.01)
+        return None if request.unit == 2 and silent else request.answer()
+
+    silent, server.answer = True, slow
+    units = {"m": {"signals": ONE}, "n": {"unit_id": 2, "signals": ONE}, "o": {"unit_id": 3, "signals": ONE}}
+    it = adapter(server.port, units, timeout="20ms")
+    await it.connect()
+    await until(it, lambda batch: shown(batch) == {"a": "bad:no-communication"})
+    silent = False
+    name = await until(it, lambda b: b.header.path.machine == "n" and shown(b) == {"a": 3})
+    assert name
+    await it.close()
+
+
 @pytest.mark.parametrize(
     ("answers", "blocks", "lost"),
     [
