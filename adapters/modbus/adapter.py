@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _BREAKS = 3  # one after the other, until the link counts as down
 _LONGEST_WAIT = 3600.0  # seconds
 _PATIENCE = 3  # tries in vain, until a silent unit is asked for less
+_SURE = 2  # times in a row that it is silent to the same question, and answers another
 # Who is read in the same moment shares what it costs to wake up (half of it, with a hundred devices), and waits for the
 # others: this many moments in a period are worth both.
 _PHASES = 4
@@ -55,6 +56,7 @@ class ModbusAdapter:
         self._settings, self._quirks = settings, settings.quirks
         self._link = link_of(settings, context.folder, context.clock.now)
         self._file = notes.file_of(context.data_dir, context.name)
+        self._unsaved = False
         self._phase = crc32(context.name.encode()) % _PHASES / _PHASES
         self._machines: list[Machine] = []
         self._polls: list[Poll] = []
@@ -67,6 +69,7 @@ class ModbusAdapter:
             self._add(path, machine, mine, context)
         self._ticks = Ticks([], 0.0)
         self._due: deque[int] = deque()
+        self._due_since: list[float] = []
         self._breaks = 0
         self._trouble = ""  # the last one
         self._lost_by: Machine | None = None
@@ -107,6 +110,7 @@ class ModbusAdapter:
         now = self._clock.monotonic()
         # Connections that were opened together do not all go on at the same moments.
         periods = [poll.period for poll in self._polls]
+        self._due_since = [now] * len(periods)
         self._ticks = Ticks(periods, now - self._phase * min(periods, default=0.0))
         for machine in self._machines:
             machine.asleep_until = 0.0
@@ -148,17 +152,18 @@ class ModbusAdapter:
                 machine.counters.overruns += 1
             else:
                 self._due.append(i)
+                self._due_since[i] = now
         self._try_cost = 0.0
 
     def _next(self) -> Poll | None:
-        """Who costs a timeout comes last; but comes, also on a line that is never idle."""
+        """Who costs a timeout comes last; but comes, on a line that is never idle, and has a twentieth of its time."""
         if not self._due:
             return None
-        now = self._clock.monotonic()
-        waited = _SPARE * self._settings.timeout
+        now, long = self._clock.monotonic(), _SPARE * self._settings.timeout
         for i in self._due:
             machine = self._polls[i].machine
-            if not machine.lost or now < machine.asleep_until or now - machine.asleep_until > waited:
+            awake = now - max(machine.asleep_until, self._due_since[i], self._no_try_until)
+            if not machine.lost or now < machine.asleep_until or awake > long:
                 self._due.remove(i)
                 return self._polls[i]
         poll = self._polls[self._due.popleft()]
@@ -175,13 +180,12 @@ class ModbusAdapter:
         parts = poll.parts
         asked = parts if again else [part for part in parts if not part.refusal]
         answers: Sequence[Answer] = ()
-        little = False
+        little = None
         if now >= machine.asleep_until:
             if not self._link.connected:
                 await self._reopen(machine)
-            little = (
-                machine.lost and machine.backoff.attempts >= _PATIENCE and await self._answers_little(machine, asked)
-            )
+            if machine.lost and machine.backoff.attempts >= _PATIENCE:
+                little = await self._answers_little(machine, asked)
             if self._link.connected:
                 answers = await self._ask(machine, [part.request for part in asked])
         arrived = self._clock.now()
@@ -190,12 +194,15 @@ class ModbusAdapter:
             answer = done.get(id(part))
             if answer is None:
                 part.take(Answer(code=part.refusal), arrived)
-            elif answer.code in DIVIDED and len(part.block.signals) > 1 and not machine.lost:
-                shown += await self._explore(machine, part.block, answer.code)
-                machine.plan_again = True
-                continue
-            elif little and answer.silent and len(part.block.signals) > 1:
-                shown += await self._explore(machine, part.block, ILLEGAL_VALUE, silent=True)
+            elif answer.code in DIVIDED and len(part.block.signals) > 1:
+                if not machine.lost:
+                    _measure(machine.longest, asked, answers)
+                    shown += await self._explore(machine, part.block, answer.code)
+                    machine.plan_again = True
+                    continue
+                part.take(Answer(code=NO_ANSWER), arrived)  # why, is asked when it answers again
+            elif little is not None and answer.silent:
+                shown += await self._explore(machine, part.block, ILLEGAL_VALUE, little=little)
                 machine.plan_again = True
                 continue
             else:
@@ -212,6 +219,8 @@ class ModbusAdapter:
         batch = poll.batch()
         if machine.plan_again:
             self._plan(machine)
+        if self._unsaved:
+            await self._save()
         return batch
 
     async def _ask(self, machine: Machine, requests: Sequence[Request]) -> Sequence[Answer]:
@@ -236,38 +245,45 @@ class ModbusAdapter:
                 machine.backoff.reset()
         return answers
 
-    async def _answers_little(self, machine: Machine, parts: Sequence[Part]) -> bool:
-        """Whether a unit that is silent answers for a single signal: some keep silent where they should refuse."""
-        block = next((part.block for part in parts if len(part.block.signals) > 1), None)
-        if block is None:
-            return False
-        one = Request(machine.learnt.unit_id, block.table, block.address, block.signals[0].size)
-        [answer] = await self._ask(machine, [one])
+    async def _answers_little(self, machine: Machine, parts: Sequence[Part]) -> Request | None:
+        """A single signal that a silent unit answers for, another one each time: some are silent where they should refuse."""
+        singles = [single for part in parts for single in _singles(part.block)]
+        if len(singles) < 2:
+            return None
+        one = Request(machine.learnt.unit_id, *singles[machine.backoff.attempts % len(singles)])
+        return one if await self._answered(machine, one) else None
+
+    async def _answered(self, machine: Machine, request: Request) -> bool:
+        if not self._link.connected:
+            await self._reopen(machine)
+        [answer] = await self._ask(machine, [request])
         return not answer.trouble and answer.code not in GONE
 
-    async def _explore(self, machine: Machine, block: Block, code: int, silent: bool = False) -> list[Part]:
+    async def _explore(self, machine: Machine, block: Block, code: int, little: Request | None = None) -> list[Part]:
         """What is wrong with a refused block: its signals in parts, with what they brought.
 
-        `silent`: the unit says nothing instead of refusing, so silence counts as refusal while it answers for little.
+        `little`: the unit says nothing instead of refusing, so silence counts as refusal while it answers to this. Once
+        more, since an answer may be lost.
         """
-        whole = Part.of(machine.learnt.unit_id, block)
 
         async def ask(table: Table, address: int, size: int) -> Answer:
-            if not self._link.connected:
-                await self._reopen(machine)
             request = Request(machine.learnt.unit_id, table, address, size)
-            answer = next(iter(await self._ask(machine, [request])), Answer(code=NO_ANSWER))
-            if silent and answer.silent:
-                await self._reopen(machine)
-                if await self._answers_little(machine, [whole]):
-                    return Answer(code=ILLEGAL_VALUE)
-            return answer
+            for _ in range(_SURE if little else 1):
+                if not self._link.connected:
+                    await self._reopen(machine)
+                [answer] = await self._ask(machine, [request])
+                if little is None or not answer.silent or not await self._answered(machine, little):
+                    return answer
+            return Answer(code=ILLEGAL_VALUE)
 
-        findings = await explore(ask, block, code)
+        if little is not None and len(block.signals) == 1:
+            code = (await ask(block.table, block.address, block.count)).code
+        findings = await explore(ask, block, code, machine.longest.get(block.table, 0))
+        machine.longest[block.table] = findings.longest
         learnt, arrived = machine.learnt, self._clock.now()
         parts = []
         for found, answer in findings.parts:
-            if silent and len(found.signals) == 1 and answer.code == ILLEGAL_VALUE:
+            if little and len(found.signals) == 1 and answer.code == ILLEGAL_VALUE:
                 answer = Answer(code=ILLEGAL_ADDRESS)
             part = Part.of(learnt.unit_id, found)
             part.take(answer, arrived)
@@ -285,7 +301,7 @@ class ModbusAdapter:
             learnt.holes.update(findings.holes)
             if findings.most:
                 learnt.limit(block.table, findings.most)
-            self._save()
+            self._unsaved = True
             name = machine.header.path.machine
             log.info("%s: %s; it is read accordingly from now on", name, "; ".join(learnt.lines()))
         return parts
@@ -313,10 +329,13 @@ class ModbusAdapter:
             machine.plan_again = True
         else:
             return
-        self._save()
+        self._unsaved = True
 
-    def _save(self) -> None:
-        notes.save(self._file, {machine.header.path.machine: machine.learnt for machine in self._machines})
+    async def _save(self) -> None:
+        """In a thread: a disk takes its time."""
+        self._unsaved = False
+        learnt = {machine.header.path.machine: machine.learnt for machine in self._machines}
+        await asyncio.to_thread(notes.save, self._file, learnt)
 
     def _tell(self, machine: Machine, block: Block, code: int) -> None:
         """Once for each signal."""
@@ -381,3 +400,10 @@ def _signals(planned: list[PollPlan]) -> tuple[tuple[Signal, ...], Mapping[str, 
 def _singles(block: Block) -> list[tuple[Table, int, int]]:
     """Where its signals are, each by itself."""
     return [(block.table, signal.address, signal.size) for signal in block.signals]
+
+
+def _measure(longest: dict[Table, int], asked: Sequence[Part], answers: Sequence[Answer]) -> None:
+    """The most that was answered at once, by table."""
+    for part, answer in zip(asked, answers, strict=False):
+        if answer.data is not None:
+            longest[part.block.table] = max(longest.get(part.block.table, 0), part.block.count)

@@ -29,7 +29,7 @@ class Learnt:
 
     unit_id: int
     refused: dict[Place, int] = field(default_factory=dict)  # of single signals: the exception code
-    holes: set[Place] = field(default_factory=set)  # unused addresses between signals that it does not have either
+    holes: set[Place] = field(default_factory=set)  # across which it answers nothing: unused addresses, or a border
     max_registers: int | None = None  # the most it answers at once, where that is less than it was asked for
     max_bits: int | None = None
 
@@ -39,14 +39,14 @@ class Learnt:
     def limit(self, table: Table, most: int) -> None:
         """It answers `most` at once and no more."""
         if table in BIT_TABLES:
-            self.max_bits = most
+            self.max_bits = min(most, self.max_bits or most)
         else:
-            self.max_registers = most
+            self.max_registers = min(most, self.max_registers or most)
 
     def lines(self) -> list[str]:
         """For people."""
         found = [f"refuses {_range(place)} (exception {code})" for place, code in sorted(self.refused.items())]
-        found += [f"has no {_range(place)}" for place in sorted(self.holes)]
+        found += [f"answers nothing across {_range(place)}" for place in sorted(self.holes)]
         for most, what in ((self.max_registers, "registers"), (self.max_bits, "bits")):
             if most:
                 found.append(f"answers {most} {what} at once at most")

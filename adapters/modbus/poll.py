@@ -11,6 +11,7 @@ from adapters.modbus.decode import Columns, Layout
 from adapters.modbus.learnt import Learnt, Place
 from adapters.modbus.link import Answer, Request
 from adapters.modbus.plan import Block, Limits
+from adapters.modbus.signals import Table
 from gateway.counters import MachineCounters
 from gateway.model import (
     CONFIG_ERROR,
@@ -55,6 +56,7 @@ class Machine:
     lost: bool = False
     told: set[str] = field(default_factory=set)  # signals whose refusal was logged
     plan_again: bool = False  # something was learnt
+    longest: dict[Table, int] = field(default_factory=dict)  # answered at once, as far as it was looked at
     # What it refuses is asked for again on a slow clock:
     patience: Backoff = field(default_factory=lambda: Backoff(10.0, 3600.0))
     again_at: float | None = None
