@@ -298,13 +298,14 @@ async def test_all_faults_mixed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("rtu", "late-overtaken"), ("rtu", "twice-later"), ("tcp, four at a time", "truncated")]
+    ("name", "kind", "share"),
+    [("rtu", "late-overtaken", 0.2), ("rtu", "twice-later", 0.05), ("tcp, four at a time", "truncated", 0.03)],
 )
-async def test_beyond(name: str, kind: str, request: pytest.FixtureRequest) -> None:
-    request.applymarker(pytest.mark.xfail(reason=f"nothing tells {BEYOND[kind]}", strict=False))
+async def test_beyond(name: str, kind: str, share: float) -> None:
+    """What nothing tells for certain: the greater part of it is seen all the same."""
     result = await all_of(WAYS[name], [kind], 0.5, EACH, 0.4 * TIMEOUT if kind == "twice-later" else 0.0)
     assert result.injected[kind] >= EACH
-    assert not result.wrong
+    assert len(result.wrong) < share * result.injected[kind], f"nothing tells {BEYOND[kind]}"
 
 
 # --- what pymodbus alone takes ------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_the_plan_has_a_row_for_each_machine(tmp_path: Path) -> None:
     context = Context(
         "cnc", configuration.connections["cnc"], machines, SystemClock(), FlowCounters(), tmp_path, "edge-01"
     )
-    (row,) = opcua.plan(context)
+    (row,) = opcua.plan(context).requests
     assert (row.machine, row.period, row.signals, row.size, row.unused) == ("lathe", 0.0, 2, 2, 0)
     assert "500 ms" in row.what
 
