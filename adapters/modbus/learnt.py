@@ -67,7 +67,7 @@ def load(path: Path) -> dict[str, Learnt]:
         return {str(name): _learnt(of) for name, of in machines.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as exc:
         log.warning("%s: cannot be read (%s); what devices refuse is found out again", path, exc)
         _try(lambda: path.replace(path.with_suffix(".broken")))
         return {}
