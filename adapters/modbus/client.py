@@ -71,7 +71,6 @@ _REQUESTS = {
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _PREPARED = 1000  # requests that are kept as pymodbus wants them
 _BUFFER = 2048  # bytes; pymodbus would drop what is more than one answer
-_AGAIN = 0.25  # timeouts within which an answer may come twice; LATEST of them
 _WARY = 50  # answers that have to come once only, at the beginning and after each fault, until a line is trusted
 
 
@@ -198,7 +197,7 @@ class PymodbusLink:
         begin = time.monotonic()
         if self.faults.total() != self._faults_seen:
             self._faults_seen, self._wary = self.faults.total(), _WARY
-        again = shapes.since(shape, begin) < self._timeout * (LATEST if self._wary else _AGAIN)
+        again = self._wary > 0 and shapes.since(shape, begin) < LATEST * self._timeout
         answer = await self._ask(request)
         if answer.trouble:
             return answer

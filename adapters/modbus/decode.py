@@ -148,8 +148,11 @@ def _step(signal: ModbusSignal) -> Callable[..., Value] | None:
 
 
 def _text(encoding: str, raw: bytes) -> str:
-    """Ends at the first NUL; trailing blanks are cut."""
-    return raw.partition(b"\0")[0].decode(encoding).rstrip()
+    """Ends at the first NUL; trailing blanks are cut. Raises ValueError for what is no text."""
+    text = raw.partition(b"\0")[0].decode(encoding).rstrip()
+    if not text.isascii():
+        text.encode()  # half of a surrogate pair can be in no message
+    return text
 
 
 def _bcd(raw: bytes) -> int:

@@ -61,9 +61,13 @@ def file_of(data_dir: Path, connection: str) -> Path:
 def load(path: Path) -> dict[str, Learnt]:
     """By machine. Nothing where there is no file, or one that makes no sense: that is said, and the file put aside."""
     try:
-        if path.stat().st_size > _MOST:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a file")
+        with path.open("rb") as file:
+            content = file.read(_MOST + 1)
+        if len(content) > _MOST:
             raise ValueError("it is too large")
-        machines = orjson.loads(path.read_bytes())["machines"]
+        machines = orjson.loads(content)["machines"]
         return {str(name): _learnt(of) for name, of in machines.items()}
     except FileNotFoundError:
         return {}

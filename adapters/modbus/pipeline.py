@@ -173,7 +173,8 @@ class PipelinedLink(asyncio.BufferedProtocol):
             self._fail(exc.kind, str(exc))
             return
         self._begun = data[at:]
-        self._answered_at = time.monotonic()
+        if at:  # a byte now and then is no answer
+            self._answered_at = time.monotonic()
         if self._next < len(self._todo):
             self._send()
         elif not self._sent:

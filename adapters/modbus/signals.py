@@ -5,6 +5,7 @@ Addresses are written as on the wire, and the table is the key: `holding: 0` is 
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Any, Literal, get_args
@@ -35,6 +36,8 @@ REGISTERS: Mapping[str, int] = {
     "modulo10k_u48": 3,
     **dict.fromkeys(("int64", "uint64", "float64", "bcd64", "modulo10k_u64"), 4),
 }
+
+_LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 
 DateForm = Literal["unix32", "unix64ms", "cp56", "words", "bytes", "bcd"]
 DATE_REGISTERS: Mapping[DateForm, int] = {"unix32": 2, "unix64ms": 4, "cp56": 4, "words": 6, "bytes": 3, "bcd": 3}
@@ -179,8 +182,10 @@ class ModbusSignal(SignalSettings):
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         try:
-            single = "A\0".encode(value) == b"A\0"
-        except LookupError:
+            # Escapes and host names are no encodings of text in a register, and give what no message can carry.
+            name = codecs.lookup(value).name
+            single = "A\0".encode(value) == b"A\0" and not name.endswith(("escape", "utf-7", "idna", "punycode"))
+        except (LookupError, UnicodeError):
             single = False
         if not single:
             raise mistake(f"'{value[:40]}' cannot be used here", "for example utf-8, latin-1, cp1252 or shift_jis")
@@ -257,6 +262,8 @@ class ModbusSignal(SignalSettings):
             raise mistake(f"`enum` names whole numbers, and {self.data_type} is none", "remove `enum`", "enum")
         bits = 8 if self.data_type in ("int8", "uint8") else 16 * self.size
         for value in self.invalid:
+            if self.value_type == "float" and isfinite(value) and abs(value) > _LARGEST[self.data_type]:
+                raise mistake(f"{value} does not fit into {self.data_type}", key="invalid")
             whole = isfinite(value) and value == int(value)
             if not whole and self.value_type == "int":
                 raise mistake(f"{value} is not a value of {self.data_type}", "a whole number", "invalid")

@@ -219,6 +219,21 @@ async def test_half_a_frame_and_then_nothing_is_silence(server: Server) -> None:
     assert not client.connected
 
 
+async def test_a_byte_now_and_then_is_no_answer(server: Server) -> None:
+    async def drip(request: Request) -> bytes | None:
+        for byte in request.answer()[:-1]:
+            server.writers[-1].write(bytes([byte]))
+            await asyncio.sleep(0.6 * TIMEOUT)
+        return None
+
+    server.answer = drip
+    client = await connected(server.port)
+    async with asyncio.timeout(3 * TIMEOUT):
+        with pytest.raises(SilentError, match="answers by half"):
+            await read(client, 7, "holding", 10, 2)
+    client.close()
+
+
 async def test_a_frozen_line_costs_one_timeout() -> None:
     with Libmodbus({(1, "holding", 0): [5]}) as peer, Proxy(peer.port) as proxy:
         client = await connected(proxy.port)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,13 @@ def test_a_file_that_makes_no_sense_is_put_aside(what: str, tmp_path: Path, capl
     assert [each.name for each in tmp_path.iterdir()] == ["c.broken"]
     assert load(path) == {}
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_waited_for(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / "c.json")
+    assert load(tmp_path / "c.json") == {}
+    assert load(tmp_path / "c.json") == {}  # and is out of the way now
 
 
 @settings(max_examples=300, deadline=None)
