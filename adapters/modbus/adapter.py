@@ -54,7 +54,7 @@ class ModbusAdapter:
         assert isinstance(settings, ModbusConnection)
         self._clock = context.clock
         self._settings, self._quirks = settings, settings.quirks
-        self._link = link_of(settings, context.folder, context.clock.now)
+        self._link = link_of(settings, context.folder, context.clock.now, self._allowed)
         self._file = notes.file_of(context.data_dir, context.name)
         self._unsaved = False
         self._phase = crc32(context.name.encode()) % _PHASES / _PHASES
@@ -96,6 +96,13 @@ class ModbusAdapter:
         mine = [poll for poll in self._polls if poll.machine is machine]
         for poll, planned in zip(mine, polls(settings, machine.limits), strict=True):
             poll.set_parts(parts_of(machine, planned.blocks))
+
+    def _allowed(self, request: Request) -> bool:
+        """Whether nothing of it is forbidden."""
+        first, end = request.address, request.address + request.size
+        mine = [machine for machine in self._machine_settings.values() if machine.unit_id == request.unit]
+        ranges = [each for machine in mine for each in machine.quirks.forbidden]
+        return not any(table == request.table and a < end and first <= b for table, a, b in ranges)
 
     @property
     def headers(self) -> Sequence[Header]:

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import termios
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -55,8 +56,8 @@ from adapters.modbus.frames import (
 )
 from adapters.modbus.link import GONE, Answer, Request
 from adapters.modbus.shapes import LATEST, Shapes
-from adapters.modbus.signals import MAX_BITS, MAX_REGISTERS
-from adapters.modbus.trouble import name_of, unanswered, why_closed, why_not_open
+from adapters.modbus.signals import ADDRESSES, MAX_BITS, MAX_REGISTERS
+from adapters.modbus.trouble import name_of, sent_back, unanswered, why_closed, why_not_open
 from gateway.errors import NotConnectedError
 
 # It logs each frame it does not like, with the last twenty; what is wrong is told by the errors raised here.
@@ -71,6 +72,7 @@ _REQUESTS = {
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _PREPARED = 1000  # requests that are kept as pymodbus wants them
 _BUFFER = 2048  # bytes; pymodbus would drop what is more than one answer
+_DOUBTS = 3  # refusals that may be those of earlier requests, until one is believed
 _WARY = 50  # answers that have to come once only, at the beginning and after each fault, until a line is trusted
 
 
@@ -86,11 +88,17 @@ class _Prepared(NamedTuple):
 class PymodbusLink:
     """A link that can be opened again after it was closed. See link.Link."""
 
-    def __init__(self, settings: ModbusConnection, folder: Path, now: Callable[[], int] = time.time_ns) -> None:
-        """`folder`: where the paths in the configuration start. `now`: ns since 1970."""
+    def __init__(
+        self,
+        settings: ModbusConnection,
+        folder: Path,
+        now: Callable[[], int] = time.time_ns,
+        allowed: Callable[[Request], bool] = lambda _: True,
+    ) -> None:
+        """See links.link_of."""
         self.name = name_of(settings)
         self.faults: Counter[str] = Counter()
-        self._settings, self._folder, self._now = settings, folder, now
+        self._settings, self._folder, self._now, self._allowed = settings, folder, now, allowed
         self._timeout = settings.timeout
         self._split = _splitter(settings)
         self._mbap = self._split is split_mbap
@@ -102,8 +110,10 @@ class PymodbusLink:
         # The request under way:
         self._asked: _Prepared | None = None
         self._good = b""  # how its answer begins
+        self._sent = b""  # as it stands on the wire
         self._transaction = 0
         self._heard = False  # whether anything came
+        self._doubt = 0  # a refusal that came, and may be that of an earlier request
         self._data: bytes | int = b""  # of its answer, or the exception code
         self._time = 0
         self._reply = SimpleNamespace(dev_id=0, transaction_id=0, retries=0)  # what pymodbus is told
@@ -113,6 +123,7 @@ class PymodbusLink:
         self._answered_at = 0.0
         self._faults_seen, self._wary = 0, _WARY
         self._probing = False
+        self._doubts: Counter[int] = Counter()  # refusals in a row that were not believed, by unit
 
     @property
     def connected(self) -> bool:
@@ -132,6 +143,7 @@ class PymodbusLink:
             transport, _ = await asyncio.wait_for(client.ctx.call_create(), self._timeout)
         except (OSError, UnicodeError, ValueError, termios.error) as exc:
             self.close()
+            traceback.clear_frames(exc.__traceback__)  # they hold a port that was opened and locked, before it failed
             raise NotConnectedError(f"{self.name}: {why_not_open(self._settings, exc)}") from exc
         client.ctx.transport = transport
         await asyncio.sleep(0)  # a serial port is set up by the loop
@@ -171,11 +183,11 @@ class PymodbusLink:
             return Answer(trouble=f"{self.name}: {self._trouble or 'not connected'}")
         asked = self._prepared.get(request) or self._prepare(request)
         self._reply.dev_id = request.unit
-        self._asked, self._heard, self._trouble = asked, False, ""
+        self._asked, self._heard, self._trouble, self._doubt = asked, False, "", 0
         try:
             await self._client.execute(False, asked.pdu)
         except ModbusException:
-            return self._broken(asked)
+            return self._doubtful(asked) if self._doubt and not self._trouble else self._broken(asked)
         finally:
             self._asked = None
         if self._trouble:
@@ -219,11 +231,14 @@ class PymodbusLink:
         """Ask for something of another shape, to know that all earlier answers have come; the values are not used."""
         most = MAX_BITS if request.table in ("coil", "discrete") else MAX_REGISTERS
         step = 8 if most == MAX_BITS else 1
-        sizes = [*range(request.size - step, 0, -step), request.size + step]
+        smaller = [request._replace(size=size) for size in range(request.size - step, 0, -step)]
+        others = [each for each in self._prepared if each.unit == request.unit]
+        larger = request._replace(size=request.size + step)
+        if larger.size <= most and larger.address + larger.size <= ADDRESSES and self._allowed(larger):
+            others.append(larger)
         now = time.monotonic()
-        for size in sizes:
-            other = request._replace(size=size)
-            if size <= most and other.address + size <= 0x10000 and shapes.free(Shape.of(other), now):
+        for other in (*smaller, *others):
+            if shapes.free(Shape.of(other), now):
                 self._probing = True
                 answer = await self._ask(other)
                 self._probing = False
@@ -243,6 +258,18 @@ class PymodbusLink:
         prepared = self._prepared[request] = _Prepared(pdu, shape, head, 9 + shape.size)
         return prepared
 
+    def _doubtful(self, asked: _Prepared) -> Answer:
+        """Nothing came after a refusal that may be that of an earlier request. Thrice in a row it is believed."""
+        unit = asked.shape.unit
+        self._doubts[unit] += 1
+        if self._doubts[unit] < _DOUBTS or not self.connected:
+            self._trouble = "its refusal may be that of an earlier request"
+            return self._broken(asked)._replace(silent=True)
+        if self._shapes is not None:
+            self._shapes.missed(asked.shape, time.monotonic())
+        self._answered_at = time.monotonic()
+        return Answer(None, self._doubt, time=self._now())
+
     def _broken(self, asked: _Prepared) -> Answer:
         """Out of step, or silence: the link is closed."""
         self.close()
@@ -260,6 +287,7 @@ class PymodbusLink:
         """Every packet passes here; of what is received, pymodbus gets nothing. `data`: all that has come so far."""
         asked = self._asked
         if sending:
+            self._sent = data
             if self._mbap and asked is not None:
                 self._transaction = int.from_bytes(data[:2], "big")
                 self._good = data[:2] + asked.head
@@ -275,7 +303,8 @@ class PymodbusLink:
             try:
                 self._judge(asked, data)
             except Wrong as exc:
-                self._fail(exc.kind, str(exc))
+                echo = data.startswith(self._sent) or self._sent.startswith(data)
+                self._fail("echo" if echo else exc.kind, sent_back(self._settings) if echo else str(exc))
         return b""
 
     def _judge(self, asked: _Prepared, data: bytes) -> None:
@@ -283,10 +312,16 @@ class PymodbusLink:
         while data and (frame := self._split(data)) is not None:
             rest = data[frame.length :]
             wrong = self._wrong(asked, frame)
+            if wrong is None and self._in_doubt(asked, frame):
+                self._doubt = frame.body[2]
+                self.faults["doubtful refusal"] += 1
+                data = self._client.ctx.recv_buffer = rest
+                continue
             if wrong is None:
                 if rest and not (self._shapes is not None and data.startswith(rest)):
                     raise Wrong("duplicate", f"{len(data)} bytes arrived at once: it answers twice")
-                self.faults["duplicate"] += bool(rest)
+                if rest:
+                    self.faults["duplicate"] += 1
                 body = frame.body
                 self._resolve(body[2] if body[1] & REFUSAL else body[3:])
                 return
@@ -298,13 +333,15 @@ class PymodbusLink:
     def _wrong(self, asked: _Prepared, frame: Frame) -> Wrong | None:
         if self._shapes is None and frame.transaction != self._transaction:
             return Wrong("wrong transaction", wrong_transaction(frame.transaction))
-        if (wrong := mismatch(asked.shape, frame.body)) is not None:
-            return wrong
-        if frame.body[1] & REFUSAL and self._shapes is not None and self._shapes.in_doubt(asked.shape):
-            self._shapes.settled(asked.shape.unit)
-            if not self._probing:
-                return Wrong("late answer", "its refusal may be that of an earlier request")
-        return None
+        return mismatch(asked.shape, frame.body)
+
+    def _in_doubt(self, asked: _Prepared, frame: Frame) -> bool:
+        """Whether a refusal may be that of an earlier request: then ours is still to come."""
+        shapes, shape = self._shapes, asked.shape
+        if shapes is None or not frame.body[1] & REFUSAL or not shapes.in_doubt(shape):
+            return False
+        shapes.settled(shape.unit)
+        return not self._probing
 
     def _unasked(self, data: bytes) -> None:
         if self._shapes is None:
@@ -322,6 +359,8 @@ class PymodbusLink:
             self._client.ctx.recv_buffer = b""
 
     def _resolve(self, data: bytes | int) -> None:
+        if self._doubts and self._asked is not None and not self._probing:
+            del self._doubts[self._asked.shape.unit]
         if self._shapes is not None and self._asked is not None:
             self._shapes.answered(self._asked.shape, time.monotonic(), isinstance(data, int))
         waiting = self._client.ctx.response_future
@@ -393,7 +432,8 @@ def _tls_client(settings: ModbusTls, folder: Path, common: dict[str, Any]) -> An
     context = ssl.create_default_context(cafile=folder / settings.ca if settings.ca else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.cert and settings.key:
-        context.load_cert_chain(folder / settings.cert, folder / settings.key)
+        # Nobody is there to be asked for the password of a key.
+        context.load_cert_chain(folder / settings.cert, folder / settings.key, password=lambda: b"")
     client = AsyncModbusTlsClient(settings.host, port=settings.port, sslctx=context, **common)
     # pymodbus has no way to say which name the certificate should have.
     client.ctx.call_create = partial(

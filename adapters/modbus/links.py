@@ -7,15 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adapters.modbus.connections import ModbusConnection, ModbusTcp
-from adapters.modbus.link import Link
+from adapters.modbus.link import Link, Request
 
 
-def link_of(settings: ModbusConnection, folder: Path = Path(), now: Callable[[], int] = time.time_ns) -> Link:
-    """A link, not yet open. `folder`: where the paths in the configuration start. `now`: ns since 1970."""
+def link_of(
+    settings: ModbusConnection,
+    folder: Path = Path(),
+    now: Callable[[], int] = time.time_ns,
+    allowed: Callable[[Request], bool] = lambda _: True,
+) -> Link:
+    """A link, not yet open. `folder`: where the paths in the configuration start. `now`: ns since 1970.
+
+    `allowed`: whether the link may ask that by itself, to find out whether a late answer has come.
+    """
     if isinstance(settings, ModbusTcp) and settings.max_in_flight > 1:
         from adapters.modbus.pipeline import PipelinedLink
 
         return PipelinedLink(settings, now)
     from adapters.modbus.client import PymodbusLink
 
-    return PymodbusLink(settings, folder, now)
+    return PymodbusLink(settings, folder, now, allowed)

@@ -57,6 +57,7 @@ class PipelinedLink(asyncio.BufferedProtocol):
         self._done: asyncio.Future[None] | None = None
         self._trouble = ""
         self._silent = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def connected(self) -> bool:
@@ -95,8 +96,10 @@ class PipelinedLink(asyncio.BufferedProtocol):
         return answers
 
     async def _exchange(self, requests: Sequence[Request]) -> list[Answer]:
+        if not requests:
+            return []
         if self._transport is None:
-            return [Answer(trouble=f"{self.name}: {self._trouble or 'not connected'}")]
+            return [Answer(trouble=self._trouble or f"{self.name}: not connected")]
         loop = asyncio.get_running_loop()
         self._todo = [self._prepared.get(request) or self._prepare(request) for request in requests]
         self._answers = [None] * len(requests)
@@ -104,12 +107,13 @@ class PipelinedLink(asyncio.BufferedProtocol):
         self._sent.clear()
         self._done = loop.create_future()
         self._answered_at = time.monotonic()
-        timer = loop.call_later(self._settings.timeout, self._look)
+        self._timer = loop.call_later(self._settings.timeout, self._look)
         try:
             self._send()
             await self._done
         finally:
-            timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._done = None
             self._todo = []
         if self._trouble:
@@ -117,6 +121,8 @@ class PipelinedLink(asyncio.BufferedProtocol):
             # What came before silence is right. Before anything else it is not trusted: which of two answers was ours,
             # and was one filled up with the beginning of the next?
             return [(answer if self._silent and not self._begun else None) or none for answer in self._answers]
+        if None in self._answers:  # nothing more was asked for after an exception of GONE
+            return [answer for answer in self._answers if answer is not None]
         return cast("list[Answer]", self._answers)
 
     def _prepare(self, request: Request) -> _Prepared:
@@ -147,7 +153,7 @@ class PipelinedLink(asyncio.BufferedProtocol):
             return
         loop, timeout = asyncio.get_running_loop(), self._settings.timeout
         if (rest := self._answered_at + timeout - time.monotonic()) > 0:
-            loop.call_later(rest, self._look)
+            self._timer = loop.call_later(rest, self._look)
             return
         self._silent = True
         text = unanswered(self._settings, bool(self._begun))
@@ -203,6 +209,8 @@ class PipelinedLink(asyncio.BufferedProtocol):
                     raise wrong
                 assert frame.body[1] & REFUSAL
                 answers[found[0]] = Answer(None, frame.body[2], time=now)
+                if frame.body[2] in GONE:
+                    self._next = len(self._todo)  # those behind it would cost as much
                 end = at + frame.length
             del sent[data[at] << 8 | data[at + 1]]
             at = end

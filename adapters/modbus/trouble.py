@@ -35,7 +35,9 @@ def why_not_open(settings: ModbusConnection, exc: Exception) -> str:
         return f"TLS fails: {exc.reason or exc}; check `ca`, `cert` and `key`, and that the port is the one for TLS"
     if isinstance(exc, FileNotFoundError) and isinstance(settings, ModbusTls):
         return f"a certificate is missing: {exc.filename or 'check `ca`, `cert` and `key`'}"
-    return f"{getattr(exc, 'strerror', None) or exc}; check the address and the network"
+    if isinstance(settings, ModbusTls) and isinstance(exc, ConnectionError):
+        return "it ends the connection before TLS has begun; check that the port is the one for TLS"
+    return f"{getattr(exc, 'strerror', None) or str(exc) or type(exc).__name__}; check the address and the network"
 
 
 def _serial(exc: Exception) -> str:
@@ -61,6 +63,12 @@ def why_closed(settings: ModbusConnection) -> str:
             "it closed the connection; check that it trusts our certificate (`cert`, `key`), and allows one more client"
         )
     return "it closed the connection; check that it allows one more client"
+
+
+def sent_back(settings: ModbusConnection) -> str:
+    """What it means that the answer is the request."""
+    hint = "set quirks: {local_echo: true}" if is_serial(settings) else "switch off the echo of the converter"
+    return f"what is sent comes back; {hint}"
 
 
 def unanswered(settings: ModbusConnection, heard: bool) -> str:
