@@ -37,6 +37,7 @@ class _Line:
     character: float  # seconds for one of them; 0: a network
     fixed: float  # seconds, whatever is asked
     in_flight: int
+    bridged: int = 0  # characters that a bridge leaves away on the serial line behind it
 
     @classmethod
     def of(cls, settings: ModbusConnection) -> _Line:
@@ -53,7 +54,8 @@ class _Line:
             return cls(2 * (3 + 2 * 1) + 2 * (6 + 3), 2, character, ANSWER + network, in_flight)
         if isinstance(settings, (ModbusRtu, ModbusRtuOverTcp)):  # with a CRC
             return cls(6 + 3 + 2 * 2, 1, character, ANSWER + network, in_flight)
-        return cls(6 + 3 + 2 * 6, 1, character, network + (ANSWER if character else 0.0), in_flight)
+        # A header of 6 bytes each; behind a bridge a CRC in its place
+        return cls(6 + 3 + 2 * 6, 1, character, network + (ANSWER if character else 0.0), in_flight, 2 * (6 - 2))
 
     def bytes(self, block: Block) -> int:
         """Of request and answer together."""
@@ -61,7 +63,7 @@ class _Line:
 
     def seconds(self, block: Block, pause: float) -> float:
         """How long the link is taken."""
-        return self.bytes(block) * self.character + self.fixed / self.in_flight + pause
+        return (self.bytes(block) - self.bridged) * self.character + self.fixed / self.in_flight + pause
 
 
 def forecast(context: Context) -> Forecast:
