@@ -41,9 +41,9 @@ _SURE = 2  # times in a row that it is silent to the same question, and answers 
 # Who is read in the same moment shares what it costs to wake up (half of it, with a hundred devices), and waits for the
 # others: this many moments in a period are worth both.
 _PHASES = 4
-# Once the tries at silent units have cost others a poll, a try of d seconds is followed by 19 d without one: a
-# twentieth of the time at the most is spent on who does not answer.
-_SPARE = 19.0
+# Where a try at a silent unit costs others a poll, one of d seconds is followed by 29 d without one: a thirtieth of the
+# time at the most is spent on who does not answer.
+_SPARE = 29.0
 
 
 class ModbusAdapter:
@@ -74,7 +74,6 @@ class ModbusAdapter:
         self._trouble = ""  # the last one
         self._lost_by: Machine | None = None
         self._closed = True
-        self._try_cost = 0.0  # seconds the last try at a silent unit took
         self._no_try_until = 0.0
 
     def _add(self, path: MachinePath, settings: ModbusMachine, mine: Learnt, context: Context) -> None:
@@ -153,17 +152,14 @@ class ModbusAdapter:
         for i in self._ticks.due(now):
             machine, missed = self._polls[i].machine, self._ticks.missed[i] - before[i]
             machine.counters.overruns += missed
-            if missed and self._try_cost and not machine.lost:
-                self._no_try_until = now + _SPARE * self._try_cost
             if i in self._due:
                 machine.counters.overruns += 1
             else:
                 self._due.append(i)
                 self._due_since[i] = now
-        self._try_cost = 0.0
 
     def _next(self) -> Poll | None:
-        """Who costs a timeout comes last; but comes, on a line that is never idle, and has a twentieth of its time."""
+        """Who costs a timeout comes last; but comes, on a line that is never idle, and has its part of the time."""
         if not self._due:
             return None
         now, long = self._clock.monotonic(), _SPARE * self._settings.timeout
@@ -194,7 +190,7 @@ class ModbusAdapter:
             if machine.lost and machine.backoff.attempts >= _PATIENCE:
                 little = await self._answers_little(machine, asked)
             if self._link.connected:
-                answers = await self._ask(machine, [part.request for part in asked])
+                asked, answers = await self._ask_in_turn(poll, asked)
         arrived = self._clock.now()
         done, shown = dict(zip(map(id, asked), answers, strict=False)), list[Part]()
         for part in parts:
@@ -202,12 +198,12 @@ class ModbusAdapter:
             if answer is None:
                 part.take(Answer(code=part.refusal), arrived)
             elif answer.code in DIVIDED and len(part.block.signals) > 1:
-                if not machine.lost:
+                if not any(each.trouble for each in answers):
                     _measure(machine.longest, asked, answers)
                     shown += await self._explore(machine, part.block, answer.code)
                     machine.plan_again = True
                     continue
-                part.take(Answer(code=NO_ANSWER), arrived)  # why, is asked when it answers again
+                part.take(Answer(code=NO_ANSWER), arrived)  # why, is asked when all is answered again
             elif little is not None and answer.silent:
                 shown += await self._explore(machine, part.block, ILLEGAL_VALUE, little=little)
                 machine.plan_again = True
@@ -221,6 +217,7 @@ class ModbusAdapter:
             machine.again_at = now + machine.patience.pause() if machine.learnt.refused else None
         if self._quirks.close_after_poll:
             self._link.close()
+        poll.took = self._clock.monotonic() - now
         if len(shown) != len(parts):
             poll.set_parts(shown)
         batch = poll.batch()
@@ -230,26 +227,46 @@ class ModbusAdapter:
             await self._save()
         return batch
 
-    async def _ask(self, machine: Machine, requests: Sequence[Request]) -> Sequence[Answer]:
-        """As many answers as came before trouble; what follows then is bad."""
+    async def _ask_in_turn(self, poll: Poll, parts: list[Part]) -> tuple[list[Part], Sequence[Answer]]:
+        """The parts in the order they were asked for, and their answers.
+
+        One that is lost on a poor line costs itself alone: the others are asked all the same, once more in a poll. Next
+        time it comes first: nobody is always the one behind.
+        """
+        machine, start = poll.machine, poll.start % max(1, len(parts))
+        order = parts[start:] + parts[:start]
+        answers = list(await self._ask(machine, [part.request for part in order]))
+        lost = next((i for i, answer in enumerate(answers) if answer.trouble), None)
+        poll.start = 0 if lost is None else start + lost
+        if not machine.lost and lost is not None and (rest := order[len(answers) :]):
+            if not self._link.connected:
+                await self._reopen(machine)
+            answers += await self._ask(machine, [part.request for part in rest], lives=True)
+        return order, answers
+
+    async def _ask(self, machine: Machine, requests: Sequence[Request], lives: bool = False) -> Sequence[Answer]:
+        """As many answers as came before trouble. `lives`: the unit has answered in this poll."""
         if not requests:
             return ()
         begin = self._clock.monotonic()
         answers = await self._link.exchange(requests, machine.limits.pause)
         counters = machine.counters
         counters.requests += len(answers)
-        for answer in answers:
-            if answer.data is None and (answer.trouble or answer.code in GONE):
-                self._lose(machine, answer, begin)
-                break
-            counters.failures += answer.data is None
-            self._breaks = 0
-        else:
+        counters.failures += sum(answer.data is None for answer in answers)
+        trouble = next((each for each in answers if each.trouble or each.code in GONE), None)
+        if any(each.data is not None or each.code not in (0, *GONE) for each in answers):
+            lives, self._breaks = True, 0
             if machine.lost:
                 log.info("%s: answers again", machine.header.path.machine)
                 machine.lost = False
                 machine.asleep_until = 0.0
                 machine.backoff.reset()
+        if trouble is not None:
+            if trouble.trouble:
+                self._breaks += not trouble.silent
+                self._lost_by, self._trouble = machine, trouble.trouble
+            if not lives:
+                self._lose(machine, trouble, begin)
         return answers
 
     async def _answers_little(self, machine: Machine, parts: Sequence[Part]) -> Request | None:
@@ -365,14 +382,12 @@ class ModbusAdapter:
         if not trouble:
             text = f"{self._link.name}: the bridge cannot reach unit {unit} (exception {answer.code})"
             trouble = f"{text}; check `unit_id` and the line behind the bridge"
-        elif not answer.silent:
-            self._breaks += 1
-        if answer.trouble:
-            self._lost_by = machine
-        machine.counters.failures += 1
         machine.asleep_until = now + machine.backoff.pause()
-        self._try_cost = now - begin
         self._trouble = trouble
+        # What the others need in a round: if that and the try do not fit into a poll of theirs, they lose some.
+        others = [poll for poll in self._polls if poll.machine is not machine and not poll.machine.lost]
+        if others and now - begin + sum(poll.took for poll in others) > min(poll.period for poll in others):
+            self._no_try_until = now + _SPARE * (now - begin)
         if not machine.lost:
             log.warning("%s: %s", machine.header.path.machine, trouble)
             machine.lost = True

@@ -71,6 +71,7 @@ _REQUESTS = {
 }
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _PREPARED = 1000  # requests that are kept as pymodbus wants them
+_NOISE = 500  # packets in a row that nobody asked for, until a link is closed
 _BUFFER = 2048  # bytes; pymodbus would drop what is more than one answer
 _DOUBTS = 3  # refusals that may be those of earlier requests, until one is believed
 _WARY = 50  # answers that have to come once only, at the beginning and after each fault, until a line is trusted
@@ -119,6 +120,7 @@ class PymodbusLink:
         self._reply = SimpleNamespace(dev_id=0, transaction_id=0, retries=0)  # what pymodbus is told
         # On lines without transaction ids:
         self._slowest = 0.005  # seconds an answer takes, of late
+        self._noise = 0  # packets of it since the last answer
         self._noise_at = 0.0  # when something came that nobody had asked for
         self._answered_at = 0.0
         self._faults_seen, self._wary = 0, _WARY
@@ -173,8 +175,12 @@ class PymodbusLink:
     # --- one request -------------------------------------------------------------------------------------------------
 
     async def _rest(self, pause: float) -> None:
-        """Since the last answer, and until what nobody asked for has ended."""
-        while (rest := max(self._answered_at, self._noise_at) + pause - time.monotonic()) > 0:  # noqa: ASYNC110
+        """Since the last answer, and until what nobody asked for has ended; without an end the link is closed."""
+        end = time.monotonic() + self._timeout + pause
+        while (rest := max(self._answered_at, self._noise_at) + pause - time.monotonic()) > 0:
+            if time.monotonic() > end:
+                self._fail("unasked", "it sends without end what nobody asked for")
+                break
             await asyncio.sleep(rest)
         self._noise_at = 0.0
 
@@ -348,6 +354,10 @@ class PymodbusLink:
             self._fail("unasked", "it sends what nobody asked for")
             return
         self._noise_at = time.monotonic()
+        self._noise += 1
+        if self._noise > _NOISE:
+            self._fail("unasked", "it sends without end what nobody asked for")
+            return
         kind = None
         with suppress(Wrong):
             frame = self._split(data)
@@ -359,6 +369,7 @@ class PymodbusLink:
             self._client.ctx.recv_buffer = b""
 
     def _resolve(self, data: bytes | int) -> None:
+        self._noise = 0
         if self._doubts and self._asked is not None and not self._probing:
             del self._doubts[self._asked.shape.unit]
         if self._shapes is not None and self._asked is not None:

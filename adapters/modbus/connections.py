@@ -64,7 +64,7 @@ class ModbusConnection(ConnectionSettings):
 
 def _host(value: str) -> str:
     if "://" in value:
-        raise mistake(f"'{value}' is not a host but a URL", f"did you mean '{value.partition('://')[2]}'?")
+        raise mistake(f"'{value}' is not a host but a URL", f"did you mean '{value.partition('://')[2].rstrip('/')}'?")
     if match := re.fullmatch(r"([^:]+):([0-9]+)", value):
         raise mistake("the port has a key of its own", f"did you mean 'host: {match[1]}' and 'port: {match[2]}'?")
     if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", value):

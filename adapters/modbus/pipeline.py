@@ -145,7 +145,10 @@ class PipelinedLink(asyncio.BufferedProtocol):
             frames.append(self._transaction.to_bytes(2, "big") + asked.request)
             self._next += 1
         if frames and self._transport is not None:
-            self._transport.write(b"".join(frames))
+            try:
+                self._transport.write(b"".join(frames))
+            except RuntimeError:  # uvloop's, for a transport that has just been closed by the other side
+                self._fail("closed", why_closed(self._settings))
 
     def _look(self) -> None:
         """Once per timeout: has anything come since? One timer for all that is on its way."""

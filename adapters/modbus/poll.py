@@ -102,6 +102,8 @@ class Poll:
     machine: Machine
     period: float
     parts: list[Part] = field(default_factory=list)
+    start: int = 0  # the part that is asked for first
+    took: float = 0.0  # seconds, the last time
     signal: tuple[int, ...] = ()  # header.order itself where it is all signals of the machine
     _last: list[tuple[Value, ...]] = field(default_factory=list)  # values per part
     _values: tuple[Value, ...] = ()  # of all parts together

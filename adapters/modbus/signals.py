@@ -185,7 +185,7 @@ class ModbusSignal(SignalSettings):
             # Escapes and host names are no encodings of text in a register, and give what no message can carry.
             name = codecs.lookup(value).name
             single = "A\0".encode(value) == b"A\0" and not name.endswith(("escape", "utf-7", "idna", "punycode"))
-        except (LookupError, UnicodeError):
+        except (LookupError, ValueError):
             single = False
         if not single:
             raise mistake(f"'{value[:40]}' cannot be used here", "for example utf-8, latin-1, cp1252 or shift_jis")

@@ -67,10 +67,11 @@ def read_tables(path: Path, sheet: str | None = None) -> list[Sheet]:
 def _csv(path: Path, data: bytes) -> Sheet:
     text = _text(path, data)
     lines = [line for line in text.splitlines() if line.strip()][:200]
-    delimiter = max(";\t,|", key=lambda d: _columns(lines, d))
-    rows = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows: list[Row] = []
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
+        delimiter = max(";\t,|", key=lambda d: _columns(lines, d))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         before = 0
         for cells in reader:
             rows.append(_row(path.name, before + 1, cells))
