@@ -213,8 +213,9 @@ class PymodbusLink:
                 return answer
             await self._rest(pause)
         begin = time.monotonic()
-        if self.faults.total() != self._faults_seen:
-            self._faults_seen, self._wary = self.faults.total(), _WARY
+        faults = self.faults.total() - self.faults["no answer"]  # a unit that is silent says nothing twice
+        if faults != self._faults_seen:
+            self._faults_seen, self._wary = faults, _WARY
         again = self._wary > 0 and shapes.since(shape, begin) < LATEST * self._timeout
         answer = await self._ask(request)
         if answer.trouble:

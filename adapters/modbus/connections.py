@@ -52,6 +52,11 @@ class ModbusConnection(ConnectionSettings):
         return 0.0
 
     @property
+    def least_gap(self) -> float:
+        """And at least, whatever is said."""
+        return 0.0
+
+    @property
     def endpoint(self) -> str:
         """A serial port by whatever name, or host and port: many a bridge takes one client, and devices one request."""
         host, port = getattr(self, "host", None), getattr(self, "port", "")
@@ -171,7 +176,12 @@ class _SerialLine(ModbusConnection):
     @property
     def gap(self) -> float:
         """At least the 3.5 characters of MODBUS over Serial Line V1.02, 2.5.1.1; converters on USB need longer."""
-        return max(3.5 * self.character, 0.005)
+        return max(self.least_gap, 0.005)
+
+    @property
+    def least_gap(self) -> float:
+        """A frame ends with the silence of 3.5 characters."""
+        return 3.5 * self.character
 
 
 def _device(value: object) -> object:

@@ -74,7 +74,7 @@ class Limits:
             max_registers=limit("max_registers", MAX_REGISTERS),
             max_bits=limit("max_bits", MAX_BITS),
             max_gap=limit("max_gap", MAX_GAP),
-            pause=next(pauses, connection.gap),
+            pause=max(next(pauses, connection.gap), connection.least_gap),
         )
         obstacles = {
             (table, at, at) for table, first, last in machine.quirks.forbidden for at in range(first, last + 1)
