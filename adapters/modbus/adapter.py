@@ -384,10 +384,12 @@ class ModbusAdapter:
             trouble = f"{text}; check `unit_id` and the line behind the bridge"
         machine.asleep_until = now + machine.backoff.pause()
         self._trouble = trouble
-        # What the others need in a round: if that and the try do not fit into a poll of theirs, they lose some.
+        # A try begins when the others have been read. They are read again when it has ended, and lose a poll if the one
+        # after is due by then.
         others = [poll for poll in self._polls if poll.machine is not machine and not poll.machine.lost]
-        if others and now - begin + sum(poll.took for poll in others) > min(poll.period for poll in others):
-            self._no_try_until = now + _SPARE * (now - begin)
+        cost, round_of_others = now - begin, sum(poll.took for poll in others)
+        if others and cost + 2 * round_of_others > 2 * min(poll.period for poll in others):
+            self._no_try_until = now + _SPARE * cost
         if not machine.lost:
             log.warning("%s: %s", machine.header.path.machine, trouble)
             machine.lost = True
