@@ -166,7 +166,7 @@ class ModbusAdapter:
         for i in self._due:
             machine = self._polls[i].machine
             awake = now - max(machine.asleep_until, self._due_since[i], self._no_try_until)
-            if not machine.lost or now < machine.asleep_until or awake > long:
+            if not machine.lost or machine.lived or now < machine.asleep_until or awake > long:
                 self._due.remove(i)
                 return self._polls[i]
         poll = self._polls[self._due.popleft()]
@@ -255,7 +255,7 @@ class ModbusAdapter:
         counters.failures += sum(answer.data is None for answer in answers)
         trouble = next((each for each in answers if each.trouble or each.code in GONE), None)
         if any(each.data is not None or each.code not in (0, *GONE) for each in answers):
-            lives, self._breaks = True, 0
+            lives, machine.lived, self._breaks = True, True, 0
             if machine.lost:
                 log.info("%s: answers again", machine.header.path.machine)
                 machine.lost = False
@@ -384,11 +384,12 @@ class ModbusAdapter:
             trouble = f"{text}; check `unit_id` and the line behind the bridge"
         machine.asleep_until = now + machine.backoff.pause()
         self._trouble = trouble
+        machine.lived &= not machine.lost
         # A try begins when the others have been read. They are read again when it has ended, and lose a poll if the one
         # after is due by then.
         others = [poll for poll in self._polls if poll.machine is not machine and not poll.machine.lost]
         cost, round_of_others = now - begin, sum(poll.took for poll in others)
-        if others and cost + 2 * round_of_others > 2 * min(poll.period for poll in others):
+        if others and not machine.lived and cost + 2 * round_of_others > 2 * min(poll.period for poll in others):
             self._no_try_until = now + _SPARE * cost
         if not machine.lost:
             log.warning("%s: %s", machine.header.path.machine, trouble)

@@ -54,6 +54,7 @@ class Machine:
     backoff: Backoff = field(default_factory=Backoff)
     asleep_until: float = 0.0  # it did not answer, and is left alone until then
     lost: bool = False
+    lived: bool = False  # it has answered since it was last tried in vain: a lost answer is no sign of death
     told: set[str] = field(default_factory=set)  # signals whose refusal was logged
     plan_again: bool = False  # something was learnt
     longest: dict[Table, int] = field(default_factory=dict)  # answered at once, as far as it was looked at

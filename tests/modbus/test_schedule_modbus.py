@@ -137,9 +137,9 @@ async def test_what_comes_too_late_is_left_out_and_counted(server: Server) -> No
 @pytest.mark.parametrize("line", ["tcp", "rtu over tcp"])
 @pytest.mark.parametrize("dead", [1, 3])
 async def test_the_living_keep_their_rate(line: str, dead: int) -> None:
-    """Ten units on a line, with a timeout smaller than, equal to and larger than the poll period of 50 ms."""
+    """Ten units on a line, with a timeout smaller than, equal to and larger than the poll period of 100 ms."""
     silent = range(11 - dead, 11)
-    lasts, period = 2.0, 0.05
+    lasts, period = 3.0, 0.1
 
     async def run(timeout: str) -> None:
         peer = Server() if line == "tcp" else RtuServer()
@@ -147,7 +147,7 @@ async def test_the_living_keep_their_rate(line: str, dead: int) -> None:
         listener = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
         link = tcp(port, timeout=timeout) if line == "tcp" else rtu_over_tcp(port, timeout=timeout)
-        it = adapter(link, **{f"u{unit}": polled("50ms", unit_id=unit) for unit in range(1, 11)})
+        it = adapter(link, **{f"u{unit}": polled("100ms", unit_id=unit) for unit in range(1, 11)})
         for each in it._machines:
             each.backoff = Backoff()
         await it.connect()
@@ -169,7 +169,28 @@ async def test_the_living_keep_their_rate(line: str, dead: int) -> None:
         assert all(tries[unit] <= 4 for unit in silent)  # with pauses of 0.25 to 0.5 s, 0.5 to 1 s, 1 to 2 s
 
     async with asyncio.timeout(20):
-        await asyncio.gather(*map(run, ("40ms", "50ms", "150ms")))
+        await asyncio.gather(*map(run, ("80ms", "100ms", "300ms")))
+
+
+async def test_one_lost_answer_is_no_death(server: Server) -> None:
+    """Beside dead units, whose tries are rationed, a unit that has lived until now is asked again soon."""
+    drop = False
+    server.answer = lambda r: None if r.unit > 4 or (drop and r.unit == 1) else r.answer()
+    it = adapter(tcp(server.port, timeout="100ms"), **{f"u{i}": polled("50ms", unit_id=i) for i in range(1, 7)})
+    for each in it._machines:
+        each.backoff = Backoff()
+    await it.connect()
+    await watched(it, 0.5)
+    drop = True
+    async with asyncio.timeout(2):
+        while not it._machines[0].lost:
+            await it.read()
+    drop = False
+    begin = time.monotonic()
+    while it._machines[0].lost:
+        await it.read()
+    assert time.monotonic() - begin < 0.9  # a first pause is 0.5 s at most; rationed it would be 2.9 s
+    await it.close()
 
 
 async def test_dead_units_on_a_line_that_is_never_idle(server: Server) -> None:
