@@ -246,6 +246,8 @@ def test_the_meter_of_a_steel_works(broker):
         Libmodbus({(1, "input", 72): [*words(0.0)] * 3}) as server,
         Gateway(config(server.port, broker, machine)) as gateway,
     ):
+        none = {"energy_import": 0.0, "reactive_energy_import": 0.0}
+        wait_until(lambda: shows(gateway.machine("meter")["signals"], none), 10, "the first values")
         for active, reactive in series:
             server.set(1, "input", 72, *words(active), 0, 0, *words(reactive))
             new = {"energy_import": active, "reactive_energy_import": reactive}
