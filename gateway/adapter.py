@@ -18,7 +18,7 @@ from typing import Protocol
 from gateway import config
 from gateway.clock import Clock
 from gateway.counters import FlowCounters
-from gateway.model import Batch, Header, MachinePath, Value
+from gateway.model import Batch, Gap, Header, MachinePath, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,10 @@ class Adapter(Protocol):
     async def connect(self) -> None:
         """Called again with growing, jittered pauses until it returns. Raises NotConnectedError."""
 
-    async def read(self) -> Sequence[Batch]:
+    async def read(self) -> Sequence[Batch | Gap]:
         """Waits until something is due or has arrived, and returns it: at most one batch per machine and poll.
 
+        A batch that is `historical` and a gap come in addition, as they are found.
         A machine that does not answer behind a link that works is a batch of bad quality. After NotConnectedError,
         connect() is called next.
         """

@@ -164,6 +164,19 @@ class Batch:
     time: Sequence[int]  # ns since 1970, UTC: the device's own clock where it has one, else arrival of the block
     value: Sequence[Value]  # None where the quality is bad
     quality: Sequence[int] | None  # None: all good
+    historical: bool = False  # fetched later, from what the machine remembers: not what is true now
 
     def __len__(self) -> int:
         return len(self.signal)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Values that a machine had and nobody will ever bring: what it dropped, what changed while it was out of reach."""
+
+    header: Header
+    signal: Sequence[int]  # index into header.signals; empty: any of them
+    start: int  # ns since 1970, UTC
+    end: int
+    count: int  # values; 0: not known
+    cause: str

@@ -21,7 +21,7 @@ from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusConnection
 from adapters.modbus.explore import ILLEGAL_ADDRESS, ILLEGAL_VALUE, explore
 from adapters.modbus.learnt import Learnt
-from adapters.modbus.link import GONE, Answer, Request
+from adapters.modbus.link import Answer, Request
 from adapters.modbus.links import link_of
 from adapters.modbus.plan import Block, Limits, PollPlan, polls
 from adapters.modbus.poll import DIVIDED, NO_ANSWER, REFUSED, Machine, Part, Poll, parts_of
@@ -253,8 +253,8 @@ class ModbusAdapter:
         counters = machine.counters
         counters.requests += len(answers)
         counters.failures += sum(answer.data is None for answer in answers)
-        trouble = next((each for each in answers if each.trouble or each.code in GONE), None)
-        if any(each.data is not None or each.code not in (0, *GONE) for each in answers):
+        trouble = next((each for each in answers if each.lost), None)
+        if any(not each.lost for each in answers):
             lives, machine.lived, self._breaks = True, True, 0
             if machine.lost:
                 log.info("%s: answers again", machine.header.path.machine)
@@ -281,7 +281,7 @@ class ModbusAdapter:
         if not self._link.connected:
             await self._reopen(machine)
         [answer] = await self._ask(machine, [request])
-        return not answer.trouble and answer.code not in GONE
+        return not answer.lost
 
     async def _explore(self, machine: Machine, block: Block, code: int, little: Request | None = None) -> list[Part]:
         """What is wrong with a refused block: its signals in parts, with what they brought.

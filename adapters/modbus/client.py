@@ -54,7 +54,7 @@ from adapters.modbus.frames import (
     split_rtu,
     wrong_transaction,
 )
-from adapters.modbus.link import GONE, Answer, Request
+from adapters.modbus.link import Answer, Request
 from adapters.modbus.shapes import LATEST, Shapes
 from adapters.modbus.signals import ADDRESSES, MAX_BITS, MAX_REGISTERS
 from adapters.modbus.trouble import name_of, sent_back, unanswered, why_closed, why_not_open
@@ -168,7 +168,7 @@ class PymodbusLink:
             shapes = self._shapes
             answer = await (self._ask(request) if shapes is None else self._ask_by_shape(request, shapes, pause))
             answers.append(answer)
-            if answer.trouble or answer.code in GONE:
+            if answer.lost:
                 break
         return answers
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from adapters.modbus.learnt import Place
-from adapters.modbus.link import GONE, Answer
+from adapters.modbus.link import Answer
 from adapters.modbus.plan import Block, split
 from adapters.modbus.signals import Table
 
@@ -68,7 +68,7 @@ class _Exploration:
 
     async def _ask(self, address: int, count: int) -> Answer:
         answer = await self._send(self._table, address, count)
-        if answer.trouble or answer.code in GONE:
+        if answer.lost:
             raise _InterruptedError
         if answer.data is not None:
             self._findings.longest = max(self._findings.longest, count)

@@ -22,6 +22,9 @@ class Request(NamedTuple):
     size: int
 
 
+GONE = (10, 11)  # exception codes of a bridge that waited for the unit in vain: each one costs as much as a timeout
+
+
 class Answer(NamedTuple):
     """What came of it: data, the exception code of a refusal, or trouble. Exactly one of the three is set."""
 
@@ -31,8 +34,10 @@ class Answer(NamedTuple):
     silent: bool = False  # that nothing came within the timeout, while the link itself may be fine
     time: int = 0  # ns since 1970, when it had arrived
 
-
-GONE = (10, 11)  # exception codes of a bridge that waited for the unit in vain: each one costs as much as a timeout
+    @property
+    def lost(self) -> bool:
+        """Nothing came from the unit: trouble, or a bridge that waited for it in vain."""
+        return bool(self.trouble) or self.code in GONE
 
 
 class Link(Protocol):
@@ -51,8 +56,7 @@ class Link(Protocol):
     async def exchange(self, requests: Sequence[Request], pause: float = 0.0) -> list[Answer]:
         """One answer per request, in their order, at least `pause` seconds between an answer and the next request.
 
-        After an answer with trouble, or with an exception of GONE, nothing more is asked for, so there may be fewer
-        answers than requests.
+        After one that is lost nothing more is asked for, so there may be fewer answers than requests.
         Raises nothing. Only to be cancelled in order to end it all.
         """
 

@@ -91,7 +91,7 @@ class PipelinedLink(asyncio.BufferedProtocol):
             if (rest := self._answered_at + pause - time.monotonic()) > 0:
                 await asyncio.sleep(rest)
             answers += await self._exchange([request])
-            if answers[-1].trouble or answers[-1].code in GONE:
+            if answers[-1].lost:
                 break
         return answers
 

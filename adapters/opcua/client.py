@@ -46,7 +46,6 @@ class Client:
         """`application` is the name the server sees."""
         self._connection = connection
         self._client = client = _Client(connection.url, timeout=connection.timeout)
-        client.refuse_plain = connection.password is not None and "plain-password" not in connection.allow
         client.name = client.description = application
         client.application_uri = f"urn:shopfloor-gateway:{application.replace(' ', ':')}"
         client.product_uri = "urn:shopfloor-gateway"
@@ -214,8 +213,6 @@ class _Session(UaSession):
 class _Client(AsyncuaClient):
     """asyncua's client, which would log in the first way the server names."""
 
-    refuse_plain = True
-
     def server_policy(self, token_type: Any) -> Any:
         """The best way to log in. Raises NotConnectedError rather than send a plain password."""
         policies = [policy for policy in self._policy_ids if policy.TokenType == token_type]
@@ -225,10 +222,10 @@ class _Client(AsyncuaClient):
         for name in _TOKEN_POLICIES:
             if token_type is ua.UserTokenType.UserName and name in offered:
                 return offered[name]
-        if token_type is ua.UserTokenType.UserName and offered and self.refuse_plain:
+        if token_type is ua.UserTokenType.UserName and offered:
             raise NotConnectedError(
                 "the password would go over the network for anybody to read: the server offers no encryption of it. "
-                "Log in without, or write `allow: [plain-password]`"
+                "Log in without, or use `security: auto`"
             )
         return super().server_policy(token_type)
 

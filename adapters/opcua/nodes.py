@@ -1,6 +1,7 @@
-"""Node ids: as they are written, and what they mean in a session.
+"""Node ids and browse paths: as they are written, and what they mean in a session.
 
     "m:s=CNC1.Speed" ─ parse ─▶ NodeAddress(urn:shop:cnc, s, CNC1.Speed) ─ resolve(uris of this session) ─▶ NodeId(3, s, …)
+    "m:CNC1/m:Speed" ─ parse_path ─▶ PathAddress ─ resolve_path ─▶ the same with indexes, for the server to follow
 
 An index into the server's namespaces holds for one session only: after a restart the same index can be another machine.
 """
@@ -32,6 +33,15 @@ class NodeAddress(NamedTuple):
     namespace: str | int
     kind: Kind
     identifier: Identifier
+
+
+class PathAddress(NamedTuple):
+    """Browse names that lead from the folder Objects to a node, each with its namespace."""
+
+    steps: tuple[tuple[str | int, str], ...]
+
+
+Address = NodeAddress | PathAddress
 
 
 class NodeId(NamedTuple):
@@ -95,3 +105,46 @@ def resolve(address: NodeAddress, uris: Sequence[str]) -> NodeId | None:
     if address.namespace not in uris:
         return None
     return NodeId(uris.index(address.namespace), address.kind, address.identifier)
+
+
+# --- browse paths ----------------------------------------------------------------------------------------------------
+
+_STEP = re.compile(r"(?:(?P<prefix>[A-Za-z0-9_.-]+):)?(?P<name>(?:&.|[^&/:])+)")  # & escapes: Part 4, A.2
+_PATH_EXAMPLE = 'for example "m:CNC1/m:Spindle/m:Speed" with `namespaces: {m: "urn:…"}`'
+
+
+def parse_path(text: str, namespaces: Mapping[str, str]) -> PathAddress:
+    """Understand a browse path as it is written. Raises a mistake (PydanticCustomError)."""
+    if text != text.strip() or not text.isprintable():
+        raise mistake(f"the path {text!r} begins or ends with a blank, or has a control character in it")
+    steps: list[tuple[str | int, str]] = []
+    at = len(text) - len(text.removeprefix("/").removeprefix("Objects/"))
+    while True:
+        match = _STEP.match(text, at)
+        if match is None or (match.end() < len(text) and text[match.end()] != "/"):
+            raise mistake(
+                f"'{text}' is not a browse path", f"{_PATH_EXAMPLE}; & before a / or : that belongs to a name"
+            )
+        prefix, name = match.group("prefix", "name")
+        namespace: str | int = 0
+        if prefix in namespaces:
+            namespace = namespaces[prefix]
+        elif prefix is not None and prefix.isdecimal():
+            namespace = int(prefix)
+        elif prefix is not None:
+            hint = did_you_mean(prefix, namespaces) if namespaces else f'add `namespaces: {{{prefix}: "urn:…"}}`'
+            raise mistake(f"'{prefix}' is not in `namespaces` of this machine", hint)
+        steps.append((namespace, re.sub(r"&(.)", r"\1", name)))
+        at = match.end() + 1
+        if at > len(text):
+            return PathAddress(tuple(steps))
+
+
+def resolve_path(address: PathAddress, uris: Sequence[str]) -> tuple[tuple[int, str], ...] | None:
+    """The steps with the indexes of this session; None where the server does not have one of the namespaces."""
+    steps = []
+    for namespace, name in address.steps:
+        if isinstance(namespace, str) and namespace not in uris:
+            return None
+        steps.append((uris.index(namespace) if isinstance(namespace, str) else namespace, name))
+    return tuple(steps)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.modbus.connections import ModbusConnection
-from adapters.modbus.link import GONE, Answer, Link, Request
+from adapters.modbus.link import Answer, Link, Request
 from adapters.modbus.signals import BIT_TABLES, TABLES, Table
 from adapters.modbus.tools.reading import Pace, exception_text
 from adapters.modbus.tools.spans import Span
@@ -64,7 +64,7 @@ async def scan(link: Link, pace: Pace, units: Sequence[int], probe: Span, survey
         answer = await _ask(link, pace, Request(number, probe.table, probe.first, probe.size))
         seconds = time.monotonic() - began
         survey.asked += 1
-        if not _is_there(answer):
+        if answer.lost:
             continue
         tables: dict[Table, str] = {}
         for table in TABLES:
@@ -87,10 +87,6 @@ async def _ask(link: Link, pace: Pace, request: Request) -> Answer:
                 raise
             await pace.rest(0.2 * attempt)
     raise AssertionError
-
-
-def _is_there(answer: Answer) -> bool:
-    return answer.data is not None or (answer.code != 0 and answer.code not in GONE)
 
 
 def _said(answer: Answer) -> str:

@@ -1,0 +1,87 @@
+"""What can be configured of a variable of an OPC UA server."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from adapters.opcua.connection import Mode
+from gateway.config import SignalSettings
+from gateway.config.fields import Period, mistake
+from gateway.model import ValueType
+
+FROM_SERVER = "from-server"
+EVENT_PARTS = ("severity", "source", "message", "state")
+EventPart = Literal["severity", "source", "message", "state"]
+
+
+class OpcuaSignal(SignalSettings):
+    """One variable of the server, or a part of it; or the events of an object."""
+
+    node: str | None = Field(
+        None,
+        min_length=3,
+        description="Its node id: with a prefix of `namespaces`, with a namespace URI, or of the standard's own.",
+        examples=['"m:s=CNC1.SpindleSpeed"', '"nsu=urn:shop:cnc;i=1001"', "i=2258"],
+    )
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="Instead of `node`: the browse names that lead to it from the folder Objects, looked up again in "
+        "every session.",
+        examples=['"m:CNC1/m:Spindle/m:Speed"'],
+    )
+    unit: str = Field(
+        "",
+        max_length=64,
+        description="UCUM code of the unit, after scaling; `from-server` takes the unit and range the server names.",
+        examples=["Cel", FROM_SERVER],
+    )
+    type: ValueType | None = Field(
+        None, description="float, int, bool or string: what the value has to be. Learnt from the server where left out."
+    )
+    field: str | None = Field(
+        None, min_length=1, description="Of a structure: the field that is meant.", examples=['"Axes[1].Position"']
+    )
+    index: int | None = Field(None, ge=0, description="Of an array: the element that is meant; the first one is 0.")
+    count: int | None = Field(
+        None, ge=1, le=10_000, description="Of an array: this many elements, as the signals name_0, name_1 …"
+    )
+    events: bool = Field(
+        False,
+        description="The events of this object, as the signals name_severity, name_source, name_message, name_state.",
+    )
+    severity: int = Field(1, ge=1, le=1000, description="With `events`: only those of this severity or a higher one.")
+    mode: Mode | None = Field(None, description="Instead of the one of the connection.")
+    sampling: Period | None = Field(
+        None, description="How often the server looks at the value; at `publishing` where left out.", examples=["250ms"]
+    )
+    queue: int | None = Field(
+        None, ge=1, le=10_000, description="Values the server keeps between two notifications; enough where left out."
+    )
+    discard: Literal["oldest", "newest"] = Field(
+        "oldest", description="What the server drops when its queue is full; both is recorded as a loss."
+    )
+
+    _part: EventPart | None = PrivateAttr(None)  # of an event; set where `events` is taken apart
+
+    @property
+    def part(self) -> EventPart | None:
+        """Which part of an event this signal is; None for a variable."""
+        return self._part
+
+    @model_validator(mode="after")
+    def _one_address(self) -> OpcuaSignal:
+        if (self.node is None) == (self.path is None):
+            raise mistake(
+                "a signal needs `node` or `path`" if self.node is None else "`node` and `path` say the same thing twice",
+                'for example node: "m:s=CNC1.SpindleSpeed"' if self.node is None else "keep one of them",
+            )
+        if self.index is not None and self.count is not None:
+            raise mistake("`index` is one element and `count` are several", "keep one of them", "index")
+        if self.events:
+            for key in ("index", "count", "field", "type", "scale", "offset", "enum", "deadband", "range"):
+                if getattr(self, key) is not None:
+                    raise mistake(f"events have no {key}", f"remove `{key}` or `events`", key)
+        return self
