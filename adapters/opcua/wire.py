@@ -90,19 +90,22 @@ def publish_response(data: bytes) -> Published:
         subscription = reader.number("I")
         reader.skip_array(4)  # sequence numbers that could be sent again
         reader.number("?")  # more notifications
-        published = Published(result, subscription, reader.number("I"))
-        reader.number("q")  # publish time
-        for _ in range(reader.number("i")):
-            kind, end = reader.structure()
-            if kind == _DATA_CHANGE:
-                published.values = published.values or Values()
-                reader.monitored_items(published.values)
-            elif kind == _STATUS_CHANGE:
-                published.ended = reader.number("I")
-            reader.at = end
+        published = Published(result, subscription, 0)
+        reader.notification_message(published)
         return published
     except (error, IndexError) as exc:
         raise GarbledError(f"a publish response that ends too early: {exc}") from exc
+
+
+def republish_response(subscription: int, data: bytes) -> Published:
+    """Read a RepublishResponse (Part 4, 5.14.6)."""
+    try:
+        reader = Reader(data)
+        published = Published(reader.response_header(), subscription, 0)
+        reader.notification_message(published)
+        return published
+    except (error, IndexError) as exc:
+        raise GarbledError(f"a republish response that ends too early: {exc}") from exc
 
 
 def read_response(data: bytes) -> tuple[int, Values]:
@@ -315,6 +318,19 @@ class Reader:
         server = self.number("q") if mask & 8 else 0
         self.at += 2 if mask & 32 else 0
         return code, value, status, source if mask & 4 else server
+
+    def notification_message(self, published: Published) -> None:
+        """What a server has to say (Part 4, 7.21)."""
+        published.sequence = self.number("I")
+        self.number("q")  # publish time
+        for _ in range(self.number("i")):
+            kind, end = self.structure()
+            if kind == _DATA_CHANGE:
+                published.values = published.values or Values()
+                self.monitored_items(published.values)
+            elif kind == _STATUS_CHANGE:
+                published.ended = self.number("I")
+            self.at = end
 
     def monitored_items(self, values: Values) -> None:
         """The items of a data change notification: the hot path."""
