@@ -20,6 +20,7 @@ class MachineCounters:
     requests: int = 0  # sent to the machine
     failures: int = 0  # requests without a usable answer
     reconnects: int = 0
+    gaps: int = 0  # stretches of time in which the machine had values that nobody will bring; each a loss record
     overflows: int = 0  # times the machine says it dropped values that we were too slow for
 
 

@@ -80,9 +80,7 @@ class OpcuaMachine(MachineSettings):
 
 def _elements(name: str, signal: OpcuaSignal) -> dict[str, OpcuaSignal]:
     if signal.count:
-        return {
-            f"{name}_{i}": signal.model_copy(update={"index": i, "count": None}) for i in range(signal.count)
-        }
+        return {f"{name}_{i}": signal.model_copy(update={"index": i, "count": None}) for i in range(signal.count)}
     if signal.events:
         elements = {}
         for part in EVENT_PARTS:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.mqtt.payload import Ranges
+from gateway.mqtt.payload import Loss, Ranges
 
 Encode = Callable[[int], bytes]
 """Makes a payload, which contains its own seq."""
@@ -69,6 +69,9 @@ class Buffer(Protocol):
 
     def append(self, topic: str, encode: Encode, readings: int, first: int, last: int) -> int:
         """Take a record over and return its seq. Never refuses: when full, it drops the oldest and declares it."""
+
+    def declare(self, loss: Loss) -> int:
+        """Take over a loss record about readings that never came this far, such as what a machine dropped. Its seq."""
 
     def read(self, after: int, limit: int) -> Sequence[Record]:
         """Up to `limit` records with a seq above `after`, in order, without those known as stored."""

@@ -69,6 +69,15 @@ class MemoryBuffer:
             self._make_room()
         return seq
 
+    def declare(self, loss: Loss) -> int:
+        self._drop_old()
+        seq, now = self._next_seq, self._clock.now()
+        topic, payload = self._declare(loss, seq)
+        self._add(Record(seq, topic, payload, 0, now, now), loss)
+        if self._bytes > self._max_bytes:
+            self._make_room()
+        return seq
+
     def read(self, after: int, limit: int) -> Sequence[Record]:
         kept = self._kept
         if not kept:
@@ -174,7 +183,8 @@ def _stretches(losses: Iterable[Loss], most: int) -> list[Loss]:
     """The same in as few records as there can be: one for each stretch of seqs, and no more than `most`."""
     merged: list[Loss] = []
     for loss in sorted(losses, key=lambda each: each.first):
-        if merged and loss.first <= merged[-1].last + 1:
+        # What never had a seq (0) stays by itself.
+        if merged and merged[-1].last and loss.first <= merged[-1].last + 1:
             merged[-1] = _together(merged[-1], loss)
         else:
             merged.append(loss)
@@ -192,4 +202,6 @@ def _together(a: Loss, b: Loss) -> Loss:
         start=min(each.start for each in real),
         end=max(each.end for each in real),
         cause=real[0].cause,
+        machine=a.machine if a.machine == b.machine else "",
+        signal=a.signal if (a.machine, a.signal) == (b.machine, b.signal) else "",
     )

@@ -199,6 +199,7 @@ async def _batches(adapter: Adapter, configuration: Configuration, machine: str)
     """Normalized batches, each reading of them."""
     import time
 
+    from gateway.model import Gap
     from gateway.normalizer import Plan
 
     settings = {
@@ -207,6 +208,8 @@ async def _batches(adapter: Adapter, configuration: Configuration, machine: str)
     plans: dict[Header, Plan] = {}
     while True:
         for batch in await adapter.read():
+            if isinstance(batch, Gap) or batch.historical:
+                continue  # what is true now is asked for
             if batch.header not in plans:
                 plans[batch.header] = Plan(batch.header, settings)
             normalized = plans[batch.header].apply(batch, time.monotonic(), time.time_ns())

@@ -84,6 +84,9 @@ class DataEncoder:
                 quality = None if batch.quality is None else batch.quality[start:end]
                 frames.append(_frame(t, chosen[start:end], batch.value[start:end], quality))
                 start = end
+        if batch.historical:
+            for frame in frames:
+                frame["historical"] = True
         return orjson.dumps(
             {"v": VERSION, "gateway": self._gateway, "epoch": self._epoch, "seq": seq, "frames": frames}
         )

@@ -83,6 +83,14 @@ class Plan:
         self.seen = everything = Batch(self.header, signal, time, shape.values, shape.quality)
         return self._changes(shape, everything, same, now) if shape.changes else self._all(shape, everything, now)
 
+    def past(self, batch: Batch) -> Batch:
+        """Readings of the past, normalized. What is true now does not depend on them, so nothing is remembered."""
+        shape = self._shape_of(batch.signal)
+        values = list(batch.value)
+        quality = None if batch.quality is None else list(batch.quality)
+        quality = shape.steps.run(values, quality, self._factors)
+        return Batch(self.header, batch.signal, batch.time, values, quality, historical=True)
+
     def lost(self, quality: int, now: float, now_ns: int) -> Batch | None:
         """The link is gone: every signal is bad from now on, until a reading arrives."""
         return self._mark([i for i in self.header.order if self._bad.get(i) != quality], quality, now, now_ns)

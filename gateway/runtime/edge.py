@@ -17,7 +17,7 @@ from gateway.buffer import MemoryBuffer
 from gateway.clock import Clock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
-from gateway.model import Batch, Header, MachinePath
+from gateway.model import Batch, Gap, Header, MachinePath
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.payload import DataEncoder, Loss, State, encode_loss, encode_meta, encode_status
 from gateway.mqtt.topics import Topics
@@ -181,6 +181,15 @@ class Edge:
         counters.messages += 1
         self.publisher.wake()
 
+    def lost(self, gap: Gap) -> None:
+        names = [gap.header.signals[i].name for i in gap.signal]
+        signal = names[0] if len(names) == 1 else ""
+        cause = gap.cause if len(names) < 2 else f"{gap.cause}: {len(names)} signals, such as {names[0]}"
+        machine = gap.header.path.machine
+        self._counters.of(machine).gaps += 1
+        self.buffer.declare(Loss(self.buffer.epoch, 0, 0, gap.count, gap.start, gap.end, cause, machine, signal))
+        self.publisher.wake()
+
     def show(self, batch: Batch) -> None:
         self.board.update(batch)
 
@@ -225,6 +234,10 @@ class Edge:
         self.publisher.retain(*self._own_status("offline", "the gateway was stopped"))
 
     def _declare(self, loss: Loss, seq: int) -> tuple[str, bytes]:
+        if not loss.last:  # it never had a message
+            what = f"{loss.machine}/{loss.signal}" if loss.signal else loss.machine
+            log.warning("%s: %s values lost (%s)", what, loss.count or "an unknown number of", loss.cause)
+            return self._topics.loss(self._gateway), encode_loss(loss, self._gateway, seq)
         self._counters.lost += loss.last - loss.first + 1
         log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)
         return self._topics.loss(self._gateway), encode_loss(loss, self._gateway, seq)

@@ -19,7 +19,7 @@ from gateway.clock import Clock
 from gateway.config import MachineSettings
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
-from gateway.model import NOT_CONNECTED, Batch, Header, MachinePath, quality_text
+from gateway.model import NOT_CONNECTED, Batch, Gap, Header, MachinePath, quality_text
 from gateway.mqtt.payload import State
 from gateway.normalizer import Plan
 from gateway.schedule import Backoff
@@ -36,6 +36,9 @@ class Sink(Protocol):
 
     def accept(self, batch: Batch) -> None:
         """Readings, as they leave."""
+
+    def lost(self, gap: Gap) -> None:
+        """Readings that a machine had, and that never came this far."""
 
     def show(self, batch: Batch) -> None:
         """Readings, also those that say nothing new."""
@@ -157,7 +160,7 @@ class Poller:
             if before is None:
                 self._set_state(machine, "offline", machine.reason)
 
-    def _take(self, batches: Sequence[Batch]) -> None:
+    def _take(self, arrived: Sequence[Batch | Gap]) -> None:
         now, now_ns = self.clock.monotonic(), self.clock.now()
         if not self._connected_at:
             self._connected_at = now
@@ -169,16 +172,22 @@ class Poller:
             self.reason = ""
             for machine in self._by_name.values():
                 machine.plan.forget()
-        if not batches:  # a subscription that only keeps alive: nothing is stale
+        if not arrived:  # a subscription that only keeps alive: nothing is stale
             for machine in self._by_name.values():
                 machine.plan.alive(now)
-        for batch in batches:
+        for batch in arrived:
+            if isinstance(batch, Gap):
+                self.sink.lost(batch)
+                continue
             machine = self._machines[batch.header]
             counters = self.counters.of(batch.header.path.machine)
             counters.polls += 1
             counters.read += len(batch)
             if batch.quality is not None:
                 counters.bad += batch.value.count(None)
+            if batch.historical:
+                self.sink.accept(machine.plan.past(batch))
+                continue
             news = machine.plan.apply(batch, now, now_ns)
             if machine.plan.seen is not None:
                 self.sink.show(machine.plan.seen)

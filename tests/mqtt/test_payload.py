@@ -43,6 +43,14 @@ def test_data_is_as_documented():
     }  # fmt: skip
 
 
+def test_what_was_fetched_later_says_so():
+    batch = Batch(HEADER, [0, 0], [T, T + 1_000_000], [1.5, 2.5], None, historical=True)
+    frames = json.loads(DataEncoder("edge-01", "e")(batch, 7))["frames"]
+    assert [frame["historical"] for frame in frames] == [True, True]
+    now = Batch(HEADER, [0], [T], [1.5], None)
+    assert "historical" not in json.loads(DataEncoder("edge-01", "e")(now, 8))["frames"][0]
+
+
 def test_readings_of_one_moment_share_a_frame():
     batch = Batch(HEADER, [0, 1, 3, 0], [T, T, T + 10**6, T + 2 * 10**6], [1.0, 2.0, 3.0, 4.0], None)
     frames = decode_data(DataEncoder("g", "e")(batch, 1)).frames

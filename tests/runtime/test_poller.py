@@ -10,7 +10,7 @@ from gateway.clock import SystemClock
 from gateway.config import MachineSettings, SignalSettings
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
-from gateway.model import NOT_CONNECTED, Batch, Header, MachinePath, Signal
+from gateway.model import NOT_CONNECTED, Batch, Gap, Header, MachinePath, Signal
 from gateway.runtime.poller import Poller
 from gateway.schedule import Backoff
 
@@ -39,6 +39,8 @@ class Script:
         step = self.steps.pop(0)
         if isinstance(step, Exception):
             raise step
+        if isinstance(step, Gap | Batch):
+            return [step]
         return [Batch(HEADER, HEADER.order, (1,), (step,), None)]
 
     async def write(self, command: object) -> None: ...
@@ -52,6 +54,10 @@ class Sink:
     def __init__(self) -> None:
         self.readings: list[tuple[object, int]] = []
         self.states: list[tuple[str, str]] = []
+        self.gaps: list[Gap] = []
+
+    def lost(self, gap: Gap) -> None:
+        self.gaps.append(gap)
 
     def accept(self, batch: Batch) -> None:
         self.readings += zip(batch.value, batch.quality or [0] * len(batch), strict=True)
@@ -92,6 +98,15 @@ async def test_a_lost_link_is_one_bad_reading_and_then_goes_on():
         ("online", ""),
     ]
     assert [each.closed for each in made] == [1]
+
+
+async def test_what_a_machine_remembers_is_handed_on_and_what_it_lost_is_declared():
+    """Neither is what is true now: the next reading is compared with the last one that was."""
+    past = Batch(HEADER, (0, 0), (10, 11), (7, 8), None, historical=True)
+    gap = Gap(HEADER, (0,), 5, 10, 0, "link-lost")
+    sink, _ = await play(1, past, gap, 2)
+    assert [value for value, _ in sink.readings] == [1, 7, 8, 2]
+    assert sink.gaps == [gap]
 
 
 async def test_an_error_nobody_expected_is_logged_and_the_adapter_built_anew(caplog: pytest.LogCaptureFixture):
