@@ -204,7 +204,7 @@ class ModbusAdapter:
                     machine.plan_again = True
                     continue
                 part.take(Answer(code=NO_ANSWER), arrived)  # why, is asked when all is answered again
-            elif little is not None and answer.silent:
+            elif little is not None and answer.unheard:
                 shown += await self._explore(machine, part.block, ILLEGAL_VALUE, little=little)
                 machine.plan_again = True
                 continue
@@ -236,7 +236,7 @@ class ModbusAdapter:
         machine, start = poll.machine, poll.start % max(1, len(parts))
         order = parts[start:] + parts[:start]
         answers = list(await self._ask(machine, [part.request for part in order]))
-        lost = next((i for i, answer in enumerate(answers) if answer.trouble), None)
+        lost = next((i for i, answer in enumerate(answers) if answer.lost), None)
         poll.start = 0 if lost is None else start + lost
         if not machine.lost and lost is not None and (rest := order[len(answers) :]):
             if not self._link.connected:
@@ -296,7 +296,7 @@ class ModbusAdapter:
                 if not self._link.connected:
                     await self._reopen(machine)
                 [answer] = await self._ask(machine, [request])
-                if little is None or not answer.silent or not await self._answered(machine, little):
+                if little is None or not answer.unheard or not await self._answered(machine, little):
                     return answer
             return Answer(code=ILLEGAL_VALUE)
 

@@ -39,6 +39,11 @@ class Answer(NamedTuple):
         """Nothing came from the unit: trouble, or a bridge that waited for it in vain."""
         return bool(self.trouble) or self.code in GONE
 
+    @property
+    def unheard(self) -> bool:
+        """The unit said nothing in time, neither to us nor to a bridge."""
+        return self.silent or self.code in GONE
+
 
 class Link(Protocol):
     """One way to the devices behind it, which can be opened again after it was closed. Used by one task."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from modbus.hostile import Server
+from modbus.hostile import Answer, Server
 
 
 @pytest.fixture
@@ -17,3 +17,9 @@ async def server() -> AsyncIterator[Server]:
     yield it
     it.cut()
     listener.close()
+
+
+@pytest.fixture(params=[0, 11], ids=["silence", "a bridge says so"])
+def unheard(request: pytest.FixtureRequest) -> Answer:
+    """What comes instead of an answer when a unit says nothing."""
+    return lambda r: r.refusal(request.param) if request.param else None

@@ -23,7 +23,7 @@ from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, MachinePath, quality_text
 from gateway.schedule import Backoff
-from modbus.hostile import WRONG, Request, Server
+from modbus.hostile import WRONG, Answer, Request, Server
 from parts.libmodbus import Libmodbus
 from parts.ports import free_port
 from parts.proxy import Proxy
@@ -350,9 +350,9 @@ async def test_a_unit_is_tried_again_on_a_line_that_is_never_idle(server: Server
     ],
 )
 async def test_a_device_that_keeps_silent_instead_of_refusing(
-    server: Server, answers: Callable[[Request], bool], blocks: list[tuple[int, int]], lost: set[str]
+    server: Server, unheard: Answer, answers: Callable[[Request], bool], blocks: list[tuple[int, int]], lost: set[str]
 ) -> None:
-    server.answer = lambda r: r.answer() if answers(r) else None
+    server.answer = lambda r: r.answer() if answers(r) else unheard(r)
     signals = {f"s{i}": {"holding": i, "type": "uint16"} for i in range(30)}
     it = adapter(server.port, {"m": {"signals": signals}}, timeout="50ms")
     await it.connect()
@@ -378,8 +378,8 @@ async def test_a_unit_a_bridge_cannot_reach_keeps_the_link(server: Server) -> No
     await it.close()
 
 
-async def test_what_came_before_the_silence_is_kept(server: Server) -> None:
-    server.answer = lambda r: None if r.address == 200 else r.answer()
+async def test_what_came_before_the_silence_is_kept(server: Server, unheard: Answer) -> None:
+    server.answer = lambda r: unheard(r) if r.address == 200 else r.answer()
     it = adapter(server.port, {"m": {"signals": FAR}})
     await it.connect()
     assert shown(await one(it)) == {"a": 0, "b": "bad:no-communication", "c": 400}
@@ -387,10 +387,10 @@ async def test_what_came_before_the_silence_is_kept(server: Server) -> None:
     await it.close()
 
 
-async def test_a_poor_line_costs_what_is_lost_on_it(server: Server) -> None:
+async def test_a_poor_line_costs_what_is_lost_on_it(server: Server, unheard: Answer) -> None:
     """One request in ten is lost, of eighteen in a poll: most readings arrive, and nobody is always the one behind."""
     rng = random.Random(3)
-    server.answer = lambda r: None if rng.random() < 0.1 else r.answer()
+    server.answer = lambda r: unheard(r) if rng.random() < 0.1 else r.answer()
     signals = {f"s{i}": {"holding": 200 * i, "type": "uint16"} for i in range(18)}
     it = adapter(server.port, {"m": {"signals": signals, "poll": "100ms"}}, timeout="20ms")
     await it.connect()

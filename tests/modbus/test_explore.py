@@ -27,7 +27,7 @@ from gateway.clock import SystemClock
 from gateway.counters import FlowCounters
 from gateway.model import Batch, MachinePath, quality_text
 from gateway.schedule import Backoff
-from modbus.hostile import Request, Server
+from modbus.hostile import Answer, Request, Server
 
 TYPES = {1: "uint16", 2: "uint32", 3: "modulo10k_u48", 4: "uint64"}
 ILLEGAL = ("bad:illegal-address", "bad:config-error")
@@ -369,11 +369,6 @@ async def test_a_mended_device_is_found_on_a_slow_clock(
 # --- devices that are silent where they should refuse -----------------------------------------------------------------
 
 
-def silent(*missing: int, most: int = 125) -> Callable[[Request], bytes | None]:
-    device = Device(frozenset(missing), most)
-    return lambda r: None if device.refused.clear() or (device.answer(r) and device.refused) else r.answer()
-
-
 @pytest.mark.parametrize(
     ("places", "missing"),
     [
@@ -385,9 +380,9 @@ def silent(*missing: int, most: int = 125) -> Callable[[Request], bytes | None]:
     ],
 )
 async def test_silence_costs_only_the_signal_that_is_missing(
-    server: Server, tmp_path: Path, places: list[Place], missing: set[int]
+    server: Server, unheard: Answer, tmp_path: Path, places: list[Place], missing: set[int]
 ) -> None:
-    server.answer = silent(*missing)
+    server.answer = lambda r: r.answer() if missing.isdisjoint(range(r.address, r.address + r.count)) else unheard(r)
     it = adapter(server.port, tmp_path, named(places), timeout="20ms")
     await it.connect()
     expected = {f"s{at}_1": "bad:illegal-address" if at in missing else at for at, _ in places}
@@ -401,8 +396,10 @@ async def test_silence_costs_only_the_signal_that_is_missing(
     await it.close()
 
 
-async def test_a_unit_that_is_silent_to_everything_has_nothing_missing(server: Server, tmp_path: Path) -> None:
-    server.answer = lambda r: None
+async def test_a_unit_that_is_silent_to_everything_has_nothing_missing(
+    server: Server, unheard: Answer, tmp_path: Path
+) -> None:
+    server.answer = unheard
     it = adapter(server.port, tmp_path, named(FORTY), timeout="20ms")
     await it.connect()
     async with asyncio.timeout(10):
@@ -417,11 +414,11 @@ async def test_a_unit_that_is_silent_to_everything_has_nothing_missing(server: S
 
 
 async def test_a_line_that_loses_answers_is_not_taken_for_a_device_without_registers(
-    server: Server, tmp_path: Path
+    server: Server, unheard: Answer, tmp_path: Path
 ) -> None:
     """Of three blocks at a time every fifth answer is lost, so half of the polls fail."""
     lost = random.Random(5)
-    server.answer = lambda r: None if lost.random() < 0.2 else r.answer()
+    server.answer = lambda r: unheard(r) if lost.random() < 0.2 else r.answer()
     places = [(i, 1) for i in (*range(10), *range(200, 210), *range(400, 410))]
     it = adapter(server.port, tmp_path, named(places), timeout="10ms")
     await it.connect()
