@@ -261,8 +261,7 @@ class PymodbusLink:
             self._prepared.clear()
         shape = Shape.of(request)
         pdu = _REQUESTS[request.table](address=request.address, count=request.size, dev_id=request.unit)
-        head = b"\0\0" + (3 + shape.size).to_bytes(2, "big") + shape.head
-        prepared = self._prepared[request] = _Prepared(pdu, shape, head, 9 + shape.size)
+        prepared = self._prepared[request] = _Prepared(pdu, shape, shape.mbap_head, 9 + shape.size)
         return prepared
 
     def _doubtful(self, asked: _Prepared) -> Answer:

@@ -51,6 +51,11 @@ class Shape(NamedTuple):
         """How the answer begins, after what the transport puts before it."""
         return bytes(self)
 
+    @property
+    def mbap_head(self) -> bytes:
+        """How it begins after the transaction id: protocol id, length, head."""
+        return b"\0\0" + (3 + self.size).to_bytes(2, "big") + self.head
+
 
 class Frame(NamedTuple):
     """One whole frame."""

@@ -131,8 +131,7 @@ class PipelinedLink(asyncio.BufferedProtocol):
         shape = Shape.of(request)
         head = bytes((0, 0, 0, 6, shape.unit, shape.function))
         body = request.address.to_bytes(2, "big") + request.size.to_bytes(2, "big")
-        good = b"\0\0" + (3 + shape.size).to_bytes(2, "big") + shape.head
-        prepared = self._prepared[request] = _Prepared(head + body, shape, good, shape.size)
+        prepared = self._prepared[request] = _Prepared(head + body, shape, shape.mbap_head, shape.size)
         return prepared
 
     def _send(self) -> None:

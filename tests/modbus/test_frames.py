@@ -197,6 +197,7 @@ def test_the_shape_of_an_answer() -> None:
     assert Shape.of(Request(17, "holding", 107, 3)) == Shape(17, 3, 6)
     assert Shape.of(Request(17, "input", 8, 125)) == Shape(17, 4, 250)
     assert Shape(17, 3, 6).head == bytes.fromhex("110306")
+    assert Shape(17, 3, 6).mbap_head == bytes.fromhex("0000 0009 110306")
 
 
 @given(body=st.binary(min_size=3, max_size=12) | bodies, shape=st.builds(Shape, unit, st.integers(1, 4), size))
