@@ -8,6 +8,7 @@
     ├── StoreError            the store cannot be reached: try again          exit code 5
     │   └── StoreRefusedError the store will never take this: no use to try again
     ├── PayloadError          a message that is not of our format
+    ├── UsageError            what was typed cannot be done                   exit code 2
     └── PartMissingError      a program or package that is not installed      exit code 1
 
 A broken reading is none of these: it is a quality in its column.
@@ -115,6 +116,12 @@ class StoreRefusedError(StoreError):
 
 class PayloadError(GatewayError):
     """A message that is not of our format: where it came from, and what is wrong with it."""
+
+
+class UsageError(GatewayError):
+    """What was typed cannot be done."""
+
+    exit_code = 2
 
 
 class PartMissingError(GatewayError):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, load_config, print_json, run
+from gateway.cli.common import ConfigOption, Json, load_config, print_json, seconds_of, write_file
+from gateway.cli.progress import STOPPED, Progress
 
 if TYPE_CHECKING:
     from adapters.modbus.connections import ModbusConnection
     from adapters.modbus.link import Link
     from adapters.modbus.tools.guess import Displayed, Reading
+    from adapters.modbus.tools.reading import Pace
     from adapters.modbus.tools.register_list import RegisterList
     from adapters.modbus.tools.spans import Span
 
@@ -51,9 +53,6 @@ Parity = Annotated[
 StopBits = Annotated[str | None, typer.Option(help="Serial ports: 1 or 2, or both to try.", show_default=False)]
 MaxRegisters = Annotated[int, typer.Option(min=1, max=125, help="Registers in one request.")]
 
-STOPPED = 130  # as a shell counts Ctrl-C
-
-
 # --- scan ------------------------------------------------------------------------------------------------------------
 
 
@@ -83,7 +82,7 @@ def scan(
     tried = [{}] if as_configured else _lines(where.serial, baud, parity, stop_bits)
     lines = [where.connection(**line) for line in tried]
     seconds = tool.seconds_at_most(len(numbers), len(lines), lines[0].timeout, where.pause)
-    progress = _Progress(
+    progress = Progress(
         f"{len(numbers) * len(lines)} requests, {_span_of(seconds)} if nothing answers", len(numbers) * len(lines)
     )
     survey = tool.Survey(lines[0])
@@ -94,7 +93,7 @@ def scan(
             survey.connection, survey.asked = connection, 0
             try:
                 async with _opened(connection, where.folder) as link:
-                    async for unit in tool.scan(link, progress.pace(where.pause), numbers, asked, survey):
+                    async for unit in tool.scan(link, _pace(progress, where.pause), numbers, asked, survey):
                         progress.clear()
                         _print_unit(tool.row_of(unit, connection), json)
             except NotConnectedError as exc:  # a converter that does not know this speed, for example
@@ -122,7 +121,8 @@ def _print_unit(row: dict[str, Any], json: bool) -> None:
 
 def _lines(serial: bool, baud: str | None, parity: str | None, stop_bits: str | None) -> list[dict[str, Any]]:
     """The settings of a serial line to try one after the other."""
-    from adapters.modbus.tools.spans import UsageError, parse_numbers
+    from adapters.modbus.tools.spans import parse_numbers
+    from gateway.errors import UsageError
 
     if not serial:
         if baud or parity or stop_bits:
@@ -174,11 +174,11 @@ def dump(
     connection = where.connection(**_line(where.serial, baud, parity, stop_bits))
     found = {span: Found() for span in wanted}
     count = requests_for(wanted, max_registers)
-    progress = _Progress(f"{count} request{'s' if count > 1 else ''}, more where addresses cannot be read", count)
+    progress = Progress(f"{count} request{'s' if count > 1 else ''}, more where addresses cannot be read", count)
 
     async def read() -> None:
         async with _opened(connection, where.folder) as link:
-            reader = Reader(link, where.unit(unit), progress.pace(where.pause), max_registers)
+            reader = Reader(link, where.unit(unit), _pace(progress, where.pause), max_registers)
             for span in found:
                 await reader.read(span, found[span])
 
@@ -266,7 +266,8 @@ def guess(
 ) -> None:
     """Find out type, order and scale of values: all that make sense, the most probable first, as YAML."""
     from adapters.modbus.tools import guess as tool
-    from adapters.modbus.tools.spans import UsageError, parse_span
+    from adapters.modbus.tools.spans import parse_span
+    from gateway.errors import UsageError
 
     displayed = _displayed(value, tolerance)
     if words is not None:
@@ -283,7 +284,7 @@ def guess(
         where = _Where(target, config, timeout, pause)
         connection = where.connection(**_line(where.serial, baud, parity, stop_bits))
         taken, stopped = _sampled(
-            where, connection, where.unit(unit), wanted, max_registers, samples, _seconds(every, "--every")
+            where, connection, where.unit(unit), wanted, max_registers, samples, seconds_of(every, "--every")
         )
     begins = _at(at, wanted)
     if not taken or not taken[0]:
@@ -301,7 +302,7 @@ def guess(
 
 def _displayed(value: str | None, tolerance: float | None) -> Displayed | None:
     from adapters.modbus.tools.guess import Displayed
-    from adapters.modbus.tools.spans import UsageError
+    from gateway.errors import UsageError
 
     if value is None:
         if tolerance is not None:
@@ -314,7 +315,8 @@ def _displayed(value: str | None, tolerance: float | None) -> Displayed | None:
 
 
 def _at(at: str | None, span: Span) -> int | None:
-    from adapters.modbus.tools.spans import UsageError, parse_span
+    from adapters.modbus.tools.spans import parse_span
+    from gateway.errors import UsageError
 
     if at is None:
         return None
@@ -328,7 +330,7 @@ def _typed_words(text: str, first: int) -> list[dict[int, int]]:
     """`4366 3333`, `0x4366 0x3333`, `43663333`; samples divided by commas; `-` for a register that cannot be read."""
     import re
 
-    from adapters.modbus.tools.spans import UsageError
+    from gateway.errors import UsageError
 
     samples = []
     for sample in text.split(","):
@@ -353,19 +355,19 @@ def _sampled(
 
     from adapters.modbus.signals import BIT_TABLES
     from adapters.modbus.tools.reading import Found, Reader, requests_for
-    from adapters.modbus.tools.spans import UsageError
+    from gateway.errors import UsageError
 
     if span.table in BIT_TABLES:
         raise UsageError(f"{span}: a bit is a bool; nothing to guess there")
     if span.size > 1000:
         raise UsageError(f"{span}: at most 1000 registers; --at and 40 of them around a value are enough")
     count = samples * requests_for([span], most)
-    progress = _Progress(f"{count} request{'s' if count > 1 else ''}, more where addresses cannot be read", count)
+    progress = Progress(f"{count} request{'s' if count > 1 else ''}, more where addresses cannot be read", count)
     taken: list[dict[int, int]] = []
 
     async def read() -> None:
         async with _opened(connection, where.folder) as link:
-            reader = Reader(link, unit, progress.pace(where.pause), most)
+            reader = Reader(link, unit, _pace(progress, where.pause), most)
             for number in range(samples):
                 found = Found()
                 if number:
@@ -380,7 +382,7 @@ def _sampled(
 
 
 def _print_readings(found: list[Reading], span: Span, value: str | None, json: bool) -> None:
-    from adapters.modbus.tools.spans import UsageError
+    from gateway.errors import UsageError
 
     if not found:
         raise UsageError(
@@ -428,7 +430,7 @@ def _yaml(found: list[Any], span: Span) -> str:
     """Signals ready to paste, with what was read beside them."""
     from adapters.modbus.signals import REGISTERS
     from adapters.modbus.tools.guess import Reading
-    from adapters.modbus.tools.yaml_text import signals_text
+    from gateway.config.yaml_text import signals_text
 
     signals: dict[str, dict[str, Any]] = {}
     comments = {}
@@ -516,8 +518,8 @@ def import_(
 
     from adapters.modbus.signals import TABLES
     from adapters.modbus.tools.register_list import Numbering, Options, parse_order, register_list
-    from adapters.modbus.tools.spans import UsageError
     from adapters.modbus.tools.table_file import read_tables
+    from gateway.errors import UsageError
 
     for name, given, known in (("--table", table, TABLES), ("--numbering", numbering, get_args(Numbering))):
         if given is not None and given not in known:
@@ -541,7 +543,7 @@ def import_(
     if output is None:
         print(text, end="")
         return
-    _write(output, text)
+    write_file(output, text)
     print(f"{output}: {len(found.signals)} signals", file=sys.stderr)
 
 
@@ -552,7 +554,7 @@ def _is_name(text: str) -> bool:
 
 
 def _profile_text(found: RegisterList, name: str | None) -> str:
-    from adapters.modbus.tools.yaml_text import section, signals_text
+    from gateway.config.yaml_text import section, signals_text
 
     head = {"description": name or found.source, "protocol": "modbus", "source": found.source}
     if found.order:
@@ -561,29 +563,13 @@ def _profile_text(found: RegisterList, name: str | None) -> str:
 
 
 def _machine_text(found: RegisterList, machine: str, connection: str, unit: int) -> str:
-    from adapters.modbus.tools.yaml_text import comment, scalar, section, signals_text
+    from gateway.config.yaml_text import comment, scalar, section, signals_text
 
     head: dict[str, Any] = {"connection": connection, "unit_id": unit}
     if found.order:
         head["order"] = found.order
     text = comment([f"made from {found.source}"]) + f"machines:\n  {scalar(machine)}:\n{section(head, 4)}"
     return text + "    signals:\n" + signals_text(found.signals, 6)
-
-
-def _write(file: Path, text: str) -> None:
-    """All of it, or nothing."""
-    import os
-    import tempfile
-
-    handle, path = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as made:
-            made.write(text)
-        Path(path).chmod(0o644)
-        Path(path).replace(file)
-    except BaseException:
-        Path(path).unlink(missing_ok=True)
-        raise
 
 
 # --- what they share -------------------------------------------------------------------------------------------------
@@ -597,20 +583,20 @@ class _Where:
         from adapters.modbus.trouble import is_serial
 
         self._target, self._unit = target, 1
-        self._timeout = _seconds(timeout, "--timeout") if timeout else None
+        self._timeout = seconds_of(timeout, "--timeout") if timeout else None
         self.folder, self.known = Path(), not is_address(target)
         self._found = self._configured(config) if self.known else connection_of(target)
         self.serial = is_serial(self._found)
         self.name = target if self.known else "line" if self.serial else "device"
         rest = 0.05 if self.serial else 0.02
         quirk = self._found.quirks.pause_between_requests or 0.0
-        self.pause = _seconds(pause, "--pause") if pause else max(rest, quirk)
+        self.pause = seconds_of(pause, "--pause") if pause else max(rest, quirk)
 
     def _configured(self, config: Path | None) -> ModbusConnection:
         """The connection, or that of the machine, with this name. Raises UsageError, ConfigErrors."""
         from adapters.modbus.connections import ModbusConnection
-        from adapters.modbus.tools.spans import UsageError
         from gateway.config.explain import did_you_mean
+        from gateway.errors import UsageError
 
         configuration = load_config(config)
         name = self._target
@@ -646,7 +632,7 @@ class _Where:
 
 def _line(serial: bool, baud: str | None, parity: str | None, stop_bits: str | None) -> dict[str, Any]:
     """The settings of a serial line, one of each."""
-    from adapters.modbus.tools.spans import UsageError
+    from gateway.errors import UsageError
 
     given = {"baud": baud, "parity": parity, "stop_bits": stop_bits}
     written = {key: value for key, value in given.items() if value is not None}
@@ -661,21 +647,14 @@ def _text(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms"
 
 
-def _seconds(text: str, option: str) -> float:
-    from pydantic_core import PydanticCustomError
-
-    from adapters.modbus.tools.spans import UsageError
-    from gateway.config.fields import parse_duration
-
-    try:
-        return parse_duration(text)
-    except PydanticCustomError as exc:
-        hint = (exc.context or {}).get("hint", "")
-        raise UsageError(f"{option}: {exc.message()}; {hint}") from exc
-
-
 def _span_of(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _pace(progress: Progress, pause: float) -> Pace:
+    from adapters.modbus.tools.reading import Pace
+
+    return Pace(pause, progress.step)
 
 
 @asynccontextmanager
@@ -689,52 +668,3 @@ async def _opened(connection: ModbusConnection, folder: Path) -> AsyncIterator[L
         yield link
     finally:
         link.close()
-
-
-class _Progress:
-    """Says what is going to happen, then how far it is; Ctrl-C ends it, and what was found is shown."""
-
-    def __init__(self, announcement: str, requests: int) -> None:
-        self._announcement, self._requests, self._made = announcement, requests, 0
-        self.stopped = False
-
-    def pace(self, pause: float) -> Any:
-        from adapters.modbus.tools.reading import Pace
-
-        return Pace(pause, self._step)
-
-    def _step(self) -> None:
-        self._made += 1
-        if sys.stderr.isatty():
-            print(f"\r{self._made} of {max(self._made, self._requests)} requests ", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Leave the line to what is printed next."""
-        if sys.stderr.isatty():
-            print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
-
-    @contextmanager
-    def to_the_end(self, work: Callable[[], Any], leave: bool = True) -> Iterator[None]:
-        """Do the work; its result is shown by what stands inside, also when it was ended or broke."""
-        finished = False
-
-        async def whole() -> None:
-            nonlocal finished
-            await work()
-            finished = True
-
-        print(f"{self._announcement}; Ctrl-C ends it and shows what was found", file=sys.stderr)
-        failure: Exception | None = None
-        try:
-            run(whole())
-        except Exception as exc:
-            failure = exc
-        self.clear()
-        yield
-        if failure is not None:
-            raise failure
-        self.stopped = not finished
-        if self.stopped:
-            print(f"ended after {self._made} requests: incomplete", file=sys.stderr)
-            if leave:
-                raise typer.Exit(STOPPED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -85,6 +85,35 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         new_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(until_stopped())
+
+
+def seconds_of(text: str, option: str) -> float:
+    """A duration as it is typed after an option. Raises UsageError."""
+    from pydantic_core import PydanticCustomError
+
+    from gateway.config.fields import parse_duration
+
+    try:
+        return parse_duration(text)
+    except PydanticCustomError as exc:
+        hint = (exc.context or {}).get("hint", "")
+        raise UsageError(f"{option}: {exc.message()}; {hint}") from exc
+
+
+def write_file(file: Path, text: str) -> None:
+    """All of it, or nothing."""
+    import os
+    import tempfile
+
+    handle, path = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as made:
+            made.write(text)
+        Path(path).chmod(0o644)
+        Path(path).replace(file)
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
 
 
 class UnknownNameError(GatewayError):

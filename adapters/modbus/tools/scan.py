@@ -13,7 +13,7 @@ from adapters.modbus.signals import BIT_TABLES, TABLES, Table
 from adapters.modbus.tools.reading import Pace, exception_text
 from adapters.modbus.tools.spans import Span
 from adapters.modbus.tools.target import stanza_of
-from adapters.modbus.tools.yaml_text import comment, scalar
+from gateway.config.yaml_text import comment, scalar
 from gateway.errors import NotConnectedError
 
 _OPENED_AT_MOST = 5  # times in a row that a device may refuse to be connected to again

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 
 from adapters.modbus.signals import ADDRESSES, BIT_TABLES, MAX_BITS, MAX_REGISTERS, TABLES, Table
 from gateway.config.explain import did_you_mean
-from gateway.errors import GatewayError
-
-
-class UsageError(GatewayError):
-    """What was typed cannot be done."""
-
-    exit_code = 2
+from gateway.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from adapters.modbus.connections import (
     ModbusTls,
     ModbusUdp,
 )
-from adapters.modbus.tools.spans import UsageError
 from gateway.config.explain import did_you_mean
+from gateway.errors import UsageError
 
 _SCHEMES: dict[str, type[ModbusConnection]] = {
     "tcp": ModbusTcp, "rtu-over-tcp": ModbusRtuOverTcp, "udp": ModbusUdp, "tls": ModbusTls, "rtu": ModbusRtu,

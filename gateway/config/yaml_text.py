@@ -1,4 +1,4 @@
-"""YAML as a person would write it: one signal in a line, ready to paste. Pure."""
+"""YAML as a person would write it: one signal in a line, ready to paste. Pure: what the tools print, never what is read."""
 
 from __future__ import annotations
 
