@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from adapters.opcua import servers
 from gateway.config import ConnectionSettings
 from gateway.config.explain import did_you_mean
 from gateway.config.fields import Duration, Period, SecretText, mistake
@@ -51,6 +52,12 @@ def _security(value: Any) -> Any:
     return value
 
 
+def _server(value: str) -> str:
+    if value not in servers.NAMES:
+        raise mistake(f"'{value}' is not a kind of server that is known", did_you_mean(value, servers.NAMES))
+    return value
+
+
 class OpcuaConnection(ConnectionSettings):
     """One OPC UA server."""
 
@@ -80,9 +87,10 @@ class OpcuaConnection(ConnectionSettings):
         description="What is refused otherwise, of a certificate that is trusted: that it has expired, or that it is "
         "made out for another host.",
     )
-    server: str = Field(
-        "auto",
-        description="What kind of server it is, for what it can bear; `auto` goes by the name it gives itself.",
+    server: Annotated[str, AfterValidator(_server)] = Field(
+        servers.AUTO,
+        description="What kind of server it is, for what it can bear; `auto` goes by the name it gives itself, "
+        f"`generic` is careful. {', '.join(sorted(servers.PROFILES))}.",
         examples=["s7-1500"],
     )
     timeout: Period = Field(4.0, description="How long an answer may take.", examples=["4s"])
