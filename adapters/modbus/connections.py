@@ -217,6 +217,3 @@ class ModbusAscii(_SerialLine):
         elif not isinstance(self.port, int) or not 1 <= self.port <= 65535:
             raise mistake(f"'{self.port}' is not a TCP port", "1 to 65535, or no `host` for a serial port", "port")
         return self
-
-
-Serial = ModbusRtu | ModbusAscii

@@ -8,7 +8,7 @@ from itertools import chain
 from operator import is_
 
 from adapters.modbus.decode import Columns, Layout
-from adapters.modbus.learnt import Learnt, Place
+from adapters.modbus.learnt import Learnt
 from adapters.modbus.link import Answer, Request
 from adapters.modbus.plan import Block, Limits
 from adapters.modbus.signals import Table
@@ -77,10 +77,6 @@ class Part:
     @classmethod
     def of(cls, unit: int, block: Block, refusal: int = 0) -> Part:
         return cls(block, Request(unit, block.table, block.address, block.count), Layout(block), refusal)
-
-    @property
-    def place(self) -> Place:
-        return self.block.table, self.block.address, self.block.count
 
     def take(self, answer: Answer, now: int) -> None:
         """What was answered; `now` where nothing was."""
