@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from adapters.modbus.tools.reading import Pace
     from adapters.modbus.tools.register_list import RegisterList
     from adapters.modbus.tools.spans import Span
+
+T = TypeVar("T", bound=str)
 
 app = typer.Typer(
     help="Look at an unknown Modbus device, and write its YAML. Only reads, and takes its time.", no_args_is_help=True
@@ -514,16 +516,17 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
 ) -> None:
     """Make YAML of a manufacturer's register list. Every mistake in it is told at its line, and nothing written then."""
-    from typing import get_args
-
     from adapters.modbus.signals import TABLES
-    from adapters.modbus.tools.register_list import Numbering, Options, parse_order, register_list
+    from adapters.modbus.tools.register_list import NUMBERINGS, Options, parse_order, register_list
     from adapters.modbus.tools.table_file import read_tables
     from gateway.errors import UsageError
 
-    for name, given, known in (("--table", table, TABLES), ("--numbering", numbering, get_args(Numbering))):
-        if given is not None and given not in known:
-            raise UsageError(f"{name} {given}: one of {', '.join(known)}")
+    options = Options(
+        None if table is None else _one_of(TABLES, table, "--table"),
+        type_,
+        order,
+        _one_of(NUMBERINGS, numbering, "--numbering"),
+    )
     if order is not None and parse_order(order) is None:
         raise UsageError(f"--order {order}: for example ABCD or CDAB")
     if (machine is None) != (connection is None) or (machine and profile):
@@ -533,7 +536,6 @@ def import_(
             raise UsageError(f"'{given}' cannot be a name: letters, digits, '_', '-' and '.'")
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} is there already; --force replaces it")
-    options = Options(table, type_, order, numbering)  # type: ignore[arg-type]
     found = register_list(read_tables(file, sheet), options)
     text = (
         _profile_text(found, profile) if machine is None else _machine_text(found, machine, connection or "", unit or 1)
@@ -645,6 +647,15 @@ def _line(serial: bool, baud: str | None, parity: str | None, stop_bits: str | N
 
 def _text(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms"
+
+
+def _one_of(known: Sequence[T], given: str, option: str) -> T:
+    from gateway.errors import UsageError
+
+    for each in known:
+        if each == given:
+            return each
+    raise UsageError(f"{option} {given}: one of {', '.join(known)}")
 
 
 def _span_of(seconds: float) -> str:

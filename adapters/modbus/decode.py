@@ -207,10 +207,10 @@ def _date_bcd(raw: bytes) -> str:
 
 
 def _date_of(parts: tuple[int, ...]) -> str:
-    year, *rest = parts
+    year, month, day, hour, minute, second = parts
     if 100 <= year < 1900:
         raise ValueError("no year of a machine")
-    return _date_text(datetime(year + 2000 if year < 100 else year, *rest))  # type: ignore[arg-type]
+    return _date_text(datetime(year + 2000 if year < 100 else year, month, day, hour, minute, second))
 
 
 def _date_text(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -23,6 +23,7 @@ from gateway.config.explain import did_you_mean
 from gateway.errors import GatewayError
 
 Numbering = Literal["auto", "wire", "one-based", "40001"]
+NUMBERINGS: tuple[Numbering, ...] = get_args(Numbering)
 _HEADING_WITHIN = 60  # rows
 _MOST_MISTAKES = 50
 
