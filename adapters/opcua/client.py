@@ -10,7 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from struct import error as StructError
 from typing import Any
+from uuid import UUID
 
 import asyncua.ua
 from asyncua.client.client import Client as AsyncuaClient
@@ -20,8 +23,22 @@ from asyncua.common.node import Node
 from asyncua.common.ua_utils import data_type_to_variant_type
 
 from adapters.opcua import wire
+from adapters.opcua.browsing import (
+    Attribute,
+    Browsed,
+    EngineeringUnit,
+    EnumDefinition,
+    EnumValue,
+    Field,
+    QualifiedName,
+    Range,
+    Reference,
+    Structure,
+    StructureDefinition,
+    Text,
+)
 from adapters.opcua.config import OpcuaConnection
-from adapters.opcua.items import Item
+from adapters.opcua.items import Deadband, Item
 from adapters.opcua.nodes import Kind, NodeId
 from adapters.opcua.units import Unit, ucum
 from gateway.errors import NotConnectedError
@@ -37,6 +54,10 @@ if _chatty.level == logging.NOTSET:
 # How a password is encrypted on its way over an open channel: the best first.
 _TOKEN_POLICIES = ("Aes256_Sha256_RsaPss", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Basic256", "Basic128Rsa15")
 _VALUE = ua.AttributeIds.Value
+_STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
+
+Path = Sequence[tuple[int, str]]
+"""Browse names with the indexes of their namespaces."""
 
 
 class Client:
@@ -141,13 +162,67 @@ class Client:
 
     async def properties(self, name: str, nodes: Sequence[NodeId]) -> list[NodeId | None]:
         """One property of each node (Part 3, 4.4.2); None where it has none."""
-        paths = await self._session.translate_browsepaths_to_nodeids([_path(node, name) for node in nodes])
-        targets = [path.Targets[0].TargetId if path.StatusCode.is_good() and path.Targets else None for path in paths]
-        return [NodeId(t.NamespaceIndex, _KINDS[t.NodeIdType], t.Identifier) if t else None for t in targets]
+        return await self._translate([_path(_node_id(node), [(0, name)], ua.ObjectIds.HasProperty) for node in nodes])
+
+    async def follow(self, paths: Sequence[Path]) -> list[NodeId | None]:
+        """Where browse names lead to from the folder Objects; None where they lead nowhere."""
+        start = ua.NodeId(ua.ObjectIds.ObjectsFolder)
+        return await self._translate([_path(start, path, ua.ObjectIds.HierarchicalReferences) for path in paths])
+
+    async def _translate(self, paths: Sequence[Any]) -> list[NodeId | None]:
+        found = await self._session.translate_browsepaths_to_nodeids(list(paths))
+        targets = [path.Targets[0].TargetId if path.StatusCode.is_good() and path.Targets else None for path in found]
+        return [_our_node_id(target) if target else None for target in targets]
+
+    async def registered(self, nodes: Sequence[NodeId]) -> list[NodeId]:
+        """Ids for the same nodes that are cheaper to read by, valid in this session (Part 4, 5.8.5)."""
+        return [_our_node_id(id) for id in await self._session.register_nodes([_node_id(node) for node in nodes])]
+
+    async def ping(self, timeout: float) -> None:
+        """See whether the server still answers: its State (Part 5, 6.3.9)."""
+        request = ua.ReadRequest()
+        request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=_STATE, AttributeId=_VALUE)]
+        await self._session._send_request(request, timeout)
 
     async def _attributes(self, nodes: Sequence[NodeId], attribute: Any) -> list[Any]:
         found = await self._session.read_attributes([_node_id(node) for node in nodes], attribute)
         return [data.Value.Value if data.Value and not _status(data.StatusCode) >> 31 else None for data in found]
+
+    # --- browsing --------------------------------------------------------------------------------------------------
+
+    async def browse(self, nodes: Sequence[NodeId], most: int, uris: Sequence[str], inverse: bool) -> list[Browsed]:
+        """What nodes lead to by hierarchical references, at most `most` of each (0: all) at a time (Part 4, 5.8.2)."""
+        wanted = [
+            ua.BrowseDescription(
+                NodeId=_node_id(node),
+                BrowseDirection=ua.BrowseDirection.Inverse if inverse else ua.BrowseDirection.Forward,
+                ReferenceTypeId=ua.NodeId(ua.ObjectIds.HierarchicalReferences),
+                IncludeSubtypes=True,
+                NodeClassMask=0,
+                ResultMask=ua.BrowseResultMask.All,
+            )
+            for node in nodes
+        ]
+        parameters = ua.BrowseParameters(RequestedMaxReferencesPerNode=most, NodesToBrowse=wanted)
+        return [_browsed(result, uris) for result in await self._session.browse(parameters)]
+
+    async def browse_next(self, points: Sequence[bytes], uris: Sequence[str], release: bool) -> list[Browsed]:
+        """What comes after these continuation points (Part 4, 5.8.3); with `release` nothing, and they are given up."""
+        parameters = ua.BrowseNextParameters(ReleaseContinuationPoints=release, ContinuationPoints=list(points))
+        return [_browsed(result, uris) for result in await self._session.browse_next(parameters)]
+
+    async def look(self, wanted: Sequence[tuple[NodeId, int]]) -> list[Attribute]:
+        """Any attributes of any nodes, of all types (Part 4, 5.10.2). Raises ValueError where one cannot be decoded."""
+        request = ua.ReadParameters(
+            TimestampsToReturn=ua.TimestampsToReturn.Both,
+            NodesToRead=[ua.ReadValueId(NodeId=_node_id(node), AttributeId=attribute) for node, attribute in wanted],
+        )
+        try:
+            return [_attribute(data) for data in await self._session.read(request)]
+        except ua.UaStatusCodeError:
+            raise
+        except _NOT_DECODED as exc:
+            raise ValueError(str(exc)) from exc
 
     # --- subscribing -----------------------------------------------------------------------------------------------
 
@@ -182,6 +257,26 @@ class Client:
             ua.DeleteMonitoredItemsParameters(SubscriptionId=subscription, MonitoredItemIds=list(ids))
         )
 
+    async def unsubscribe(self, subscriptions: Sequence[int]) -> None:
+        """Delete subscriptions. That one is not there is fine."""
+        await self._session.delete_subscriptions(list(subscriptions))
+
+    async def transferred(self, subscriptions: Sequence[int]) -> bool:
+        """Take subscriptions over from a session that is no more (Part 4, 5.14.7). False: not all of them are ours now."""
+        wanted = ua.TransferSubscriptionsParameters(SubscriptionIds=list(subscriptions), SendInitialValues=False)
+        try:
+            results = await self._session.transfer_subscriptions(wanted)
+        except ua.UaStatusCodeError:
+            return False
+        return all(result.StatusCode.is_good() for result in results)
+
+    async def republished(self, subscription: int, sequence: int) -> wire.Published | None:
+        """A notification that the server has sent before (Part 4, 5.14.6); None where it does not keep it any more."""
+        try:
+            return await self._session.republished(subscription, sequence)
+        except ua.uaerrors.BadMessageNotAvailable:
+            return None
+
     async def published(self, seen: Sequence[tuple[int, int]]) -> wire.Published:
         """The next notification of any subscription. `seen`: subscription and sequence number of earlier ones."""
         acks = [ua.SubscriptionAcknowledgement(subscription, sequence) for subscription, sequence in seen]
@@ -198,6 +293,14 @@ class _Session(UaSession):
         request = ua.PublishRequest()
         request.Parameters.SubscriptionAcknowledgements = acks
         published = wire.publish_response(bytes(await self._send_request(request, timeout=0)))
+        ua.StatusCode(published.result).check()
+        return published
+
+    async def republished(self, subscription: int, sequence: int) -> wire.Published:
+        request = ua.RepublishRequest()
+        request.Parameters.SubscriptionId = subscription
+        request.Parameters.RetransmitSequenceNumber = sequence
+        published = wire.republish_response(subscription, bytes(await self._send_request(request)))
         ua.StatusCode(published.result).check()
         return published
 
@@ -264,14 +367,21 @@ def _node_id(node: NodeId) -> Any:
     return _MAKE[node.kind](node.identifier, node.namespace)
 
 
-def _path(node: NodeId, name: str) -> Any:
-    element = ua.RelativePathElement(
-        ReferenceTypeId=ua.NodeId(ua.ObjectIds.HasProperty),
-        IsInverse=False,
-        IncludeSubtypes=True,
-        TargetName=ua.QualifiedName(name, 0),
-    )
-    return ua.BrowsePath(StartingNode=_node_id(node), RelativePath=ua.RelativePath([element]))
+def _our_node_id(id: Any) -> NodeId:
+    return NodeId(id.NamespaceIndex, _KINDS[id.NodeIdType], id.Identifier)
+
+
+def _path(start: Any, path: Path, references: int) -> Any:
+    elements = [
+        ua.RelativePathElement(
+            ReferenceTypeId=ua.NodeId(references),
+            IsInverse=False,
+            IncludeSubtypes=True,
+            TargetName=ua.QualifiedName(name, namespace),
+        )
+        for namespace, name in path
+    ]
+    return ua.BrowsePath(StartingNode=start, RelativePath=ua.RelativePath(elements))
 
 
 def _request(item: Item) -> Any:
@@ -282,6 +392,112 @@ def _request(item: Item) -> Any:
             ClientHandle=item.handle,
             SamplingInterval=item.sampling * 1000,
             QueueSize=item.queue,
-            DiscardOldest=True,
+            DiscardOldest=item.discard_oldest,
+            Filter=_deadband(item.deadband) if item.deadband else None,
         ),
     )
+
+
+def _deadband(deadband: Deadband) -> Any:
+    kind = ua.DeadbandType.Percent if deadband.percent else ua.DeadbandType.Absolute
+    return ua.DataChangeFilter(
+        Trigger=ua.DataChangeTrigger.StatusValue, DeadbandType=kind, DeadbandValue=deadband.value
+    )
+
+
+# --- browsing --------------------------------------------------------------------------------------------------------
+
+# What asyncua raises over bytes that are not what they should be.
+_NOT_DECODED = (ua.UaError, StructError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _expanded(id: Any, uris: Sequence[str]) -> NodeId | None:
+    """An ExpandedNodeId; None for a node of another server or of a namespace that there is not, or for none."""
+    if id is None or id.ServerIndex or (not id.Identifier and not id.NamespaceIndex and not id.NamespaceUri):
+        return None
+    if id.NamespaceUri:
+        if id.NamespaceUri not in uris:
+            return None
+        return NodeId(uris.index(id.NamespaceUri), _KINDS[id.NodeIdType], id.Identifier)
+    return _our_node_id(id)
+
+
+def _browsed(result: Any, uris: Sequence[str]) -> Browsed:
+    references = []
+    for r in result.References or ():
+        name = r.BrowseName
+        references.append(
+            Reference(
+                _our_node_id(r.ReferenceTypeId),
+                _expanded(r.NodeId, uris),
+                QualifiedName(name.NamespaceIndex, name.Name or ""),
+                r.DisplayName.Text or "",
+                int(r.NodeClass),
+                _expanded(r.TypeDefinition, uris),
+            )
+        )
+    return Browsed(_status(result.StatusCode), references, result.ContinuationPoint or None)
+
+
+def _attribute(data: Any) -> Attribute:
+    variant = data.Value
+    status, times = _status(data.StatusCode), (_nanoseconds(data.SourceTimestamp), _nanoseconds(data.ServerTimestamp))
+    if variant is None or variant.Value is None:
+        return Attribute(status, None, 0, False, *times)
+    return Attribute(status, _plain(variant.Value), variant.VariantType.value, bool(variant.is_array), *times)
+
+
+def _nanoseconds(time: datetime | None) -> int | None:
+    if time is None or time <= _1970 or time.year > 9998:  # 0 and the last day mean none: Part 6, 5.2.2.5
+        return None
+    since = (time if time.tzinfo else time.replace(tzinfo=UTC)) - _1970
+    return ((since.days * 86400 + since.seconds) * 10**6 + since.microseconds) * 1000
+
+
+def _plain(value: Any) -> Any:
+    """A value of asyncua's as one of Python's or ours; arrays as lists."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if value is None or type(value) in _AS_IT_IS:
+        return value
+    convert = _PLAIN.get(type(value).__name__)
+    if convert:
+        return convert(value)
+    return int(value) if isinstance(value, int) else str(value)
+
+
+_AS_IT_IS = frozenset((bool, int, float, str, bytes, UUID, datetime))
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "NodeId": lambda v: _our_node_id(v),
+    "NumericNodeId": lambda v: _our_node_id(v),
+    "TwoByteNodeId": lambda v: _our_node_id(v),
+    "FourByteNodeId": lambda v: _our_node_id(v),
+    "StringNodeId": lambda v: _our_node_id(v),
+    "GuidNodeId": lambda v: _our_node_id(v),
+    "ByteStringNodeId": lambda v: _our_node_id(v),
+    "ExpandedNodeId": lambda v: _our_node_id(v),
+    "QualifiedName": lambda v: QualifiedName(v.NamespaceIndex, v.Name or ""),
+    "LocalizedText": lambda v: Text(v.Text or "", v.Locale or ""),
+    "StatusCode": _status,
+    "XmlElement": lambda v: v.Value,
+    "Range": lambda v: Range(v.Low, v.High),
+    "EUInformation": lambda v: EngineeringUnit(
+        v.NamespaceUri or "", v.UnitId, v.DisplayName.Text or "", v.Description.Text or ""
+    ),
+    "EnumValueType": lambda v: EnumValue(v.Value, v.DisplayName.Text or ""),
+    "EnumField": lambda v: EnumValue(v.Value, v.DisplayName.Text or v.Name or ""),
+    "EnumDefinition": lambda v: EnumDefinition(_plain(v.Fields or [])),
+    "StructureField": lambda v: Field(
+        v.Name or "",
+        _our_node_id(v.DataType),
+        v.ValueRank,
+        tuple(v.ArrayDimensions or ()),
+        bool(v.IsOptional),
+        v.Description.Text or "",
+    ),
+    "StructureDefinition": lambda v: StructureDefinition(
+        int(v.StructureType), _our_node_id(v.DefaultEncodingId), _our_node_id(v.BaseDataType), _plain(v.Fields or [])
+    ),
+    "ExtensionObject": lambda v: Structure(_our_node_id(v.TypeId), v.Body),
+}
