@@ -3,20 +3,26 @@
     PublishResponse ─▶ Published: Values          A value whose bytes have a known shape (encoding mask and type of a
     ReadResponse ────────────────▶ Values         number) is one `unpack`; the rest is read field by field.
 
-What the gateway has no use for yet, arrays and structures, is stepped over. Raises GarbledError for what is no answer.
+    scalar     a Value; a DateTime, Guid, NodeId … as text        array   a list of them, of lists for dimensions
+    structure  a Body, for `structures` to read                   Variant in an array, DataValue: Tagged, Stamped
+
+Nothing is believed that is not there: before an array is made its bytes are counted, and nesting has an end. Raises
+GarbledError for what is no answer, and nothing else.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import product
-from struct import Struct, error
-from typing import Any
+from struct import Struct, error, unpack_from
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from gateway.model import Value, ValueType
+from adapters.opcua.nodes import NodeId
+from gateway.model import ValueType
 
 # --- types -----------------------------------------------------------------------------------------------------------
 
@@ -26,15 +32,49 @@ _KINDS: dict[int, ValueType] = {
     1: "bool",
     **dict.fromkeys(range(2, 10), "int"),
     **dict.fromkeys((10, 11), "float"),
-    **dict.fromkeys((12, 13, 14, 15, 16, 17, 18, 20, 21), "string"),
+    **dict.fromkeys((12, 13, 14, 15, 16, 17, 18, 20, 21, 25), "string"),
     19: "int",
+    **dict.fromkeys(range(26, 32), "string"),  # unassigned: byte strings, as far as anybody knows (Part 6, 5.2.2.16)
 }
 KINDS: tuple[ValueType | None, ...] = tuple(_KINDS.get(code) for code in range(256))
 """What the values of each built-in type are here (Part 6, table 1); None: nothing we can carry."""
 
 
+BODY, DATA_VALUE, VARIANT = 22, 23, 24
+
+
 class GarbledError(ValueError):
     """Bytes that are not what they should be."""
+
+
+class Body(NamedTuple):
+    """An extension object as it came (Part 6, 5.2.2.15). Without data: a null."""
+
+    encoding: NodeId
+    data: bytes | None
+    xml: bool = False
+
+
+class Tagged(NamedTuple):
+    """A Variant in an array or structure."""
+
+    type: int
+    value: Any
+
+
+class Stamped(NamedTuple):
+    """A DataValue as a value."""
+
+    type: int
+    value: Any
+    status: int
+    time: int
+
+
+class Unreadable(NamedTuple):
+    """Stands for a value that contradicts itself, where what comes behind it can be read."""
+
+    why: str
 
 
 @dataclass(slots=True)
@@ -43,7 +83,7 @@ class Values:
 
     signal: list[int] = field(default_factory=list)  # client handle, or position in the request
     type: list[int] = field(default_factory=list)  # built-in type, with ARRAY; 0: null
-    value: list[Value] = field(default_factory=list)
+    value: list[Any] = field(default_factory=list)  # a Value, or what the top of this file says
     status: list[int] = field(default_factory=list)
     time: list[int] = field(default_factory=list)  # source or else server time stamp; 100 ns since 1601, 0: none
 
@@ -58,7 +98,7 @@ class Values:
     def _columns(self) -> tuple[list[Any], ...]:
         return self.signal, self.type, self.value, self.status, self.time
 
-    def add(self, signal: int, type: int, value: Value, status: int, time: int) -> None:
+    def add(self, signal: int, type: int, value: Any, status: int, time: int) -> None:
         self.signal.append(signal)
         self.type.append(type)
         self.value.append(value)
@@ -93,7 +133,7 @@ def publish_response(data: bytes) -> Published:
         published = Published(result, subscription, 0)
         reader.notification_message(published)
         return published
-    except (error, IndexError) as exc:
+    except (error, IndexError, RecursionError) as exc:
         raise GarbledError(f"a publish response that ends too early: {exc}") from exc
 
 
@@ -104,7 +144,7 @@ def republish_response(subscription: int, data: bytes) -> Published:
         published = Published(reader.response_header(), subscription, 0)
         reader.notification_message(published)
         return published
-    except (error, IndexError) as exc:
+    except (error, IndexError, RecursionError) as exc:
         raise GarbledError(f"a republish response that ends too early: {exc}") from exc
 
 
@@ -117,7 +157,7 @@ def read_response(data: bytes) -> tuple[int, Values]:
         for i in range(reader.number("i")):
             values.add(i, *reader.data_value())
         return result, values
-    except (error, IndexError) as exc:
+    except (error, IndexError, RecursionError) as exc:
         raise GarbledError(f"a read response that ends too early: {exc}") from exc
 
 
@@ -162,14 +202,30 @@ _1601 = datetime(1601, 1, 1)
 _9999 = 2_650_467_743_999_999_999  # 9999-12-31T23:59:59.9999999Z
 
 
+# At least 100 levels have to be read: Part 6, 5.2.2.16. More is nobody's value, but an attack on our stack.
+_DEPTH = 100
+_DIMENSIONS = 16
+
+# The fewest bytes that one value takes.
+_LEAST = {
+    **{code: _STRUCTS[format].size for code, format in _NUMBERS.items()},
+    **dict.fromkeys((12, 15, 16, 19), 4), 13: 8, 14: 16, 17: 2, 18: 2, 20: 6, 21: 1, 22: 3, 23: 1, 24: 1, 25: 1,
+    **dict.fromkeys(range(26, 32), 4),
+}  # fmt: skip
+_Bytes = bytes  # which is also a name in there
+
+
 class Reader:
     """Goes through the bytes of an answer."""
 
-    __slots__ = ("at", "data")
+    __slots__ = ("at", "data", "depth")
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
+    def __init__(self, data: bytes, at: int = 0, depth: int = 0) -> None:
         self.data = data
         self.at = at
+        self.depth = depth
+
+    # --- parts -----------------------------------------------------------------------------------------------------
 
     def number(self, code: str) -> int:
         layout = _STRUCTS[code]
@@ -179,8 +235,10 @@ class Reader:
 
     def bytes(self) -> bytes | None:
         length = self.number("i")
-        if length < 0:
-            return None
+        return None if length < 0 else self.take(length)
+
+    def take(self, length: int) -> _Bytes:
+        """So many bytes."""
         self.at += length
         if self.at > len(self.data):
             raise IndexError(f"{length} bytes announced")
@@ -190,56 +248,101 @@ class Reader:
         data = self.bytes()
         return None if data is None else data.decode(errors="replace")
 
-    def skip_array(self, size: int) -> None:
+    def count(self, least: int) -> int:
+        """The length of an array whose elements take `least` bytes each; below 0: null."""
         count = self.number("i")
+        if count > 0 and count * least > len(self.data) - self.at:
+            raise IndexError(f"{count} elements announced")
+        return count
+
+    def skip_array(self, size: int) -> None:
+        count = self.count(size)
         self.at += max(0, count) * size
 
-    def node_id(self) -> str:
-        """A node id or expanded node id, as text."""
+    def deeper(self) -> None:
+        """One more level. Raises GarbledError where there are too many; `depth` is counted down by the caller."""
+        self.depth += 1
+        if self.depth > _DEPTH:
+            raise GarbledError(f"values within values, more than {_DEPTH} deep: unknown to any server")
+
+    # --- node ids --------------------------------------------------------------------------------------------------
+
+    def node(self) -> NodeId:
+        """A node id. One of another server or with a namespace URI has no index here: -1."""
         form = self.number("B")
-        match form & 0x3F:
-            case 0:
-                text = f"i={self.number('B')}"
-            case 1:
-                index, identifier = self.number("B"), self.number("H")
-                text = f"ns={index};i={identifier}" if index else f"i={identifier}"
-            case 2:
-                text = f"ns={self.number('H')};i={self.number('I')}"
-            case 3:
-                text = f"ns={self.number('H')};s={self.text()}"
-            case 4:
-                text = f"ns={self.number('H')};g={self.guid()}"
-            case 5:
-                text = f"ns={self.number('H')};b={(self.bytes() or b'').hex()}"
-            case _:
-                raise GarbledError(f"a node id of the unknown form {form}")
+        node = self._node(form & 0x3F)
+        if form & 0xC0:
+            if form & 0x80:
+                self.bytes()
+            if form & 0x40:
+                self.number("I")
+            return NodeId(-1, node.kind, node.identifier)
+        return node
+
+    def node_id(self) -> str:
+        """A node id or expanded node id, as text (Part 6, 5.1.12 and 5.1.13)."""
+        form = self.number("B")
+        text = node_text(self._node(form & 0x3F))
         if form & 0x80:
-            text = f"nsu={self.text()};{text.removeprefix('ns=0;')}"
+            uri = (self.text() or "").replace("%", "%25").replace(";", "%3B")
+            text = f"nsu={uri};{text[text.index(';') + 1 :] if text.startswith('ns=') else text}"
         if form & 0x40:
             text = f"svr={self.number('I')};{text}"
-        return text.removeprefix("ns=0;")
+        return text
+
+    def _node(self, form: int) -> NodeId:
+        match form:
+            case 0:
+                return NodeId(0, "i", self.number("B"))
+            case 1:
+                return NodeId(self.number("B"), "i", self.number("H"))
+            case 2:
+                return NodeId(self.number("H"), "i", self.number("I"))
+            case 3:
+                return NodeId(self.number("H"), "s", self.text() or "")
+            case 4:
+                return NodeId(self.number("H"), "g", UUID(bytes_le=self.take(16)))
+            case 5:
+                return NodeId(self.number("H"), "b", self.bytes() or b"")
+            case _:
+                raise GarbledError(f"a node id of the unknown form {form}")
 
     def guid(self) -> str:
-        self.at += 16
-        return str(UUID(bytes_le=self.data[self.at - 16 : self.at]))
+        return str(UUID(bytes_le=self.take(16)))
+
+    # --- structures ------------------------------------------------------------------------------------------------
 
     def structure(self) -> tuple[str, int]:
         """The type of an extension object, and where it ends."""
         kind = self.node_id()
         length = self.number("i") if self.number("B") else 0
-        return kind, self.at + max(0, length)
+        end = self.at + max(0, length)
+        if end > len(self.data):
+            raise IndexError(f"{length} bytes announced")
+        return kind, end
 
-    def diagnostic_info(self) -> None:
-        mask = self.number("B")
-        for bit in (1, 2, 4, 8):
-            if mask & bit:
-                self.number("i")
-        if mask & 16:
-            self.bytes()
-        if mask & 32:
-            self.number("I")
-        if mask & 64:
-            self.diagnostic_info()
+    def body(self) -> Body:
+        """An extension object."""
+        encoding, form = self.node(), self.number("B")
+        if form not in (0, 1, 2):
+            raise GarbledError(f"a structure in the unknown form {form}")
+        return Body(encoding, self.bytes() if form else None, form == 2)
+
+    def diagnostic_info(self) -> str | None:
+        """What it adds to the codes, as text (Part 6, 5.2.2.12)."""
+        found, mask = None, 64
+        while mask & 64:
+            self.deeper()
+            mask = self.number("B")
+            for bit in (1, 2, 4, 8):
+                if mask & bit:
+                    self.number("i")
+            if mask & 16:
+                text = self.text()
+                found = text if found is None else found
+            if mask & 32:
+                self.number("I")
+        return found
 
     def response_header(self) -> int:
         """Up to the parameters of any response (Part 4, 7.34). The result of the service."""
@@ -248,67 +351,65 @@ class Reader:
         self.number("I")
         result = self.number("I")
         self.diagnostic_info()
+        self.depth = 0
         for _ in range(self.number("i")):
             self.bytes()
         _, self.at = self.structure()
         return result
 
-    def scalar(self, code: int) -> Value:
-        """A value of a built-in type; None for null and for what we cannot carry."""
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    def scalar(self, code: int) -> Any:
+        """A value of a built-in type; None for null."""
         if code in _NUMBERS:
             return self.number(_NUMBERS[code])
-        match code:
-            case 0:
-                return None
-            case 12 | 16:
-                return self.text()
-            case 13:
-                return date_time(self.number("q"))
-            case 14:
-                return self.guid()
-            case 15:
-                data = self.bytes()
-                return None if data is None else data.hex()
-            case 17 | 18:
-                return self.node_id()
-            case 19:
-                return self.number("I")
-            case 20:
-                self.number("H")
-                return self.text()
-            case 21:
-                mask = self.number("B")
-                if mask & 1:
-                    self.text()
-                return self.text() if mask & 2 else None
-            case 22:
-                _, self.at = self.structure()
-            case 23:
-                self.data_value()
-            case 24:
-                self.variant()
-            case 25:
-                self.diagnostic_info()
-            case _:
-                raise GarbledError(f"a value of the unknown type {code}")
-        return None
+        read = _READ.get(code)
+        if read is None:
+            raise GarbledError(f"a value of the unknown type {code}")
+        return read(self)
 
-    def variant(self) -> tuple[int, Value]:
-        """Type and value; an array is stepped over."""
+    def array(self, code: int) -> list[Any] | None:
+        """One dimension of them; None for null."""
+        if code not in _LEAST:
+            raise GarbledError(f"an array of the unknown type {code}")
+        count = self.count(_LEAST[code])
+        return None if count < 0 else self.elements(code, count)
+
+    def elements(self, code: int, count: int) -> list[Any]:
+        """So many values one after another; there have to be bytes enough for them."""
+        if code in _NUMBERS:
+            numbers = unpack_from(f"<{count}{_NUMBERS[code]}", self.data, self.at)
+            self.at += count * _LEAST[code]
+            return list(numbers)
+        read = _READ[code]
+        return [read(self) for _ in range(count)]
+
+    def variant(self) -> tuple[int, Any]:
+        """Type and value."""
         form = self.number("B")
         code = form & 0x3F
         if not form & ARRAY:
             return code, self.scalar(code)
-        if code in _NUMBERS:
-            self.skip_array(_STRUCTS[_NUMBERS[code]].size)
-        else:
-            for _ in range(self.number("i") if code else 0):
-                self.scalar(code)
+        values = self.array(code) if code else None
         if form & 0x40:
-            self.skip_array(4)  # dimensions
-        return code | ARRAY, None
+            values = shaped(values, self.array(6))
+        return code | ARRAY, values
 
-    def data_value(self) -> tuple[int, Value, int, int]:
+    def tagged(self) -> Tagged:
+        """A Variant in something else."""
+        self.deeper()
+        value = Tagged(*self.variant())
+        self.depth -= 1
+        return value
+
+    def stamped(self) -> Stamped:
+        """A DataValue in something else."""
+        self.deeper()
+        value = Stamped(*self.data_value())
+        self.depth -= 1
+        return value
+
+    def data_value(self) -> tuple[int, Any, int, int]:
         """Type, value, status, time stamp."""
         mask = self.number("B")
         code, value = self.variant() if mask & 1 else (0, None)
@@ -361,3 +462,68 @@ def date_time(ticks: int) -> str | None:
     if not 0 < ticks < _9999:
         return None
     return (_1601 + timedelta(microseconds=ticks // 10)).isoformat() + "Z"
+
+
+def node_text(node: NodeId) -> str:
+    """As it is written in a configuration."""
+    identifier = b64encode(node.identifier).decode() if isinstance(node.identifier, bytes) else node.identifier
+    return f"ns={node.namespace};{node.kind}={identifier}" if node.namespace else f"{node.kind}={identifier}"
+
+
+def shaped(values: list[Any] | None, dimensions: list[int] | None) -> Any:
+    """A list of lists from one after another, the last dimension changing fastest (Part 6, 5.2.2.16)."""
+    if values is None or not dimensions or len(dimensions) == 1:
+        return values
+    size = 1
+    for length in dimensions[:_DIMENSIONS]:
+        size = size * length if 0 <= size * length <= len(values) else -1
+    if size != len(values) or len(dimensions) > _DIMENSIONS or (0 not in dimensions and min(dimensions) < 0):
+        return Unreadable(f"{len(values)} values in an array of {'x'.join(map(str, dimensions[:_DIMENSIONS]))}")
+    if size:
+        for length in reversed(dimensions[1:]):
+            values = [values[at : at + length] for at in range(0, len(values), length)]
+    return values
+
+
+def _localized_text(reader: Reader) -> str | None:
+    mask = reader.number("B")
+    if mask & 1:
+        reader.bytes()
+    return reader.text() if mask & 2 else None
+
+
+def _qualified_name(reader: Reader) -> str | None:
+    reader.number("H")
+    return reader.text()
+
+
+def _hexadecimal(reader: Reader) -> str | None:
+    data = reader.bytes()
+    return None if data is None else data.hex()
+
+
+def _diagnostic_info(reader: Reader) -> str | None:
+    depth = reader.depth
+    found = reader.diagnostic_info()
+    reader.depth = depth
+    return found
+
+
+_READ: dict[int, Callable[[Reader], Any]] = {
+    0: lambda _: None,
+    12: Reader.text,
+    13: lambda reader: date_time(reader.number("q")),
+    14: Reader.guid,
+    15: _hexadecimal,
+    16: Reader.text,
+    17: Reader.node_id,
+    18: Reader.node_id,
+    19: lambda reader: reader.number("I"),
+    20: _qualified_name,
+    21: _localized_text,
+    BODY: Reader.body,
+    DATA_VALUE: Reader.stamped,
+    VARIANT: Reader.tagged,
+    25: _diagnostic_info,
+    **dict.fromkeys(range(26, 32), _hexadecimal),
+}
