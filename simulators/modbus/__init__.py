@@ -68,4 +68,4 @@ def _tls(context: Context, names: list[str], port: int) -> Transport:
         raise NotSimulatedError("TLS takes a certificate: give one, or install the package cryptography") from exc
     folder = tempfile.TemporaryDirectory(prefix="simulated-plant-")
     authority = Authority(Path(folder.name), [*names, context.host, "localhost", "127.0.0.1"])
-    return TcpTransport(context.host, port, MBAP, authority.context(), authority.client_side, folder.cleanup)
+    return TcpTransport(context.host, port, MBAP, authority.server_side(), authority.client_side(), folder.cleanup)

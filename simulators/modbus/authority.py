@@ -1,4 +1,4 @@
-"""A throw-away certificate authority, for a device that shows a certificate and asks for one."""
+"""A throw-away certificate authority, for servers that show a certificate and clients that do."""
 
 from __future__ import annotations
 
@@ -18,33 +18,38 @@ _VALID = timedelta(days=30)
 
 
 class Authority:
-    """Makes `ca.pem`, and a certificate and key each for `device` and `client`, in a folder."""
+    """Issues certificates into a folder; `ca_path` is what the other side has to trust."""
 
-    def __init__(self, folder: Path, hosts: Iterable[str]) -> None:
-        """`hosts`: the names and addresses the device is known by."""
+    def __init__(self, folder: Path, hosts: Iterable[str] = ("localhost", "127.0.0.1")) -> None:
+        """`hosts`: the names and addresses of those it issues certificates for."""
+        self.ca_path = folder / "ca.pem"
         self._folder = folder
         self._key = generate_private_key(SECP256R1())
-        self._name = _named("simulated plant")
-        self._write("ca.pem", self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0)))
-        for name in ("device", "client"):
-            key = generate_private_key(SECP256R1())
-            known_as = x509.SubjectAlternativeName([_general_name(host) for host in dict.fromkeys(hosts)])
-            self._write(f"{name}.pem", self._sign(_named(name), key, known_as))
-            path = folder / f"{name}.key"
-            path.touch(mode=0o600)
-            path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self._name = _named("throw-away CA")
+        self._known_as = x509.SubjectAlternativeName([_general_name(host) for host in dict.fromkeys(hosts)])
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(self.ca_path, self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0)))
 
-    @property
-    def client_side(self) -> Mapping[str, Path]:
-        """The files a client needs, by their names in its settings."""
-        return {"ca": self._folder / "ca.pem", "cert": self._folder / "client.pem", "key": self._folder / "client.key"}
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key, as NAME.pem and NAME.key."""
+        certificate, secret = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        key = generate_private_key(SECP256R1())
+        _write(certificate, self._sign(_named(name), key, self._known_as))
+        secret.touch(mode=0o600)
+        secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate, secret
 
-    def context(self) -> ssl.SSLContext:
-        """Of the device: it takes clients with a certificate of this authority only."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self._folder / "ca.pem")
-        context.load_cert_chain(self._folder / "device.pem", self._folder / "device.key")
+    def server_side(self) -> ssl.SSLContext:
+        """Of a device: it takes clients with a certificate of this authority only."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca_path)
+        context.load_cert_chain(*self.issue("device"))
         context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+    def client_side(self) -> Mapping[str, Path]:
+        """The files a client needs, by their names in its settings."""
+        certificate, key = self.issue("client")
+        return {"ca": self.ca_path, "cert": certificate, "key": key}
 
     def _sign(
         self, subject: x509.Name, key: EllipticCurvePrivateKey, extension: x509.ExtensionType
@@ -62,8 +67,9 @@ class Authority:
             .sign(self._key, SHA256())
         )
 
-    def _write(self, name: str, certificate: x509.Certificate) -> None:
-        (self._folder / name).write_bytes(certificate.public_bytes(Encoding.PEM))
+
+def _write(path: Path, certificate: x509.Certificate) -> None:
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
 
 
 def _named(name: str) -> x509.Name:

@@ -31,7 +31,6 @@ class Mosquitto(Part):
         self.authority = Authority(self.folder / "tls")
         self.ca_path = self.authority.ca_path
         self.url = f"mqtt://127.0.0.1:{self.port}"
-        self.tls_url = f"mqtts://localhost:{self.tls_port}" if tls else ""
 
     def command(self) -> list[str]:
         path = self.folder / "mosquitto.conf"
