@@ -1,108 +1,79 @@
 """An OPC UA server on node-opcua that looks like the control of a CNC machine."""
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .cnc import NAMESPACE, PASSWORD, USER, Cnc
 from .node import NodePart
 
-NAMESPACE = "urn:shop:cnc"
-USER, PASSWORD = "operator", "op-secret"
+__all__ = ["NAMESPACE", "PASSWORD", "USER", "NodeOpcua"]
 
 
-class NodeOpcua(NodePart):
-    """Its variables are `s=CNC1.…` in `urn:shop:cnc`; see server.mjs for their names and values.
+class NodeOpcua(NodePart, Cnc):
+    """See server.mjs for its variables and their values, and quirks.mjs for what it can do wrong.
 
-    `namespaces` come before ours at the next start, each with a SpindleSpeed of -1 under the same identifier;
     `options` are node-opcua's own, such as {"serverCapabilities": {"maxSessions": 2}}.
     """
 
     script = Path(__file__).parent / "node_opcua" / "server.mjs"
+    path = "/UA/cnc"
     patience = 90.0
 
     def __init__(
         self,
         *,
-        anonymous: bool = True,
         trusting: bool = True,
-        namespaces: Sequence[str] = (),
         nodesets: Sequence[str] = (),
-        tick_ms: int = 100,
         options: Mapping[str, Any] | None = None,
+        quirks: Mapping[str, Any] | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__()
-        self.anonymous = anonymous
+        super().__init__(**common)
         self.trusting = trusting
-        self.namespaces = list(namespaces)
         self.nodesets = list(nodesets)
-        self.tick_ms = tick_ms
         self.extra = dict(options or {})
-        self.url = f"opc.tcp://127.0.0.1:{self.port}/UA/cnc"
+        self.quirks = dict(quirks or {})
 
     def options(self) -> dict[str, Any]:
         return {
-            "port": self.port,
-            "folder": str(self.folder),
-            "anonymous": self.anonymous,
+            **super().options(),
             "trusting": self.trusting,
-            "namespaces": self.namespaces,
             "nodesets": self.nodesets,
-            "tick_ms": self.tick_ms,
             "server": self.extra,
+            "quirks": self.quirks,
         }
 
-    def set(self, node: str, value: Any = None, status: str = "Good", time: datetime | None = None) -> None:
-        """Give a variable another value (None keeps it), status and source time (now, if not told)."""
-        self.ask("set", **_told(id=node, value=value, status=status, time=time))
+    def source(self) -> str:
+        return self.script.read_text() + self.script.with_name("quirks.mjs").read_text()
 
-    def add(self, node: str, type: str, value: Any, status: str = "Good", time: datetime | None = None) -> None:
-        """Add a variable of an OPC UA type to the machine."""
-        self.ask("add", **_told(id=node, type=type, value=value, status=status, time=time))
+    def misbehave(self, **quirks: Any) -> None:
+        """Change quirks while it runs; None takes one away."""
+        self.ask("quirks", **quirks)
 
-    def remove(self, node: str) -> None:
-        """Take a variable away."""
-        self.ask("remove", id=node)
+    def seen(self) -> dict[str, int]:
+        """How many requests of each kind have come, such as ReadRequest."""
+        found: dict[str, int] = self.ask("seen")
+        return found
 
-    def tick(self) -> None:
-        """Let the spindle go on by one step, for a server with tick_ms=0."""
-        self.ask("tick")
-
-    def sessions(self) -> int:
-        """How many sessions are open."""
-        return int(self.ask("sessions"))
-
-    def subscriptions(self) -> int:
-        """How many subscriptions there are."""
-        return int(self.ask("subscriptions"))
-
-    def kill_sessions(self) -> None:
-        """Close all sessions from the server's side."""
-        self.ask("kill_sessions")
+    def largest(self) -> dict[str, int]:
+        """The most nodes or items that one request of a kind has had."""
+        found: dict[str, int] = self.ask("largest")
+        return found
 
     def delete_subscriptions(self) -> None:
         """Delete all subscriptions from the server's side; the sessions stay."""
         self.ask("delete_subscriptions")
 
+    def delete_subscription(self) -> None:
+        """Delete the oldest subscription without a word."""
+        self.ask("delete_subscription")
+
+    def close_sockets(self) -> None:
+        """Close all lines; the sessions stay."""
+        self.ask("close_sockets")
+
     def forget_certificate(self) -> None:
         """Let the next start make a new certificate."""
         shutil.rmtree(self.folder / "pki" / "own")
-
-
-def _told(**arguments: Any) -> dict[str, Any]:
-    return {name: _as_json(value) for name, value in arguments.items() if value is not None}
-
-
-def _as_json(value: Any) -> Any:
-    """What JSON or JavaScript cannot hold becomes text."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [_as_json(each) for each in value]
-    return value

@@ -81,3 +81,50 @@ if [[ ! -x $binary || $source -nt $binary ]]; then
     gcc -O2 -Wall -Wextra -o "$binary" "$source" "${flags[@]}" ||
         fail "missing: $binary; it needs gcc, libc6-dev and libmodbus-dev to be compiled"
 fi
+
+# ---- the OPC UA server in C: open62541, which is not in Debian 12 but in the next one. Its packages are unpacked beside
+# the checkout, not installed. Where they cannot be had its tests are left out, and the tests say so at their end.
+
+open62541() {
+    local folder=$parts/open62541 lib
+    local packages=(libopen62541-1.4 libopen62541-1.4-dev libmbedcrypto16 libmbedx509-7)
+    if [[ ! -d $folder/root ]]; then
+        command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+        rm -rf "$folder"
+        mkdir -p "$folder"/{state/lists/partial,cache/archives/partial,debs,new}
+        touch "$folder/state/status"
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" \
+            >"$folder/sources.list"
+        cat >"$folder/apt.conf" <<CONF
+Dir::State "$folder/state";
+Dir::State::status "$folder/state/status";
+Dir::Cache "$folder/cache";
+Dir::Etc::sourcelist "$folder/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::http::Timeout "20";
+APT::Sandbox::User "$(id -un)";
+CONF
+        APT_CONFIG=$folder/apt.conf apt-get -q update || return 1
+        (cd "$folder/debs" && APT_CONFIG=$folder/apt.conf apt-get -q download "${packages[@]}") || return 1
+        for deb in "$folder"/debs/*.deb; do
+            dpkg-deb -x "$deb" "$folder/new" || return 1
+        done
+        rm -rf "$folder"/{state,cache,debs}
+        mv "$folder/new" "$folder/root"
+    fi
+    lib=$(dirname "$(find "$folder/root" -name libopen62541.so)")
+    # An RPATH, not a RUNPATH: it has to hold for what the library itself needs as well.
+    gcc -O2 -Wall -Wextra -isystem "$folder/root/usr/include" -o "$binary" "$source" "$lib/libopen62541.so" \
+        -Wl,--disable-new-dtags,-rpath,"$lib" -lpthread
+}
+
+source=$here/open62541/server.c
+binary=$parts/bin/uaserver
+if [[ ! -x $binary || $source -nt $binary ]]; then
+    rm -f "$binary"
+    open62541 || echo "setup.sh: no open62541 from Debian 13, see above: the tests against it are left out" >&2
+fi

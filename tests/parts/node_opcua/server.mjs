@@ -1,8 +1,10 @@
 // An OPC UA server on node-opcua that looks like the control of a CNC machine.
 //
 // Options: port, folder (for its certificates), namespaces (URIs to come before ours, which moves our index), nodesets
-// (companion models), tick_ms, anonymous, trusting, server (more options for OPCUAServer).
+// (companion models), tick_ms, anonymous, trusting, server (more options for OPCUAServer), quirks (see quirks.mjs),
+// count_ms, count_from, ledger (a file), sampling_ms (the shortest sampling interval, instead of 50).
 // It takes commands as JSON lines on its input, answers each with a line on its output, and ends with its parent.
+import { openSync, writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import opcua from 'node-opcua'
 
@@ -126,6 +128,15 @@ function tick() {
   set({ id: 's=CNC1.PartCount', value: Math.floor(ticks / 10) })
 }
 
+// Count is one more every count_ms, and every number is written down with its time before anybody can have it.
+function startCounting() {
+  const ledger = openSync(options.ledger, 'a')
+  let number = options.count_from
+  const write = () => { const now = Date.now(); writeSync(ledger, `${number} ${now}000000\n`); return new Date(now) }
+  add({ id: 's=CNC1.Count', type: 'Int64', value: number, time: write() })
+  setInterval(() => { number += 1; set({ id: 's=CNC1.Count', value: number, time: write() }) }, options.count_ms)
+}
+
 // ---- commands
 
 const sessions = () => Object.values(server.engine._sessions)
@@ -150,6 +161,10 @@ async function end() {
   process.exit(0)
 }
 
+if (options.sampling_ms) opcua.MonitoredItem.minimumSamplingInterval = options.sampling_ms
+if (options.sampling_ms) opcua.Subscription.minimumPublishingInterval = options.sampling_ms
+misbehave()
+if (options.count_ms) startCounting()
 await server.start()
 if (options.tick_ms) setInterval(tick, options.tick_ms)
 process.on('SIGTERM', end)
