@@ -452,6 +452,41 @@ def test_proxy_breaks_the_line() -> None:
             assert asks(client)[-1] == 5
 
 
+def test_proxy_spoils_what_passes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, Proxy(listener.getsockname()[1]) as proxy:
+
+        def line() -> tuple[socket.socket, socket.socket]:
+            client = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+            return client, listener.accept()[0]
+
+        client, server = line()
+        with client, server:
+            proxy.spoil(lambda data: data[:3] + b"?")
+            server.sendall(b"an answer")
+            assert client.recv(100) == b"an ?"
+            client.sendall(b"a question")
+            assert server.recv(100) == b"a question"
+            proxy.trickle = 4
+            server.sendall(b"0123456789")
+            assert [client.recv(100) for _ in range(3)] == [b"0123", b"4567", b"89"]
+            proxy.trickle, proxy.delay = 0, 0.2
+            start = time.monotonic()
+            server.sendall(b"late")
+            assert client.recv(100) == b"late"
+            assert 0.2 <= time.monotonic() - start < 2
+            proxy.delay = 0
+            proxy.spoil(lambda data: data[:2], cut=True)
+            server.sendall(b"cut off")
+            assert (client.recv(100), client.recv(100)) == (b"cu", b"")
+        client, server = line()
+        with client, server:
+            client.sendall(b"there")
+            assert server.recv(100) == b"there"
+            proxy.reset()
+            with pytest.raises(ConnectionResetError):
+                client.recv(100)
+
+
 def test_ports_are_free_and_given_once() -> None:
     ports = [free_port() for _ in range(100)]
     assert len(set(ports)) == 100
