@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from gateway.cli.common import ConfigOption, Json, load_config, print_json, run, seconds_of
+from gateway.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from adapters.opcua.config import OpcuaConnection
+    from adapters.opcua.tools.crawl import Tree
+    from adapters.opcua.tools.explorer import Explorer
+    from adapters.opcua.tools.live import Asked, Reading
+    from adapters.opcua.tools.pattern import Pattern
+    from adapters.opcua.tools.show import Row
+    from adapters.opcua.tools.written import Written
+    from gateway.config import Configuration
 
 app = typer.Typer(
     help="Look at an OPC UA server, trust it, and write its YAML. Only reads, and takes its time.", no_args_is_help=True
@@ -13,3 +32,448 @@ app = typer.Typer(
 
 
 # --- what it has: browse, read, watch, import ------------------------------------------------------------------------
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET", show_default=False,
+        help="A connection or machine of the configuration, or an address: opc.tcp://HOST[:PORT], HOST:PORT.",
+    ),
+]  # fmt: skip
+Security = Annotated[
+    str | None,
+    typer.Option(help="An address: auto, None, or e.g. Basic256Sha256/Sign.  [default: auto]", show_default=False),
+]
+User = Annotated[
+    str | None,
+    typer.Option(
+        help="An address: user name; the password is asked for, or GATEWAY_OPCUA_PASSWORD.", show_default=False
+    ),
+]
+UserCertificate = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="An address: log in with this certificate.", show_default=False)
+]
+UserKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.", show_default=False)]
+Trust = Annotated[
+    str | None, typer.Option(help="An address: store, or pinned for the certificate it shows.", show_default=False)
+]
+Timeout = Annotated[str | None, typer.Option(help="How long an answer may take.  [default: 4s]", show_default=False)]
+MaxNodes = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="Nodes in one request at most.", show_default=False)
+]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="Nodes to keep at most.")]
+
+
+@app.command()
+def browse(
+    target: Target,
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PATH]",
+            show_default=False,
+            help="Where: browse names from the folder Objects, or a node id. With * ? ** a pattern, for example '**/Spindle*'.",
+        ),
+    ] = "",
+    depth: Annotated[
+        int | None, typer.Option("--depth", "-d", min=1, help="Levels below PATH.", show_default=False)
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--type", help="Only these: variable, object, method.", show_default=False)
+    ] = None,
+    as_list: Annotated[bool, typer.Option("--list", help="A list with whole paths, not a tree.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="The server's own nodes and all properties, too.")] = False,
+    limit: Limit = 100_000,
+    security: Security = None,
+    user: User = None,
+    user_certificate: UserCertificate = None,
+    user_key: UserKey = None,
+    trust: Trust = None,
+    timeout: Timeout = None,
+    max_nodes: MaxNodes = None,
+    config: ConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Show what a server has: paths, node ids, types, values, units, ranges. A pattern finds nodes wherever they are."""
+    from adapters.opcua.tools import show
+    from adapters.opcua.tools.crawl import Tree
+    from adapters.opcua.tools.describe import DataTypes, Description, describe
+    from adapters.opcua.tools.written import Written
+    from gateway.errors import UsageError
+
+    classes = {"object": 1, "variable": 2, "method": 4}
+    if wrong := set(kind or ()) - set(classes):
+        raise UsageError(f"--type {min(wrong)}: variable, object or method")
+    shown = {classes[each] for each in kind} if kind else None
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    tree, before, printed = Tree(), list[Any](), set[int]()
+    progress = Progress(f"browsing {where.name}", what="requests")
+    lines = _Lines(as_list, json)
+
+    def print_nodes(part: Sequence[int], found: Sequence[Description | None]) -> None:
+        progress.clear()
+        for i, description in zip(part, found, strict=True):
+            lines.add(show.row_of(tree, i, description, before))
+        lines.flush()
+        printed.update(part)
+
+    async def look() -> None:
+        async with where.opened(progress.step) as explorer:
+            lines.written = Written(explorer.uris, where.namespaces)
+            pattern = await _crawl(explorer, tree, path, lines.written, before, depth, limit, everything)
+            lines.as_list |= pattern.wild
+            types = DataTypes(explorer)
+            wanted = [i for i in tree.order() if _is_shown(tree, i, shown)]
+            lines.begin(tree, wanted)
+            for at in range(0, len(wanted), _AT_ONCE):
+                part = wanted[at : at + _AT_ONCE]
+                print_nodes(part, await describe(explorer, types, [tree.nodes[i] for i in part]))
+
+    with progress.to_the_end(look):
+        if lines.written is not None:
+            wanted = [i for i in tree.order() if _is_shown(tree, i, shown) and i not in printed]
+            lines.begin(tree, wanted)
+            print_nodes(wanted, [None] * len(wanted))
+            lines.end()
+    if not tree.meant:
+        raise UsageError(
+            f"{where.name} has nothing that is called {path}" if path else f"{where.name} has nothing there"
+        )
+    _remark(tree, limit, path)
+
+
+_AT_ONCE = 500  # nodes that are described and printed before the next ones
+
+
+def _is_shown(tree: Tree, i: int, classes: set[int] | None) -> bool:
+    return tree.nodes[i].meant and (classes is None or tree.nodes[i].node_class in classes)
+
+
+def _remark(tree: Tree, limit: int, path: str) -> None:
+    """What was left out, to stderr."""
+    if not tree.complete:
+        print(f"there is more than {limit} nodes: a longer PATH, --depth or --limit", file=sys.stderr)
+    if tree.plumbing and not path:
+        print("left out: the server's own nodes; --all, or `browse TARGET Server`", file=sys.stderr)
+    if tree.remote:
+        print(f"{tree.remote} references lead to other servers or unknown namespaces", file=sys.stderr)
+
+
+async def _crawl(
+    explorer: Explorer,
+    tree: Tree,
+    path: str,
+    written: Written,
+    before: list[Any],
+    depth: int | None,
+    limit: int,
+    everything: bool,
+) -> Pattern:
+    """Browse what a PATH means. `before`: gets the way to where the tree begins. Raises UsageError, NotConnectedError."""
+    from adapters.opcua.tools.crawl import crawl
+    from adapters.opcua.tools.locate import is_node_id, located
+    from adapters.opcua.tools.pattern import Pattern
+
+    if is_node_id(path):
+        pattern, start = Pattern("**", written.prefixes), await located(explorer, path, written)
+        before += [node.name for node in start.way]
+        await crawl(explorer, tree, pattern, start=start.node, depth=depth, limit=limit, everything=everything)
+        pattern.wild = False
+        return pattern
+    pattern = Pattern(path, written.prefixes)
+    if not pattern.wild:
+        pattern = Pattern(path, written.prefixes, below=True)
+        depth = depth and depth + pattern.length
+    await crawl(explorer, tree, pattern, depth=depth, limit=limit, everything=everything)
+    return pattern
+
+
+class _Lines:
+    """Prints nodes as they come: objects, a list or a tree."""
+
+    def __init__(self, as_list: bool, json: bool) -> None:
+        self.as_list = as_list
+        self.written: Written | None = None
+        self._json, self._width, self._least = json, 0, 0
+        self._rows: list[Row] = []
+
+    def begin(self, tree: Tree, nodes: Sequence[int]) -> None:
+        """How wide the first column has to be, and where the tree begins."""
+        self._least = min((tree.nodes[i].depth for i in nodes), default=0)
+
+    def add(self, row: Row) -> None:
+        self._rows.append(row)
+
+    def flush(self) -> None:
+        """Print what was added."""
+        from adapters.opcua.tools import show
+
+        assert self.written is not None
+        rows, self._rows = self._rows, []
+        if self._json:
+            for row in rows:
+                print_json(show.object_of(row, self.written))
+            return
+        names = [len(show.name_of(row, self.written, self._indent(row))) for row in rows]
+        self._width = max(self._width, min(max(names, default=0), 60))
+        for row in rows:
+            print(show.line_of(row, self.written, self._width, self._indent(row)))
+        sys.stdout.flush()
+
+    def _indent(self, row: Row) -> int | None:
+        return None if self.as_list else max(0, row.node.depth - self._least)
+
+    def end(self) -> None:
+        """The prefixes, as they are written in a machine."""
+        from gateway.config.yaml_text import scalar
+
+        if not self._json and self.written is not None and (used := self.written.used):
+            print("\nnamespaces:")
+            for prefix, uri in used.items():
+                print(f"  {scalar(prefix)}: {scalar(uri)}")
+
+
+# --- read, watch
+
+
+@app.command()
+def read(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="As in browse; or MACHINE/SIGNAL.", show_default=False)
+    ],
+    nodes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NODE]...",
+            show_default=False,
+            help='Node ids or browse paths, for example "m:s=CNC1.Speed"; without any, the signals of the machine.',
+        ),
+    ] = None,
+    security: Security = None,
+    user: User = None,
+    user_certificate: UserCertificate = None,
+    user_key: UserKey = None,
+    trust: Trust = None,
+    timeout: Timeout = None,
+    max_nodes: MaxNodes = None,
+    config: ConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Read nodes once, configured or not: value, type, status, and the time stamps of source and server."""
+    from adapters.opcua.tools import live
+
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    asked = where.nodes(nodes)
+    readings: list[live.Reading] = []
+
+    async def once() -> None:
+        async with where.opened() as explorer:
+            readings.extend(await live.read(explorer, asked, where.namespaces))
+
+    run(once())
+    if json:
+        for reading in readings:
+            print_json(live.object_of(reading))
+    else:
+        _print_readings(readings)
+    if readings and all(reading.value.status in live.NO_NODE for reading in readings):
+        raise typer.Exit(1)
+
+
+def _print_readings(readings: Sequence[Reading]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from adapters.opcua.tools import live
+
+    table = Table("node", box=None, pad_edge=False)
+    table.add_column("value", justify="right")
+    for column in ("unit", "type", "quality", "source time", "server time"):
+        table.add_column(column, no_wrap=True)
+    for reading in readings:
+        name, value, *more = live.columns(reading)
+        style = "" if not reading.value.status else "yellow" if reading.value.good else "bold red"
+        table.add_row(Text(name), Text(value, style), *map(Text, more))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command()
+def watch(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="As in browse; or MACHINE/SIGNAL.", show_default=False)
+    ],
+    nodes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NODE]...",
+            show_default=False,
+            help="Node ids, browse paths or patterns; without any, the signals of the machine.",
+        ),
+    ] = None,
+    publishing: Annotated[str, typer.Option(help="Time between two notifications.")] = "500ms",
+    security: Security = None,
+    user: User = None,
+    user_certificate: UserCertificate = None,
+    user_key: UserKey = None,
+    trust: Trust = None,
+    timeout: Timeout = None,
+    max_nodes: MaxNodes = None,
+    config: ConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Subscribe to nodes, and print every change until Ctrl-C."""
+    from adapters.opcua.tools import live
+    from gateway.errors import UsageError
+
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    asked, interval = where.nodes(nodes), seconds_of(publishing, "--publishing")
+    if interval < 0.01:
+        raise UsageError("--publishing: 10ms at least")
+
+    async def for_ever() -> None:
+        async with where.opened() as explorer:
+            async for reading in live.watch(explorer, asked, where.namespaces, interval):
+                if json:
+                    print_json(live.object_of(reading))
+                else:
+                    print(live.line_of(reading), flush=True)
+
+    run(for_ever())
+
+
+# --- what they share
+
+
+class _Server:
+    """What a TARGET means, and how to get there."""
+
+    def __init__(
+        self,
+        target: str,
+        config: Path | None,
+        security: str | None,
+        user: str | None,
+        user_certificate: Path | None,
+        user_key: Path | None,
+        trust: str | None,
+        timeout: str | None,
+        max_nodes: int | None,
+    ) -> None:
+        from adapters.opcua.tools.target import connection_of, is_address
+        from gateway.errors import UsageError
+
+        self.namespaces: dict[str, str] = {}
+        self.machine: Any = None
+        self.signal: str | None = None
+        self.configuration: Configuration | None = None
+        self.known = not is_address(target)
+        given = {
+            "security": security, "user": user, "user_certificate": user_certificate, "user_key": user_key, "trust": trust,
+        }  # fmt: skip
+        if self.known:
+            if any(value is not None for value in given.values()):
+                raise UsageError("--security, --user, --user-certificate, --user-key and --trust are for an address")
+            self.connection = self._configured(target, config)
+            changed: dict[str, Any] = {"timeout": seconds_of(timeout, "--timeout")} if timeout else {}
+            if max_nodes:
+                changed["max_nodes"] = max_nodes
+            self.connection = self.connection.model_copy(update=changed)
+        else:
+            self.name = "server"
+            password = _password(target) if user else None
+            self.connection = connection_of(target, password, **given, timeout=timeout, max_nodes=max_nodes)
+            if self.connection.security != "None":  # our certificate, and whom we trust, are those of the gateway here
+                self.configuration = _configuration_here(config)
+
+    def _configured(self, target: str, config: Path | None) -> OpcuaConnection:
+        """The connection, or that of the machine, with this name. Raises UsageError, ConfigErrors."""
+        from adapters.opcua.config import OpcuaConnection, OpcuaMachine
+        from gateway.config.explain import did_you_mean
+        from gateway.errors import UsageError
+
+        self.configuration = configuration = load_config(config)
+        name, _, signal = target.partition("/")
+        self.name = name
+        machine = configuration.machines.get(name)
+        if machine is not None:
+            self.name, self.signal = machine.connection, signal or None
+        found = configuration.connections.get(self.name)
+        if found is None or (signal and machine is None):
+            names = [*configuration.connections, *configuration.machines]
+            raise UsageError(
+                f"there is no connection or machine '{name}'; {did_you_mean(name, names)} An address: opc.tcp://{name}"
+            )
+        if not isinstance(found, OpcuaConnection):
+            raise UsageError(f"{self.name} speaks {found.protocol}, not OPC UA")
+        if machine is not None:
+            assert isinstance(machine, OpcuaMachine)
+            self.machine = machine
+            self.namespaces = dict(machine.namespaces)
+        else:
+            for each in configuration.machines_of(self.name).values():
+                assert isinstance(each, OpcuaMachine)
+                self.namespaces = {**each.namespaces, **self.namespaces}
+        if self.signal is not None and self.signal not in self.machine.signals:
+            raise UsageError(f"{name} has no signal '{self.signal}'; {did_you_mean(self.signal, self.machine.signals)}")
+        return found
+
+    def nodes(self, texts: Sequence[str] | None) -> list[Asked]:
+        """What to read: nodes as typed, or the signals of the machine. Raises UsageError."""
+        from adapters.opcua.tools.live import Asked
+        from gateway.errors import UsageError
+
+        if texts and self.signal is None:
+            return [Asked(text) for text in texts]
+        if texts or self.machine is None:
+            raise UsageError(
+                "MACHINE, MACHINE/SIGNAL, or a TARGET with node ids or paths; `gateway opcua browse` finds them"
+            )
+        chosen = [self.signal] if self.signal else list(self.machine.signals)
+        return [
+            Asked(name, self.machine.address_of(name), self.machine.signals[name])
+            for name in chosen
+            if self.machine.signals[name].part is None  # what happens cannot be read
+        ]
+
+    @asynccontextmanager
+    async def opened(self, on_request: Callable[[], None] = lambda: None) -> AsyncIterator[Explorer]:
+        """A session that is closed at the end. Raises NotConnectedError."""
+        from adapters.opcua.security.secure import Security
+        from adapters.opcua.tools.explorer import Explorer
+        from gateway.clock import SystemClock
+        from gateway.config.settings import GatewaySettings
+
+        clock, link, configuration = SystemClock(), self.connection, self.configuration
+        gateway = configuration.settings.gateway if configuration else GatewaySettings()
+        folder = configuration.folder if configuration else Path()
+        security = Security(link, self.name, folder / gateway.data_dir, gateway.id, clock, folder)
+        label = f"{self.name} {link.host}:{link.port}"
+        explorer = Explorer(link, label, f"{gateway.id} {self.name} browser", clock, security)
+        explorer.on_request = on_request
+        try:
+            await explorer.open()
+            yield explorer
+        finally:
+            await explorer.end()
+
+
+def _configuration_here(config: Path | None) -> Configuration | None:
+    """The configuration, where there is one. Raises ConfigErrors for one that is named or wrong."""
+    from gateway.config import find_config
+    from gateway.errors import ConfigErrors
+
+    if config is None:
+        try:
+            find_config()
+        except ConfigErrors:
+            return None
+    return load_config(config)
+
+
+def _password(target: str) -> str:
+    import os
+
+    if "GATEWAY_OPCUA_PASSWORD" in os.environ:
+        return os.environ["GATEWAY_OPCUA_PASSWORD"]
+    return str(typer.prompt(f"password at {target}", hide_input=True, err=True))

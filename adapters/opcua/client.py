@@ -7,22 +7,27 @@ takes ten times as long, and loses a whole notification over one value that it c
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from struct import error as StructError
 from typing import Any
 from uuid import UUID
 
 import asyncua.ua
 from asyncua.client.client import Client as AsyncuaClient
-from asyncua.client.ua_client import UaClientState
+from asyncua.client.ua_client import UaClient, UaClientState, UASocketProtocol
 from asyncua.client.ua_session import UaSession
 from asyncua.common.node import Node
 from asyncua.common.ua_utils import data_type_to_variant_type
+from asyncua.common.utils import create_nonce
+from asyncua.crypto import security_policies
+from asyncua.ua.ua_binary import struct_from_binary
 
-from adapters.opcua import wire
+from adapters.opcua import events, history, wire
 from adapters.opcua.browsing import (
     Attribute,
     Browsed,
@@ -38,21 +43,26 @@ from adapters.opcua.browsing import (
     Text,
 )
 from adapters.opcua.config import OpcuaConnection
+from adapters.opcua.explain import Step, refusal
 from adapters.opcua.items import Deadband, Item
 from adapters.opcua.nodes import Kind, NodeId
+from adapters.opcua.security.certificates import CertificateError, chain
+from adapters.opcua.security.choice import Endpoint, Login, Token, login_of, stronger, token_of
+from adapters.opcua.security.own import KeyPair, uri_of
+from adapters.opcua.security.secure import Offer, Protection
 from adapters.opcua.units import Unit, ucum
 from gateway.errors import NotConnectedError
 
 ua: Any = asyncua.ua  # the types it declares are not those it takes
+_policies: Any = security_policies  # that declare none
 
 CHANNEL_LIFETIME = 600.0  # seconds asked for; the server may give less
 
+_log = logging.getLogger(__name__)
 _chatty = logging.getLogger("asyncua")
 if _chatty.level == logging.NOTSET:
     _chatty.setLevel(logging.CRITICAL + 1)  # it logs what it raises as well, with a trace
 
-# How a password is encrypted on its way over an open channel: the best first.
-_TOKEN_POLICIES = ("Aes256_Sha256_RsaPss", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Basic256", "Basic128Rsa15")
 _VALUE = ua.AttributeIds.Value
 _STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
 
@@ -68,7 +78,7 @@ class Client:
         self._connection = connection
         self._client = client = _Client(connection.url, timeout=connection.timeout)
         client.name = client.description = application
-        client.application_uri = f"urn:shopfloor-gateway:{application.replace(' ', ':')}"
+        self._uri = client.application_uri = uri_of(application.partition(" ")[0])
         client.product_uri = "urn:shopfloor-gateway"
         client.session_timeout = int(connection.session_timeout * 1000)
         client.secure_channel_timeout = int(CHANNEL_LIFETIME * 1000)
@@ -85,23 +95,60 @@ class Client:
         """Whether the server has a session of ours, as far as we know."""
         return self._client.uaclient.has_session
 
-    async def offers(self) -> list[str]:
-        """The ways to connect that the server offers, such as Basic256Sha256/SignAndEncrypt."""
-        endpoints = await self._client.connect_and_get_server_endpoints()
-        names = {
-            (e.SecurityPolicyUri or "").rpartition("#")[2] + f"/{e.SecurityMode.name.rstrip('_')}" for e in endpoints
-        }
-        return sorted(name.removesuffix("/None") for name in names)
+    @property
+    def security(self) -> str:
+        """How the line is protected, as it would be written in the configuration."""
+        protection = self._client.protection
+        return protection.endpoint.security if protection else "None"
+
+    async def endpoints(self) -> Offer:
+        """What the server offers to whoever asks, on a line of its own."""
+        before, request = self._client.protection, ua.GetEndpointsRequest()
+        request.Parameters.EndpointUrl = self._connection.url
+        self.protect(None)
+        try:
+            await self.dial()
+            answer = await self._client.uaclient._send_request(request)
+            response = struct_from_binary(ua.GetEndpointsResponse, answer)
+            with suppress(Exception):
+                await self._client.close_secure_channel()
+        finally:
+            self.hang_up()
+            self.protect(before)
+        response.ResponseHeader.ServiceResult.check()
+        return Offer([_endpoint(each) for each in response.Endpoints or ()], _ahead(response.ResponseHeader.Timestamp))
+
+    def protect(self, protection: Protection | None) -> None:
+        """How the next line is protected; not at all, if it is not told."""
+        self._client.protection = protection
+        self._client.application_uri = protection.own.uri if protection else self._uri
 
     async def dial(self) -> None:
         """Open a line and a channel on it."""
+        await self._greet()
+        with self._refusals("channel"):
+            await self._client.open_secure_channel()
+
+    async def redial(self) -> None:
+        """Open another line for the same session. A channel that is refused shows when the session is taken over."""
+        await self._greet()
+        try:
+            await self._client.open_secure_channel()
+        except TimeoutError:
+            raise
+        except Exception as exc:
+            _log.debug("%s: no channel for the session there was: %r", self._connection.url, exc)
+            self.hang_up()
+
+    async def _greet(self) -> None:
+        self._client.apply()
         await self._client.uaclient.connect_socket(self._connection.host, self._connection.port)
         await self._client.send_hello()
-        await self._client.open_secure_channel()
 
     async def log_in(self) -> None:
         """Begin a session."""
-        await self._client.create_session()
+        with self._refusals("session"):
+            await self._client.create_session()
         await self._activate()
 
     async def take_over(self) -> None:
@@ -110,10 +157,28 @@ class Client:
         await self._activate()
 
     async def _activate(self) -> None:
-        password = self._connection.password
-        await self._client.activate_session(
-            username=self._connection.user, password=password.value if password else None
-        )
+        password, protection = self._connection.password, self._client.protection
+        login = protection.login if protection else login_of(self._connection)
+        with self._refusals("login"):
+            await self._client.activate(
+                login,
+                self._connection.user,
+                password.value if password else None,
+                protection.user if protection else None,
+            )
+
+    @contextmanager
+    def _refusals(self, step: Step) -> Iterator[None]:
+        """Where certificates are a likely reason, say which, and what to do with them."""
+        try:
+            yield
+        except NotConnectedError:
+            raise
+        except Exception as exc:
+            protection = self._client.protection
+            if protection and (text := refusal(exc, step, protection.own, protection.user, protection.clock_ahead)):
+                raise NotConnectedError(text) from exc
+            raise
 
     async def log_out(self) -> None:
         """Close the session with its subscriptions, and the channel."""
@@ -204,12 +269,14 @@ class Client:
             for node in nodes
         ]
         parameters = ua.BrowseParameters(RequestedMaxReferencesPerNode=most, NodesToBrowse=wanted)
-        return [_browsed(result, uris) for result in await self._session.browse(parameters)]
+        with _decoding():
+            return [_browsed(result, uris) for result in await self._session.browse(parameters)]
 
     async def browse_next(self, points: Sequence[bytes], uris: Sequence[str], release: bool) -> list[Browsed]:
         """What comes after these continuation points (Part 4, 5.8.3); with `release` nothing, and they are given up."""
         parameters = ua.BrowseNextParameters(ReleaseContinuationPoints=release, ContinuationPoints=list(points))
-        return [_browsed(result, uris) for result in await self._session.browse_next(parameters)]
+        with _decoding():
+            return [_browsed(result, uris) for result in await self._session.browse_next(parameters)]
 
     async def look(self, wanted: Sequence[tuple[NodeId, int]]) -> list[Attribute]:
         """Any attributes of any nodes, of all types (Part 4, 5.10.2). Raises ValueError where one cannot be decoded."""
@@ -217,12 +284,39 @@ class Client:
             TimestampsToReturn=ua.TimestampsToReturn.Both,
             NodesToRead=[ua.ReadValueId(NodeId=_node_id(node), AttributeId=attribute) for node, attribute in wanted],
         )
-        try:
+        with _decoding():
             return [_attribute(data) for data in await self._session.read(request)]
-        except ua.UaStatusCodeError:
-            raise
-        except _NOT_DECODED as exc:
-            raise ValueError(str(exc)) from exc
+
+    # --- types -----------------------------------------------------------------------------------------------------
+
+    async def attribute(self, attribute: int, nodes: Sequence[NodeId]) -> list[Any]:
+        """One attribute of each node, as `wire` decodes it; None where it has none."""
+        values = await self._session.values([_node_id(node) for node in nodes], attribute)
+        return [
+            None if status >> 31 else value for value, status in zip(values.value, values.status, strict=True)
+        ]
+
+    async def references(self, type: int, inverse: bool, nodes: Sequence[NodeId]) -> list[list[tuple[NodeId, str]]]:
+        """Where references of exactly this type of the standard lead, with the browse name there."""
+        wanted = [
+            ua.BrowseDescription(
+                NodeId=_node_id(node),
+                BrowseDirection=ua.BrowseDirection.Inverse if inverse else ua.BrowseDirection.Forward,
+                ReferenceTypeId=ua.NodeId(type),
+                IncludeSubtypes=False,
+                NodeClassMask=0,
+                ResultMask=ua.BrowseResultMask.BrowseName,
+            )
+            for node in nodes
+        ]
+        results = await self._session.browse(ua.BrowseParameters(NodesToBrowse=wanted))
+        found = [[(_our_node_id(r.NodeId), r.BrowseName.Name or "") for r in each.References or ()] for each in results]
+        # Types have few references: what does not come at once is not needed, but has to be given up.
+        if points := [each.ContinuationPoint for each in results if each.ContinuationPoint]:
+            await self._session.browse_next(
+                ua.BrowseNextParameters(ReleaseContinuationPoints=True, ContinuationPoints=points)
+            )
+        return found
 
     # --- subscribing -----------------------------------------------------------------------------------------------
 
@@ -282,6 +376,79 @@ class Client:
         acks = [ua.SubscriptionAcknowledgement(subscription, sequence) for subscription, sequence in seen]
         return await self._session.published(acks)
 
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    async def monitor_events(self, subscription: int, item: Item, severity: int) -> None:
+        """Have the events of an object reported, from this severity on. What became of it is put into the item.
+
+        A server that refuses what is selected is asked for less: no conditions, no choice by severity. So fields of
+        `events.FIELDS` may be missing at the end, and events may be less severe.
+        """
+        for fields, least in ((events.FIELDS, severity), (events.BASIC, severity), (events.BASIC, 1)):
+            parameters = ua.CreateMonitoredItemsParameters()
+            parameters.SubscriptionId = subscription
+            parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+            parameters.ItemsToCreate = [_event_request(item, fields, least)]
+            try:
+                (result,) = await self._session.create_monitored_items(parameters)
+            except ua.UaStatusCodeError as exc:
+                if exc.code not in _ABOUT_THE_FILTER or (least == 1 and fields is events.BASIC):
+                    raise
+                continue
+            item.status, item.id, item.revised_queue = (
+                _status(result.StatusCode),
+                result.MonitoredItemId,
+                result.RevisedQueueSize,
+            )
+            if item.status not in _ABOUT_THE_FILTER:
+                return
+
+    async def refresh_conditions(self, subscription: int) -> bool:
+        """Have the conditions that are retained reported once more (Part 9, 5.5.7). False: the server does not do it."""
+        wanted = ua.CallMethodRequest(
+            ObjectId=ua.NodeId(ua.ObjectIds.ConditionType),
+            MethodId=ua.NodeId(ua.ObjectIds.ConditionType_ConditionRefresh),
+            InputArguments=[ua.Variant(subscription, ua.VariantType.UInt32)],
+        )
+        try:
+            (result,) = await self._session.call([wanted])
+        except ua.UaStatusCodeError:
+            return False
+        return bool(result.StatusCode.is_good())
+
+    # --- history ---------------------------------------------------------------------------------------------------
+
+    async def keeps_history(self, nodes: Sequence[NodeId]) -> list[bool]:
+        """Whether this user may read the past of each node (Part 3, 5.6.2)."""
+        levels = await self._attributes(nodes, ua.AttributeIds.UserAccessLevel)
+        return [isinstance(level, int) and bool(level & _HISTORY_READ) for level in levels]
+
+    async def history(self, start: int, end: int, most: int, nodes: Sequence[history.Asked]) -> list[wire.History]:
+        """What was from `start` to `end`, ns since 1970, oldest first and at most so many values of each node.
+
+        With its continuation point a node goes on where the answer before has ended (Part 11, 6.4.3).
+        """
+        details = ua.ReadRawModifiedDetails(
+            IsReadModified=False,
+            StartTime=_date_time(start),
+            EndTime=_date_time(end + 999),  # a microsecond is all that can be said: rather too much than too little
+            NumValuesPerNode=most,
+            ReturnBounds=False,
+        )
+        try:
+            return await self._session.history(details, nodes)
+        except ua.UaStatusCodeError as exc:
+            if exc.code not in _NO_HISTORY:
+                raise
+            return [wire.History(exc.code, None, wire.Values()) for _ in nodes]
+
+    async def release_history(self, nodes: Sequence[history.Asked]) -> None:
+        """Give continuation points up: a server has few."""
+        details = ua.ReadRawModifiedDetails(
+            IsReadModified=False, StartTime=_1970, EndTime=_1970, NumValuesPerNode=1, ReturnBounds=False
+        )
+        await self._session.history(details, nodes, release=True)
+
 
 class _Session(UaSession):
     """asyncua's session, with answers as columns."""
@@ -304,33 +471,258 @@ class _Session(UaSession):
         ua.StatusCode(published.result).check()
         return published
 
-    async def values(self, nodes: Sequence[Any]) -> wire.Values:
+    async def history(self, details: Any, nodes: Sequence[history.Asked], release: bool = False) -> list[wire.History]:
+        request = ua.HistoryReadRequest()
+        request.Parameters.HistoryReadDetails = details
+        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+        request.Parameters.ReleaseContinuationPoints = release
+        request.Parameters.NodesToRead = [
+            ua.HistoryReadValueId(NodeId=_node_id(node.node), ContinuationPoint=node.point) for node in nodes
+        ]
+        result, found = wire.history_response(bytes(await self._send_request(request)))
+        ua.StatusCode(result).check()
+        return found
+
+    async def values(self, nodes: Sequence[Any], attribute: Any = _VALUE) -> wire.Values:
         request = ua.ReadRequest()
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=_VALUE) for node in nodes]
+        request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in nodes]
         result, values = wire.read_response(bytes(await self._send_request(request)))
         ua.StatusCode(result).check()
         return values
 
 
-class _Client(AsyncuaClient):
-    """asyncua's client, which would log in the first way the server names."""
+class _Socket(UASocketProtocol):
+    """asyncua's, which forgets why a server refuses a channel."""
 
-    def server_policy(self, token_type: Any) -> Any:
-        """The best way to log in. Raises NotConnectedError rather than send a plain password."""
-        policies = [policy for policy in self._policy_ids if policy.TokenType == token_type]
-        offered = {
-            (policy.SecurityPolicyUri or self.security_policy.URI).rpartition("#")[2]: policy for policy in policies
-        }
-        for name in _TOKEN_POLICIES:
-            if token_type is ua.UserTokenType.UserName and name in offered:
-                return offered[name]
-        if token_type is ua.UserTokenType.UserName and offered:
-            raise NotConnectedError(
-                "the password would go over the network for anybody to read: the server offers no encryption of it. "
-                "Log in without, or use `security: auto`"
+    async def open_secure_channel(self, params: Any) -> Any:
+        if self._open_secure_channel_exchange is not None:
+            raise ConnectionError("the channel is being opened already")
+        request = ua.OpenSecureChannelRequest()
+        request.Parameters = params
+        self._open_secure_channel_exchange = params
+        answer = await asyncio.wait_for(
+            self._send_request(request, message_type=ua.MessageType.SecureOpen), self.timeout
+        )
+        self.check_answer(answer, " in response to OpenSecureChannelRequest")  # a ServiceFault, with its reason
+        opened: Any = self._open_secure_channel_exchange
+        if not isinstance(opened, ua.OpenSecureChannelResponse):
+            raise ConnectionError("the server's answer cannot be read")
+        self._open_secure_channel_exchange = None
+        return opened.Parameters
+
+    def _process_received_message(self, msg: Any) -> None:
+        try:
+            super()._process_received_message(msg)
+        except ua.UaStatusCodeError as exc:
+            if isinstance(msg, ua.ErrorMessage) and msg.Reason:
+                exc.add_note(str(msg.Reason))
+            raise
+
+
+class _Line(UaClient):
+    """asyncua's transport, with our socket."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(timeout)
+        self.timeout = timeout
+
+    def _make_protocol(self) -> UASocketProtocol:
+        self.protocol = _Socket(self.timeout, security_policy=self.security_policy)
+        self.protocol.pre_request_hook = self._pre_request_hook
+        self.protocol.on_connection_lost = self._on_transport_lost
+        self.protocol.is_session_closing = self._is_session_closing
+        return self.protocol
+
+
+class _Client(AsyncuaClient):
+    """asyncua's client, which would take the first endpoint and the first way to log in that the server names."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        super().__init__(url, timeout)
+        self.uaclient = _Line(timeout)
+        self.uaclient.pre_request_hook = self._wait_until_ready
+        self.protection: Protection | None = None
+        self._endpoint = Endpoint(url, "None", "None")
+        self._tokens: Sequence[Token] = ()
+
+    def apply(self) -> None:
+        """For the next line. A new policy object each time: keys belong to a channel."""
+        protection = self.protection
+        if protection is None:
+            self.security_policy = _policies.SecurityPolicyNone()
+            self._endpoint = Endpoint(self.server_url.geturl(), "None", "None")
+        else:
+            endpoint, own = protection.endpoint, protection.own
+            mode = ua.MessageSecurityMode[endpoint.mode]
+            self.security_policy = _POLICIES[endpoint.policy](
+                protection.server.x509, own.certificate.x509, own.key, mode
             )
-        return super().server_policy(token_type)
+            self._endpoint = endpoint
+        self.uaclient.set_security(self.security_policy)
+
+    async def create_session(self) -> Any:
+        """Begin a session with somebody who proves to be the one that was chosen (Part 4, 5.6.2).
+
+        asyncua's looks at the signature as well, but neither at the nonce nor for a better endpoint that was hidden
+        from us, and gives up where an endpoint has no address.
+        """
+        policy: Any = self.security_policy
+        nonce = create_nonce(32)
+        wanted = ua.CreateSessionParameters()
+        wanted.ClientDescription = ua.ApplicationDescription(
+            ApplicationUri=self.application_uri,
+            ProductUri=self.product_uri,
+            ApplicationName=ua.LocalizedText(self.name),
+            ApplicationType=ua.ApplicationType.Client,
+        )
+        wanted.EndpointUrl = self.server_url.geturl()
+        wanted.SessionName = self.description
+        wanted.ClientNonce = nonce
+        wanted.ClientCertificate = policy.host_certificate or None
+        wanted.RequestedSessionTimeout = self.session_timeout
+        wanted.MaxResponseMessageSize = 0
+        made = await self.uaclient.create_session(wanted)
+        self._server_nonce = made.ServerNonce
+        self.session_timeout = made.RevisedSessionTimeout
+        endpoints = [_endpoint(each) for each in made.ServerEndpoints or ()]
+        if self.protection:
+            self._prove(self.protection, made, nonce)
+            self._compare(self.protection, endpoints)
+            self.protection.proven()
+        elif made.ServerCertificate:  # what a signature for this server begins with
+            with suppress(CertificateError):
+                policy.peer_certificate = chain(made.ServerCertificate)[0].der
+        same = [each for each in endpoints if each.security == self._endpoint.security]
+        self._tokens = same[0].tokens if same else self._endpoint.tokens
+        return made
+
+    def _prove(self, protection: Protection, made: Any, nonce: bytes) -> None:
+        """That the server has the key of the certificate that we believe."""
+        policy: Any = self.security_policy
+        try:
+            sent = chain(made.ServerCertificate or b"")[0]
+        except CertificateError:
+            sent = None
+        if sent != protection.server:
+            raise NotConnectedError("the server shows another certificate in the session than it has shown before")
+        try:
+            signed = (policy.host_certificate or b"") + nonce
+            policy.asymmetric_cryptography.verify(signed, made.ServerSignature.Signature)
+        except Exception as exc:  # whatever is wrong with it, it is no proof
+            raise NotConnectedError("the server cannot prove that its certificate is its own") from exc
+        if len(made.ServerNonce or b"") < 32:
+            raise NotConnectedError("the server's nonce is too short to be safe (Part 4, 5.6.2)")
+
+    def _compare(self, protection: Protection, endpoints: Sequence[Endpoint]) -> None:
+        """What the server offers is signed now: see whether somebody has taken the best of it away before."""
+        used = protection.endpoint.security
+        if not protection.auto:
+            return
+        if not endpoints:
+            raise NotConnectedError(
+                f"the server does not say again what it offers, so that {used} may not be its best: write `security: {used}`"
+            )
+        if better := stronger(endpoints, protection.endpoint, protection.login):
+            raise NotConnectedError(
+                f"the server offers {better.security}, but when it was asked before, somebody in between has left that out: "
+                f"{used} is refused. Look for who answers in the server's place, or write `security: {used}`"
+            )
+
+    async def activate(self, login: Login, user: str | None, password: str | None, pair: KeyPair | None) -> None:
+        """Log in (Part 4, 5.6.3)."""
+        policy: Any = self.security_policy
+        challenge = (policy.peer_certificate or b"") + (self._server_nonce or b"")
+        wanted = ua.ActivateSessionParameters()
+        wanted.ClientSignature.Algorithm = policy.AsymmetricSignatureURI or _SHA256.AsymmetricSignatureURI
+        wanted.ClientSignature.Signature = policy.asymmetric_cryptography.signature(challenge)
+        wanted.LocaleIds = self._locale
+        if login == "user" and not password and self.protection is None:
+            token = next((t for t in self._tokens if t.login == login), Token(login, ""))
+        elif login == "anonymous" and not self._tokens:
+            token = Token(login, "")
+        else:
+            token = token_of(self._tokens, login, self._endpoint)
+        if login == "anonymous":
+            wanted.UserIdentityToken = ua.AnonymousIdentityToken(PolicyId=token.id)
+        elif login == "user":
+            wanted.UserIdentityToken = ua.UserNameIdentityToken(PolicyId=token.id, UserName=user)
+            if password:
+                self._put_password(wanted.UserIdentityToken, password, token)
+        else:
+            assert pair is not None
+            wanted.UserIdentityToken = ua.X509IdentityToken(PolicyId=token.id, CertificateData=pair.certificate.der)
+            signing = _POLICIES[token.policy]
+            wanted.UserTokenSignature.Algorithm = signing.AsymmetricSignatureURI
+            wanted.UserTokenSignature.Signature = signing.sign_asymmetric(pair.key, challenge)
+        self._server_nonce = (await self.uaclient.activate_session(wanted)).ServerNonce
+
+    def _put_password(self, identity: Any, password: str, token: Token) -> None:
+        """Encrypted (Part 4, 7.41.2.2), or plain where the channel encrypts: `token_of` lets nothing else pass."""
+        if token.policy == "None":
+            assert self._endpoint.mode == "SignAndEncrypt"
+            identity.Password, identity.EncryptionAlgorithm = password.encode(), None
+            return
+        assert self.protection is not None
+        policy, key = _POLICIES[token.policy], self.protection.server.key
+        assert key is not None
+        secret = password.encode() + (self._server_nonce or b"")
+        plain = struct.pack("<I", len(secret)) + secret
+        size = key.key_size // 8 - _PADDING[policy.AsymmetricEncryptionURI]
+        blocks = [plain[start : start + size] for start in range(0, len(plain), size)]
+        identity.Password = b"".join(policy.encrypt_asymmetric(key, block) for block in blocks)
+        identity.EncryptionAlgorithm = policy.AsymmetricEncryptionURI
+
+
+_SHA256: Any = _policies.SecurityPolicyBasic256Sha256
+_POLICIES: dict[str, Any] = {
+    policy.URI.rpartition("#")[2]: policy
+    for policy in (
+        _policies.SecurityPolicyAes256Sha256RsaPss,
+        _policies.SecurityPolicyAes128Sha256RsaOaep,
+        _policies.SecurityPolicyBasic256Sha256,
+        _policies.SecurityPolicyBasic256,
+        _policies.SecurityPolicyBasic128Rsa15,
+    )
+}
+# Bytes of a block that padding takes: RFC 8017, 7.1.1 and 7.2.1.
+_PADDING = {
+    "http://www.w3.org/2001/04/xmlenc#rsa-1_5": 11,
+    "http://www.w3.org/2001/04/xmlenc#rsa-oaep": 42,
+    "http://opcfoundation.org/UA/security/rsa-oaep-sha2-256": 66,
+}
+_LOGINS: dict[Any, Login] = {
+    ua.UserTokenType.Anonymous: "anonymous",
+    ua.UserTokenType.UserName: "user",
+    ua.UserTokenType.Certificate: "certificate",
+    ua.UserTokenType.IssuedToken: "issued",
+}
+
+
+def _endpoint(described: Any) -> Endpoint:
+    """An EndpointDescription."""
+    server, tokens = described.Server, described.UserIdentityTokens or ()
+    return Endpoint(
+        described.EndpointUrl or "",
+        (described.SecurityPolicyUri or "").rpartition("#")[2],
+        described.SecurityMode.name.rstrip("_"),
+        described.ServerCertificate or b"",
+        (server.ApplicationUri or "") if server else "",
+        tuple(
+            Token(_LOGINS[t.TokenType], t.PolicyId or "", (t.SecurityPolicyUri or "").rpartition("#")[2])
+            for t in tokens
+            if t.TokenType in _LOGINS
+        ),
+        described.TransportProfileUri or "",
+        ((server.ApplicationName.Text if server.ApplicationName else "") or "") if server else "",
+    )
+
+
+def _ahead(timestamp: Any) -> float | None:
+    """Seconds that the server's clock is ahead of ours; None where it does not say."""
+    if not isinstance(timestamp, datetime) or timestamp.year <= 1601:
+        return None
+    return (timestamp.replace(tzinfo=timestamp.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 # --- between asyncua's types and ours --------------------------------------------------------------------------------
@@ -405,21 +797,97 @@ def _deadband(deadband: Deadband) -> Any:
     )
 
 
+# --- events ----------------------------------------------------------------------------------------------------------
+
+# Statuses after which a server is asked for less: of the filter, of the nodes of event types, of operators and fields.
+_ABOUT_THE_FILTER = frozenset((
+    ua.StatusCodes.BadEventFilterInvalid, ua.StatusCodes.BadMonitoredItemFilterInvalid,
+    ua.StatusCodes.BadMonitoredItemFilterUnsupported, ua.StatusCodes.BadFilterNotAllowed,
+    ua.StatusCodes.BadContentFilterInvalid, ua.StatusCodes.BadFilterOperatorInvalid,
+    ua.StatusCodes.BadFilterOperatorUnsupported, ua.StatusCodes.BadFilterOperandInvalid,
+    ua.StatusCodes.BadFilterElementInvalid, ua.StatusCodes.BadFilterLiteralInvalid,
+    ua.StatusCodes.BadTypeDefinitionInvalid, ua.StatusCodes.BadBrowseNameInvalid, ua.StatusCodes.BadNodeIdUnknown,
+    ua.StatusCodes.BadAttributeIdInvalid, ua.StatusCodes.BadIndexRangeInvalid, ua.StatusCodes.BadNotSupported,
+    ua.StatusCodes.BadDecodingError, ua.StatusCodes.BadTooManyOperations,
+))  # fmt: skip
+
+
+def _event_request(item: Item, fields: Sequence[events.Field], severity: int) -> Any:
+    selected = [
+        ua.SimpleAttributeOperand(
+            TypeDefinitionId=ua.NodeId(field.type),
+            BrowsePath=[ua.QualifiedName(name, 0) for name in field.path],
+            AttributeId=field.attribute,
+        )
+        for field in fields
+    ]
+    least = ua.ContentFilterElement(
+        FilterOperator=ua.FilterOperator.GreaterThanOrEqual,
+        FilterOperands=[
+            next(operand for operand, field in zip(selected, fields, strict=True) if field.name == "Severity"),
+            ua.LiteralOperand(Value=ua.Variant(severity, ua.VariantType.UInt16)),
+        ],
+    )
+    return ua.MonitoredItemCreateRequest(
+        ItemToMonitor=ua.ReadValueId(NodeId=_node_id(item.node), AttributeId=ua.AttributeIds.EventNotifier),
+        MonitoringMode=ua.MonitoringMode.Reporting,
+        RequestedParameters=ua.MonitoringParameters(
+            ClientHandle=item.handle,
+            SamplingInterval=0,  # events are not sampled: Part 4, 7.21
+            QueueSize=item.queue,
+            DiscardOldest=item.discard_oldest,
+            Filter=ua.EventFilter(
+                SelectClauses=selected, WhereClause=ua.ContentFilter(Elements=[least] if severity > 1 else [])
+            ),
+        ),
+    )
+
+
+# --- history ---------------------------------------------------------------------------------------------------------
+
+_HISTORY_READ = 0x04  # of an access level: Part 3, 8.57
+
+# Faults of a server that keeps no history, or cannot read it: no reason to doubt the connection.
+_NO_HISTORY = frozenset((
+    ua.StatusCodes.BadHistoryOperationUnsupported, ua.StatusCodes.BadHistoryOperationInvalid,
+    ua.StatusCodes.BadServiceUnsupported, ua.StatusCodes.BadNotSupported, ua.StatusCodes.BadNotImplemented,
+    ua.StatusCodes.BadUserAccessDenied, ua.StatusCodes.BadTimestampsToReturnInvalid,
+    ua.StatusCodes.BadTimestampNotSupported, ua.StatusCodes.BadInvalidArgument, ua.StatusCodes.BadInvalidTimestampArgument,
+    ua.StatusCodes.BadInternalError, ua.StatusCodes.BadUnexpectedError, ua.StatusCodes.BadNothingToDo,
+))  # fmt: skip
+
+
+def _date_time(time: int) -> datetime:
+    return _1970 + timedelta(microseconds=time // 1000)
+
+
 # --- browsing --------------------------------------------------------------------------------------------------------
 
 # What asyncua raises over bytes that are not what they should be.
 _NOT_DECODED = (ua.UaError, StructError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Whatever is raised over an answer is a ValueError; what the server refuses stays what it is."""
+    try:
+        yield
+    except ua.UaStatusCodeError:
+        raise
+    except _NOT_DECODED as exc:
+        raise ValueError(str(exc)) from exc
+
+
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _expanded(id: Any, uris: Sequence[str]) -> NodeId | None:
     """An ExpandedNodeId; None for a node of another server or of a namespace that there is not, or for none."""
-    if id is None or id.ServerIndex or (not id.Identifier and not id.NamespaceIndex and not id.NamespaceUri):
+    uri = getattr(id, "NamespaceUri", None)
+    if id is None or getattr(id, "ServerIndex", 0) or (not id.Identifier and not id.NamespaceIndex and not uri):
         return None
-    if id.NamespaceUri:
-        if id.NamespaceUri not in uris:
-            return None
-        return NodeId(uris.index(id.NamespaceUri), _KINDS[id.NodeIdType], id.Identifier)
+    if uri:
+        return NodeId(uris.index(uri), _KINDS[id.NodeIdType], id.Identifier) if uri in uris else None
     return _our_node_id(id)
 
 

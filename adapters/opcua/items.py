@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from adapters.opcua.nodes import NodeId
 from adapters.opcua.wire import GarbledError, Values
@@ -12,13 +12,20 @@ from adapters.opcua.wire import GarbledError, Values
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TOO_MUCH = (
+TOO_MUCH = (
     "BadTooManyOperations",
     "BadEncodingLimitsExceeded",
     "BadRequestTooLarge",
     "BadResponseTooLarge",
     "BadTcpMessageTooLarge",
 )
+
+
+class Deadband(NamedTuple):
+    """Changes the server need not report."""
+
+    value: float
+    percent: bool = False  # of the range the server names (EURange), instead of in its unit
 
 
 @dataclass(slots=True)
@@ -29,6 +36,8 @@ class Item:
     node: NodeId
     sampling: float  # seconds
     queue: int
+    discard_oldest: bool = True
+    deadband: Deadband | None = None
     status: int = 0
     id: int = 0
     revised_queue: int = 0
@@ -45,17 +54,24 @@ class Notification:
     missing: int  # notifications before this one that never came
 
 
-async def in_batches(things: Sequence[T], size: int, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> list[R]:
+@dataclass(slots=True)
+class Limit:
+    """How many things a server takes in one request. It shrinks when the server proves to take fewer."""
+
+    size: int
+
+
+async def in_batches(things: Sequence[T], limit: Limit, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> list[R]:
     """One result per thing. A part that is refused for its size is halved; one that is answered in part goes on there."""
     results: list[R] = []
     while len(results) < len(things):
-        part = things[len(results) : len(results) + size]
+        part = things[len(results) : len(results) + limit.size]
         try:
             answers = await call(part)
         except Exception as exc:
-            if type(exc).__name__ not in _TOO_MUCH or len(part) == 1:
+            if type(exc).__name__ not in TOO_MUCH or len(part) == 1:
                 raise
-            size = (len(part) + 1) // 2
+            limit.size = (len(part) + 1) // 2
             continue
         if not answers:
             raise GarbledError(f"no answer about {len(part)} nodes")

@@ -39,6 +39,7 @@ _HIDDEN = (
 )  # fmt: skip
 _ALIASES, _LOCATIONS = NodeId(0, "i", 23470), NodeId(0, "i", 31915)
 PLUMBING = frozenset((SERVER, _ALIASES, _LOCATIONS))  # the server's own, not a machine's
+_HISTORICAL = NodeId(0, "i", 56)  # HasHistoricalConfiguration: how a server keeps history, not what
 _AT_ONCE = 1000  # nodes whose children are asked for before the next level
 
 
@@ -182,6 +183,8 @@ class _Crawl:
                 above.about += ((name.name, id),)
             if name.name in _HIDDEN and not self.everything:
                 return
+        if reference.kind == _HISTORICAL and not self.everything:
+            return
         if id in PLUMBING and not self.everything and above.id == OBJECTS and self.pattern.first != name.name:
             self.tree.plumbing = True
             return
