@@ -27,13 +27,11 @@ from gateway.clock import SystemClock
 from gateway.counters import FlowCounters
 from gateway.model import Batch, MachinePath, quality_text
 from gateway.schedule import Backoff
+from modbus.grouping import SIZED, Place
 from modbus.hostile import Answer, Request, Server
 
-TYPES = {1: "uint16", 2: "uint32", 3: "modulo10k_u48", 4: "uint64"}
 ILLEGAL = ("bad:illegal-address", "bad:config-error")
 NONE: frozenset[int] = frozenset()
-
-Place = tuple[int, int]  # address and size
 
 
 @dataclass
@@ -123,7 +121,7 @@ async def one(it: ModbusAdapter) -> dict[str, Any]:
 
 
 def named(places: list[Place]) -> dict[str, Any]:
-    return {f"s{at}_{size}": {"holding": at, "type": TYPES[size]} for at, size in places}
+    return {f"s{at}_{size}": {"holding": at, "type": SIZED[size]} for at, size in places}
 
 
 async def judged(device: Device, places: list[Place], data_dir: Path) -> None:

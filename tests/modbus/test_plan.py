@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,21 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.modbus.config import ModbusMachine, ModbusSignal
+from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.forecast import forecast
 from adapters.modbus.plan import Block, Limits, make_blocks, polls, split
 from gateway.adapter import Context
 from gateway.counters import FlowCounters
 from gateway.model import MachinePath
-
-Named = list[tuple[str, ModbusSignal]]
-SIZED = {1: "uint16", 2: "uint32", 3: "modulo10k_u48", 4: "uint64"}
-
-
-def signals(*places: tuple[int, int]) -> Named:
-    """Signals by (address, size)."""
-    return [(f"s{i}", ModbusSignal(holding=at, type=SIZED[size])) for i, (at, size) in enumerate(places)]
+from modbus.grouping import Place, fewest, signals
 
 
 def spans(blocks: Sequence[Block]) -> list[tuple[int, int]]:
@@ -51,28 +43,8 @@ def spans(blocks: Sequence[Block]) -> list[tuple[int, int]]:
         ([(65532, 4)], 125, 16, [(65532, 4)]),
     ],
 )
-def test_blocks(places: list[tuple[int, int]], limit: int, gap: int, expected: list[tuple[int, int]]) -> None:
+def test_blocks(places: list[Place], limit: int, gap: int, expected: list[tuple[int, int]]) -> None:
     assert spans(make_blocks(signals(*places), limit, gap)) == expected
-
-
-def partitions(items: list[Any]) -> Iterator[list[list[Any]]]:
-    if not items:
-        yield []
-        return
-    first, *rest = items
-    for parts in partitions(rest):
-        yield [[first], *parts]
-        for i in range(len(parts)):
-            yield [*parts[:i], [first, *parts[i]], *parts[i + 1 :]]
-
-
-def allowed(part: list[tuple[int, int]], limit: int, gap: int) -> bool:
-    part, end = sorted(part), 0
-    for (at, size), (following, _) in pairwise([*part, (part[-1][0], 0)]):
-        end = max(end, at + size)
-        if following - end > gap:
-            return False
-    return end - part[0][0] <= limit or len(part) == 1
 
 
 place = st.tuples(st.integers(0, 24), st.integers(1, 4))
@@ -80,9 +52,8 @@ place = st.tuples(st.integers(0, 24), st.integers(1, 4))
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(place, min_size=1, max_size=7), st.integers(4, 10), st.integers(0, 5))
-def test_no_plan_has_fewer_requests(places: list[tuple[int, int]], limit: int, gap: int) -> None:
-    fewest = min(len(parts) for parts in partitions(places) if all(allowed(part, limit, gap) for part in parts))
-    assert len(make_blocks(signals(*places), limit, gap)) == fewest
+def test_no_plan_has_fewer_requests(places: list[Place], limit: int, gap: int) -> None:
+    assert len(make_blocks(signals(*places), limit, gap)) == fewest(places, limit, gap)
 
 
 @settings(deadline=None)
@@ -91,7 +62,7 @@ def test_no_plan_has_fewer_requests(places: list[tuple[int, int]], limit: int, g
     st.integers(1, 125),
     st.integers(0, 125),
 )
-def test_every_plan_keeps_the_limits(places: list[tuple[int, int]], limit: int, gap: int) -> None:
+def test_every_plan_keeps_the_limits(places: list[Place], limit: int, gap: int) -> None:
     named = signals(*places)
     blocks = make_blocks(named, limit, gap)
     assert sorted(name for block in blocks for name in block.names) == sorted(name for name, _ in named)
@@ -122,7 +93,7 @@ def test_without_a_gap_it_is_split_in_the_middle() -> None:
 
 @settings(deadline=None)
 @given(st.lists(place, min_size=2, max_size=12))
-def test_a_split_keeps_all_signals_in_their_order(places: list[tuple[int, int]]) -> None:
+def test_a_split_keeps_all_signals_in_their_order(places: list[Place]) -> None:
     for block in make_blocks(signals(*places), 125, 24):
         if len(block.signals) > 1:
             left, right = split(block)

@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.modbus.config import ModbusMachine, ModbusSignal
+from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.plan import Block, Limits, Obstacle, make_blocks, polls, split
-
-Place = tuple[int, int]  # address and size
-SIZED = {1: "uint16", 2: "uint32", 3: "modulo10k_u48", 4: "uint64"}
-
-
-@cache
-def signal(at: int, size: int) -> ModbusSignal:
-    return ModbusSignal(holding=at, type=SIZED[size])  # type: ignore[arg-type]
+from modbus.grouping import Place, allowed, fewest, signals
 
 
 def planned(places: list[Place], limit: int, gap: int, obstacles: list[Obstacle]) -> list[Block]:
-    return make_blocks([(f"s{i}", signal(*place)) for i, place in enumerate(places)], limit, gap, obstacles)
-
-
-def partitions(items: list[Any]) -> Iterator[list[list[Any]]]:
-    if not items:
-        yield []
-        return
-    first, *rest = items
-    for parts in partitions(rest):
-        yield [[first], *parts]
-        for i in range(len(parts)):
-            yield [*parts[:i], [first, *parts[i]], *parts[i + 1 :]]
-
-
-def allowed(part: list[Place], limit: int, gap: int, obstacles: list[Obstacle]) -> bool:
-    """Whether one request may bring them: not too long, no gap too wide, and no obstacle as a whole within it."""
-    if len(set(part)) == 1:
-        return True  # a value is asked for, whatever there is to say against it
-    part, end = sorted(part), 0
-    for (at, size), (following, _) in pairwise([*part, (part[-1][0], 0)]):
-        end = max(end, at + size)
-        if following - end > gap:
-            return False
-    first = part[0][0]
-    return end - first <= limit and not any(first <= a and b < end for a, b in obstacles)
+    return make_blocks(signals(*places), limit, gap, obstacles)
 
 
 place = st.tuples(st.integers(0, 20), st.integers(1, 4))
@@ -74,8 +40,7 @@ def test_no_plan_has_fewer_requests(places: list[Place], limit: int, gap: int, o
             min(at for at, _ in part),
             max(at + size for at, size in part) - min(at for at, _ in part),
         )
-    fewest = min(len(each) for each in partitions(places) if all(allowed(part, limit, gap, obstacles) for part in each))
-    assert len(blocks) == fewest
+    assert len(blocks) == fewest(places, limit, gap, obstacles)
 
 
 @settings(max_examples=150, deadline=None)
