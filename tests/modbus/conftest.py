@@ -1,22 +1,22 @@
 """What the Modbus tests share."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from modbus.hostile import Answer, Server
+from modbus.hostile import Answer, RtuServer, Server
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server on a free port of this machine."""
-    it = Server()
-    listener = await asyncio.start_server(it.serve, "127.0.0.1", 0)
-    it.port = listener.sockets[0].getsockname()[1]
-    yield it
-    it.cut()
-    listener.close()
+    async with Server().listening() as it:
+        yield it
+
+
+@pytest.fixture
+async def rtu_server() -> AsyncIterator[RtuServer]:
+    async with RtuServer().listening() as it:
+        yield it
 
 
 @pytest.fixture(params=[0, 11], ids=["silence", "a bridge says so"])

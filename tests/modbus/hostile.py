@@ -1,12 +1,15 @@
-"""A Modbus TCP server that answers whatever a test tells it to."""
+"""Servers that answer whatever a test tells them to."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Self
+
+from modbus.standard import framed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ WRONG: dict[str, tuple[Callable[[Request], bytes], str, bool]] = {
 
 @dataclass
 class Server:
-    """`answer` makes of each request the bytes that are sent: None for silence, b"" to close the connection."""
+    """Modbus TCP. `answer` makes of each request what is sent: None for silence, b"" to close the connection."""
 
     answer: Answer = Request.answer
     port: int = 0
@@ -77,27 +80,55 @@ class Server:
     connections: int = 0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Self]:
+        """On a free port of this machine."""
+        listener = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            self.cut()
+            listener.close()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.writers.append(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
-                transaction, _, _, unit, function, address, count = struct.unpack(
-                    ">HHHBBHH", await reader.readexactly(12)
-                )
-                request = Request(transaction, unit, function, address, count)
+                request = await self.received(reader)
                 self.requests.append(request)
                 answer = self.answer(request)
                 if isinstance(answer, Awaitable):
                     answer = await answer
                 if answer == b"":
                     break
-                writer.write(answer or b"")
+                writer.write(self.framed(answer) if answer else b"")
                 await writer.drain()
         writer.close()
+
+    async def received(self, reader: asyncio.StreamReader) -> Request:
+        """The next request."""
+        transaction, _, _, unit, function, address, count = struct.unpack(">HHHBBHH", await reader.readexactly(12))
+        return Request(transaction, unit, function, address, count)
+
+    def framed(self, answer: bytes) -> bytes:
+        """An answer, as it goes over the wire."""
+        return answer
 
     def cut(self) -> None:
         """Close all connections."""
         for writer in self.writers:
             writer.close()
         self.writers.clear()
+
+
+class RtuServer(Server):
+    """RTU through TCP."""
+
+    async def received(self, reader: asyncio.StreamReader) -> Request:
+        unit, function, address, count = struct.unpack(">BBHH", (await reader.readexactly(8))[:6])
+        return Request(0, unit, function, address, count)
+
+    def framed(self, answer: bytes) -> bytes:
+        return framed("rtu", answer[6:])

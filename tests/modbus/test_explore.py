@@ -6,8 +6,6 @@ import asyncio
 import logging
 import random
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import ceil, log2
 from pathlib import Path
@@ -75,16 +73,6 @@ def value(at: int, size: int) -> int:
     return number
 
 
-@asynccontextmanager
-async def serving(answer: Callable[[Request], Any]) -> AsyncIterator[Server]:
-    server = Server(answer)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-    yield server
-    server.cut()
-    listener.close()
-
-
 def adapter(port: int, data_dir: Path, signals: dict[str, Any], **link: Any) -> ModbusAdapter:
     body = {"connection": "c", "signals": {name: {"poll": "10ms", **signal} for name, signal in signals.items()}}
     made = modbus.build(
@@ -134,7 +122,7 @@ async def judged(device: Device, places: list[Place], data_dir: Path) -> None:
             found = values[f"s{at}_{size}"]
             assert found == value(at, size) if device.has(at, size) else found in ILLEGAL, (at, size, found)
 
-    async with serving(device.answer) as server:
+    async with Server(device.answer).listening() as server:
         it = adapter(server.port, data_dir, named(places))
         await it.connect()
         exploring = polls = 0
@@ -212,7 +200,7 @@ def test_bits_are_divided_as_registers_are(tmp_path: Path) -> None:
         return request.answer()
 
     async def run() -> None:
-        async with serving(answer) as server:
+        async with Server(answer).listening() as server:
             it = adapter(server.port, tmp_path, {f"c{i}": {"coil": i} for i in range(200)})
             await it.connect()
             for _ in range(6):

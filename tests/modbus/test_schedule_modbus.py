@@ -16,13 +16,11 @@ from adapters.modbus.connections import ModbusTcp
 from gateway.errors import NotConnectedError
 from gateway.model import Batch
 from gateway.schedule import Backoff, Ticks
-from modbus.hostile import Request, Server
+from modbus.hostile import Request, RtuServer, Server
 from modbus.test_explore import shown
-from modbus.test_transports import RtuServer, adapter, rtu_over_tcp, rtu_server
+from modbus.test_transports import adapter, rtu_over_tcp
 from parts.libmodbus import Libmodbus
 from parts.proxy import Proxy
-
-__all__ = ["rtu_server"]  # a fixture
 
 ONE = {"a": {"holding": 3, "type": "uint16"}}
 THREE = {name: {"holding": at, "type": "uint16"} for name, at in (("a", 0), ("b", 200), ("c", 400))}  # three blocks
@@ -144,29 +142,26 @@ async def test_the_living_keep_their_rate(line: str, dead: int) -> None:
     async def run(timeout: str) -> None:
         peer = Server() if line == "tcp" else RtuServer()
         peer.answer = lambda r: None if r.unit in silent else r.answer()
-        listener = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
-        link = tcp(port, timeout=timeout) if line == "tcp" else rtu_over_tcp(port, timeout=timeout)
-        it = adapter(link, **{f"u{unit}": polled("100ms", unit_id=unit) for unit in range(1, 11)})
-        for each in it._machines:
-            each.backoff = Backoff()
-        await it.connect()
-        # The first detection; and a line without transaction ids is slower until it is trusted.
-        while sum(each.lost for each in it._machines) < dead or (line != "tcp" and it._link._wary):  # type: ignore[attr-defined]
-            await it.read()
-        for _ in range(3):  # a machine that is busy with other things cannot keep a rate either
-            before = Counter(r.unit for r in peer.requests)
-            good: Counter[int] = Counter()
-            for _, batch in await watched(it, lasts):
-                unit = int(batch.header.path.machine[1:])
-                assert unit not in silent or batch.quality
-                good[unit] += shown(batch) == {"a": 3}
-            tries = Counter(r.unit for r in peer.requests) - before
-            if all(good[unit] >= 0.95 * lasts / period for unit in range(1, 11 - dead)):
-                break
-        await it.close()
-        peer.cut()
-        listener.close()
+        async with peer.listening():
+            link = (tcp if line == "tcp" else rtu_over_tcp)(peer.port, timeout=timeout)
+            it = adapter(link, **{f"u{unit}": polled("100ms", unit_id=unit) for unit in range(1, 11)})
+            for each in it._machines:
+                each.backoff = Backoff()
+            await it.connect()
+            # The first detection; and a line without transaction ids is slower until it is trusted.
+            while sum(each.lost for each in it._machines) < dead or (line != "tcp" and it._link._wary):  # type: ignore[attr-defined]
+                await it.read()
+            for _ in range(3):  # a machine that is busy with other things cannot keep a rate either
+                before = Counter(r.unit for r in peer.requests)
+                good: Counter[int] = Counter()
+                for _, batch in await watched(it, lasts):
+                    unit = int(batch.header.path.machine[1:])
+                    assert unit not in silent or batch.quality
+                    good[unit] += shown(batch) == {"a": 3}
+                tries = Counter(r.unit for r in peer.requests) - before
+                if all(good[unit] >= 0.95 * lasts / period for unit in range(1, 11 - dead)):
+                    break
+            await it.close()
         for unit in range(1, 11 - dead):
             assert good[unit] >= 0.95 * lasts / period, (timeout, unit, good)
         assert all(tries[unit] <= 4 for unit in silent)  # with pauses of 0.25 to 0.5 s, 0.5 to 1 s, 1 to 2 s

@@ -9,8 +9,8 @@ import struct
 import tempfile
 import time
 import tty
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,9 @@ from gateway.errors import NotConnectedError
 from gateway.model import MachinePath
 from gateway.schedule import Backoff
 from modbus.hostile import Request as Asked
-from modbus.hostile import Server
+from modbus.hostile import RtuServer, Server
+from modbus.standard import framed
 from modbus.test_explore import shown
-from modbus.test_frames import framed
 from parts.libmodbus import Libmodbus
 from parts.modbus_serial import ModbusSerial
 from parts.ports import free_port
@@ -443,38 +443,6 @@ async def test_a_late_answer_without_an_id_is_no_value(server: Server) -> None:
 
 
 # --- forbidden addresses ----------------------------------------------------------------------------------------------
-
-
-class RtuServer(Server):
-    """Speaks RTU through TCP."""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.writers.append(writer)
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while True:
-                unit, function, address, count = struct.unpack(">BBHH", (await reader.readexactly(8))[:6])
-                request = Asked(0, unit, function, address, count)
-                self.requests.append(request)
-                answer = self.answer(request)
-                if isinstance(answer, Awaitable):
-                    answer = await answer
-                if answer == b"":
-                    break
-                if answer:
-                    writer.write(framed("rtu", answer[6:]))
-                    await writer.drain()
-        writer.close()
-
-
-@pytest.fixture
-async def rtu_server() -> AsyncIterator[RtuServer]:
-    it = RtuServer()
-    listener = await asyncio.start_server(it.serve, "127.0.0.1", 0)
-    it.port = listener.sockets[0].getsockname()[1]
-    yield it
-    it.cut()
-    listener.close()
 
 
 def adapter(settings: ModbusConnection, **machines: dict[str, Any]) -> ModbusAdapter:
