@@ -82,10 +82,10 @@ class OpcuaConnection(ConnectionSettings):
         None, description="Logs in with this certificate (PEM or DER) instead of a name.", examples=["operator.pem"]
     )
     user_key: Path | None = Field(None, description="Its private key, PEM; mode 0600.", examples=["operator.key"])
-    allow: list[Literal["expired", "wrong-host"]] = Field(
+    allow: list[Literal["expired", "wrong-host", "wrong-uri"]] = Field(
         default_factory=list,
-        description="What is refused otherwise, of a certificate that is trusted: that it has expired, or that it is "
-        "made out for another host.",
+        description="What is refused otherwise, of a certificate that is trusted: that it has expired or is not valid "
+        "yet, or that it is made out for another host, or for another application.",
     )
     server: Annotated[str, AfterValidator(_server)] = Field(
         servers.AUTO,

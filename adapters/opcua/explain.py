@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import socket
+from typing import Literal
 
+from adapters.opcua.security.certificates import day, printable
+from adapters.opcua.security.own import KeyPair, Own
+from adapters.opcua.security.secure import ahead
 from adapters.opcua.wire import GarbledError
+
+Step = Literal["channel", "session", "login"]
 
 _HINTS = {
     "BadUserAccessDenied": "wrong user or password, or this user may not do that: check `user` and `password`",
@@ -56,3 +62,60 @@ def explain(exc: BaseException) -> str:
     if "No matching endpoints" in str(exc):
         return _HINTS["BadSecurityPolicyRejected"]
     return f"{name}: {exc}" if str(exc) else name
+
+
+# --- our certificates ------------------------------------------------------------------------------------------------
+
+# What a server may say about a certificate of ours. The first group is the answer of one that has not seen it before;
+# many servers say no more than that, so as not to help those who try.
+_UNTRUSTED = (
+    "BadSecurityChecksFailed",
+    "BadCertificateUntrusted",
+    "BadCertificateInvalid",
+    "BadCertificateChainIncomplete",
+)
+_TIME = ("BadCertificateTimeInvalid", "BadCertificateIssuerTimeInvalid", "BadInvalidTimestamp")
+_ABOUT_OURS = {
+    "BadCertificateUriInvalid": "it is made out for another application than the one we say we are ({uri})",
+    "BadCertificateHostNameInvalid": "it is made out for another host than this one",
+    "BadCertificateUseNotAllowed": "it may not be used as a client's certificate",
+    "BadCertificatePolicyCheckFailed": "its key or signature does not suit the server's policy",
+    "BadCertificateRevoked": "it is revoked there",
+    "BadCertificateIssuerRevoked": "its issuer is revoked there",
+    "BadCertificateRevocationUnknown": "the server has no revocation list of its issuer",
+    "BadCertificateIssuerRevocationUnknown": "the server has no revocation list of its issuer",
+    "BadApplicationSignatureInvalid": "what was signed with it does not fit it",
+}
+_USER = ("BadIdentityTokenRejected", "BadIdentityTokenInvalid", "BadUserAccessDenied", "BadUserSignatureInvalid")
+
+
+def refusal(exc: BaseException, step: Step, own: Own, user: KeyPair | None, clock_ahead: float | None) -> str | None:
+    """Why a server may have refused us although we believe it; None where certificates have nothing to do with it."""
+    name = type(exc).__name__
+    theirs = "".join(f'; it says "{printable(note)}"' for note in getattr(exc, "__notes__", ()))
+    if step == "login" and user and (name in (*_USER, *_UNTRUSTED, *_TIME, *_ABOUT_OURS)):
+        return (
+            f"the server does not let the user in who has the certificate {user.file} (thumbprint "
+            f"{user.certificate.thumbprint}, valid until {day(user.certificate.not_after)}): {name}{theirs}. It has to be "
+            "trusted among the user certificates of the server, and belong to a user there"
+        )
+    ours = f"the gateway's certificate, {own.file} (thumbprint {own.certificate.thumbprint})"
+    if name in _TIME:
+        valid = f"from {day(own.certificate.not_before)} until {day(own.certificate.not_after)}"
+        off = (
+            f"its clock is {ahead(clock_ahead)}"
+            if clock_ahead is not None and abs(clock_ahead) > 5
+            else "compare its clock with ours"
+        )
+        return f"the server does not like the time ({name}{theirs}): {off}. Set the clock of the server; {ours}, is valid {valid}"
+    if name in _ABOUT_OURS:
+        return f"the server refuses {ours}: {_ABOUT_OURS[name].format(uri=own.uri)} ({name}{theirs})"
+    broke_off = step == "channel" and isinstance(exc, ConnectionError | AssertionError)
+    if name in _UNTRUSTED or broke_off:
+        how = "breaks off without a word, as servers do that do" if broke_off else "refuses us, as servers do that do"
+        said = "" if broke_off else f" ({name}{theirs})"
+        return (
+            f"the server {how} not trust {ours}{said}. At the server move it from the rejected to the trusted "
+            "certificates, or copy the file there; it may have to be restarted"
+        )
+    return None

@@ -1,0 +1,81 @@
+"""Small files that are there as a whole or not at all, and that belong to whom the folder belongs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from adapters.opcua.security.certificates import CertificateError
+
+PRIVATE = 0o700
+
+
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """With its parents. Raises CertificateError."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        for each in reversed(missing):
+            each.mkdir(mode=mode if each == folder else 0o755, exist_ok=True)
+            _give_to_owner(each)
+    except OSError as exc:
+        raise _cannot("made", folder, exc) from exc
+
+
+def write(file: Path, data: bytes, mode: int = 0o644, *, replace: bool = True) -> bool:
+    """False: it was there, and is left as it is (only without `replace`). Raises CertificateError."""
+    make_folder(file.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # 0600 from the first byte on
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(data)
+                opened.flush()
+                os.fsync(opened.fileno())
+            temporary.chmod(mode)
+            _give_to_owner(temporary)
+            if replace:
+                temporary.replace(file)
+                return True
+            try:
+                os.link(temporary, file)  # fails where somebody else was first, unlike a rename
+            except FileExistsError:
+                return False
+            return True
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+    except OSError as exc:
+        raise _cannot("written", file, exc) from exc
+
+
+def read(file: Path) -> bytes | None:
+    """None where there is none. Raises CertificateError."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise _cannot("read", file, exc) from exc
+
+
+def read_secret(file: Path) -> bytes | None:
+    """The same of a private key: refused where others can read it."""
+    data = read(file)
+    if data is not None and (mode := file.stat().st_mode & 0o777) & 0o077:
+        raise CertificateError(f"{file} can be read by others (mode {mode:04o}): chmod 600 {file}")
+    return data
+
+
+def _give_to_owner(path: Path) -> None:
+    """What root makes with a command must not lock out the service whose folder it is."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _cannot(what: str, path: Path, exc: OSError) -> CertificateError:
+    hint = "; give it to the user that the gateway runs as" if isinstance(exc, PermissionError) else ""
+    return CertificateError(f"{path} cannot be {what}: {exc.strerror or exc}{hint}")

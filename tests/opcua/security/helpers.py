@@ -1,0 +1,142 @@
+"""What the security tests share: an installation of the gateway, and certificates made by hand."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from adapters.opcua.client import Client
+from adapters.opcua.config import OpcuaConnection
+from adapters.opcua.security.certificates import Certificate
+from adapters.opcua.security.secure import Security
+from adapters.opcua.session import Session
+from gateway.clock import Clock, SystemClock
+
+POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+MODES = ("Sign", "SignAndEncrypt")
+
+
+class Installation:
+    """A gateway's data folder, and sessions opened from it."""
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder, self.clock = folder, clock or SystemClock()
+
+    def security(self, url: str, name: str = "cnc", **connection: Any) -> Security:
+        # node-opcua makes its certificate out for the name of this machine, not for 127.0.0.1
+        settings = {"protocol": "opcua", "url": url, "timeout": "3s", "allow": ["wrong-host"], **connection}
+        return Security(OpcuaConnection.model_validate(settings), name, self.folder, "edge-01", self.clock, self.folder)
+
+    async def visit(self, security: Security) -> str:
+        """Open a session and end it again. How it was protected. Raises NotConnectedError."""
+        session = Session(security.connection, "cnc", "edge-01 cnc", self.clock, security)
+        await session.open()
+        try:
+            return session._client.security
+        finally:
+            assert await session.end(), "nothing stays on the server"
+
+    async def trust(self, url: str) -> Certificate:
+        """What a person does after having compared the fingerprint."""
+        security = self.security(url)
+        offer = await Client(security.connection, "edge-01 cnc").endpoints()
+        found = next(e for e in offer.endpoints if e.certificate)
+        (certificate, *_), _ = security.judge(found)
+        security.store.trust(certificate)
+        return certificate
+
+
+# --- certificates, made by hand --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """A certificate with its key."""
+
+    certificate: x509.Certificate
+    key: rsa.RSAPrivateKey
+
+    @property
+    def ours(self) -> Certificate:
+        return Certificate(self.der)
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.DER)
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """As DER and PEM; the key for its owner only."""
+        folder.mkdir(parents=True, exist_ok=True)
+        certificate, key = folder / f"{name}.der", folder / f"{name}.pem"
+        certificate.write_bytes(self.der)
+        key.touch(0o600)
+        key.write_bytes(
+            self.key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return certificate, key
+
+    def crl(self, *revoked: Made) -> bytes:
+        """A list of what this CA has revoked."""
+        now = datetime.now(UTC)
+        made = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
+        made = made.last_update(now - timedelta(days=1)).next_update(now + timedelta(days=30))
+        for each in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(each.certificate.serial_number)
+            made = made.add_revoked_certificate(entry.revocation_date(now - timedelta(hours=1)).build())
+        return made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def make(
+    name: str = "PLC",
+    *,
+    issuer: Made | None = None,
+    hosts: Sequence[str] = ("127.0.0.1",),
+    uri: str = "urn:test:server",
+    begins: float = -10,
+    ends: float = 365,
+    bits: int = 2048,
+    ca: bool = False,
+    path_length: int | None = None,
+    usage: Sequence[x509.ObjectIdentifier] | None = (ExtendedKeyUsageOID.SERVER_AUTH,),
+    digital_signature: bool = True,
+    hash: hashes.HashAlgorithm | None = None,
+    key: rsa.RSAPrivateKey | None = None,
+) -> Made:
+    """Valid from `begins` to `ends` days from now; self-signed without `issuer`."""
+    key = key or rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(subject).public_key(key.public_key())
+    made = made.issuer_name(issuer.certificate.subject if issuer else subject)
+    made = made.serial_number(x509.random_serial_number())
+    made = made.not_valid_before(now + timedelta(days=begins)).not_valid_after(now + timedelta(days=ends))
+    made = made.add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else []
+    for host in hosts:
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    if names:
+        made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    made = made.add_extension(
+        x509.KeyUsage(
+            digital_signature=digital_signature, content_commitment=True, key_encipherment=True, data_encipherment=True,
+            key_agreement=False, key_cert_sign=ca, crl_sign=ca, encipher_only=False, decipher_only=False,
+        ),
+        critical=True,
+    )  # fmt: skip
+    if usage is not None and not ca:
+        made = made.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+    return Made(made.sign(issuer.key if issuer else key, hash or hashes.SHA256()), key)
