@@ -27,7 +27,7 @@ from asyncua.common.utils import create_nonce
 from asyncua.crypto import security_policies
 from asyncua.ua.ua_binary import struct_from_binary
 
-from adapters.opcua import events, history, wire
+from adapters.opcua import events, wire
 from adapters.opcua.browsing import (
     Attribute,
     Browsed,
@@ -44,6 +44,7 @@ from adapters.opcua.browsing import (
 )
 from adapters.opcua.config import OpcuaConnection
 from adapters.opcua.explain import Step, refusal
+from adapters.opcua.history import Asked
 from adapters.opcua.items import Deadband, Item
 from adapters.opcua.nodes import Kind, NodeId
 from adapters.opcua.security.certificates import CertificateError, chain
@@ -384,15 +385,16 @@ class Client:
         A server that refuses what is selected is asked for less: no conditions, no choice by severity. So fields of
         `events.FIELDS` may be missing at the end, and events may be less severe.
         """
-        for fields, least in ((events.FIELDS, severity), (events.BASIC, severity), (events.BASIC, 1)):
+        attempts = list(dict.fromkeys([(events.FIELDS, severity), (events.BASIC, severity), (events.BASIC, 1)]))
+        for attempt in attempts:
             parameters = ua.CreateMonitoredItemsParameters()
             parameters.SubscriptionId = subscription
             parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-            parameters.ItemsToCreate = [_event_request(item, fields, least)]
+            parameters.ItemsToCreate = [_event_request(item, *attempt)]
             try:
                 (result,) = await self._session.create_monitored_items(parameters)
             except ua.UaStatusCodeError as exc:
-                if exc.code not in _ABOUT_THE_FILTER or (least == 1 and fields is events.BASIC):
+                if exc.code not in _ABOUT_THE_FILTER or attempt == attempts[-1]:
                     raise
                 continue
             item.status, item.id, item.revised_queue = (
@@ -423,7 +425,7 @@ class Client:
         levels = await self._attributes(nodes, ua.AttributeIds.UserAccessLevel)
         return [isinstance(level, int) and bool(level & _HISTORY_READ) for level in levels]
 
-    async def history(self, start: int, end: int, most: int, nodes: Sequence[history.Asked]) -> list[wire.History]:
+    async def history(self, start: int, end: int, most: int, nodes: Sequence[Asked]) -> list[wire.History]:
         """What was from `start` to `end`, ns since 1970, oldest first and at most so many values of each node.
 
         With its continuation point a node goes on where the answer before has ended (Part 11, 6.4.3).
@@ -442,7 +444,7 @@ class Client:
                 raise
             return [wire.History(exc.code, None, wire.Values()) for _ in nodes]
 
-    async def release_history(self, nodes: Sequence[history.Asked]) -> None:
+    async def release_history(self, nodes: Sequence[Asked]) -> None:
         """Give continuation points up: a server has few."""
         details = ua.ReadRawModifiedDetails(
             IsReadModified=False, StartTime=_1970, EndTime=_1970, NumValuesPerNode=1, ReturnBounds=False
@@ -471,7 +473,7 @@ class _Session(UaSession):
         ua.StatusCode(published.result).check()
         return published
 
-    async def history(self, details: Any, nodes: Sequence[history.Asked], release: bool = False) -> list[wire.History]:
+    async def history(self, details: Any, nodes: Sequence[Asked], release: bool = False) -> list[wire.History]:
         request = ua.HistoryReadRequest()
         request.Parameters.HistoryReadDetails = details
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both

@@ -27,7 +27,7 @@ from gateway.model import ValueType
 # --- types -----------------------------------------------------------------------------------------------------------
 
 ARRAY = 0x80  # set in the type of an array
-_NUMBERS = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
+NUMBERS = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
 _KINDS: dict[int, ValueType] = {
     1: "bool",
     **dict.fromkeys(range(2, 10), "int"),
@@ -106,20 +106,28 @@ class Values:
         self.time.append(time)
 
 
+class Event(NamedTuple):
+    """One event: the fields that were selected, in their order."""
+
+    signal: int  # client handle
+    fields: list[tuple[int, Any]]  # built-in type and value; a DateTime in 100 ns since 1601
+
+
 @dataclass(slots=True)
 class Published:
-    """What a publish response brought; without values it only kept the subscription alive."""
+    """What a publish response brought; without values and events it only kept the subscription alive."""
 
     result: int  # of the service
     subscription: int
     sequence: int
     values: Values | None = None
     ended: int | None = None  # the status with which the server gave up the subscription
+    events: list[Event] | None = None
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
 
-_DATA_CHANGE, _STATUS_CHANGE = "i=811", "i=820"  # encodings in binary
+_DATA_CHANGE, _STATUS_CHANGE, _EVENTS = "i=811", "i=820", "i=916"  # encodings in binary
 
 
 def publish_response(data: bytes) -> Published:
@@ -161,6 +169,28 @@ def read_response(data: bytes) -> tuple[int, Values]:
         raise GarbledError(f"a read response that ends too early: {exc}") from exc
 
 
+@dataclass(slots=True)
+class History:
+    """What a server remembers of one node, or a part of it."""
+
+    status: int
+    point: bytes | None  # continuation point: there is more
+    values: Values
+
+
+_HISTORY = ("i=658", "i=11227")  # HistoryData, and HistoryModifiedData, which begins the same way
+
+
+def history_response(data: bytes) -> tuple[int, list[History]]:
+    """Read a HistoryReadResponse (Part 4, 5.11.3): the result of the service, and one history for each node."""
+    try:
+        reader = Reader(data)
+        result = reader.response_header()
+        return result, [reader.history(i) for i in range(reader.count(11))]
+    except (error, IndexError, RecursionError) as exc:
+        raise GarbledError(f"a history read response that ends too early: {exc}") from exc
+
+
 # --- known shapes ----------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +206,7 @@ class _Shape:
 
 
 def _shape(mask: int, code: int) -> _Shape:
-    fields = ["I2x", _NUMBERS[code]]
+    fields = ["I2x", NUMBERS[code]]
     at = {}
     # In this order: Part 6, 5.2.2.17. Picoseconds are stepped over.
     for bit, name, format in (
@@ -193,7 +223,7 @@ def _shape(mask: int, code: int) -> _Shape:
     return _Shape(layout.unpack_from, layout.size, code, at.get("status", 0), at.get("source", at.get("server", 0)))
 
 
-_SHAPES = {mask << 8 | code: _shape(mask, code) for mask, code in product(range(1, 64, 2), _NUMBERS)}
+_SHAPES = {mask << 8 | code: _shape(mask, code) for mask, code in product(range(1, 64, 2), NUMBERS)}
 
 # --- field by field --------------------------------------------------------------------------------------------------
 
@@ -207,8 +237,8 @@ _DEPTH = 100
 _DIMENSIONS = 16
 
 # The fewest bytes that one value takes.
-_LEAST = {
-    **{code: _STRUCTS[format].size for code, format in _NUMBERS.items()},
+LEAST = {
+    **{code: _STRUCTS[format].size for code, format in NUMBERS.items()},
     **dict.fromkeys((12, 15, 16, 19), 4), 13: 8, 14: 16, 17: 2, 18: 2, 20: 6, 21: 1, 22: 3, 23: 1, 24: 1, 25: 1,
     **dict.fromkeys(range(26, 32), 4),
 }  # fmt: skip
@@ -361,8 +391,8 @@ class Reader:
 
     def scalar(self, code: int) -> Any:
         """A value of a built-in type; None for null."""
-        if code in _NUMBERS:
-            return self.number(_NUMBERS[code])
+        if code in NUMBERS:
+            return self.number(NUMBERS[code])
         read = _READ.get(code)
         if read is None:
             raise GarbledError(f"a value of the unknown type {code}")
@@ -370,16 +400,16 @@ class Reader:
 
     def array(self, code: int) -> list[Any] | None:
         """One dimension of them; None for null."""
-        if code not in _LEAST:
+        if code not in LEAST:
             raise GarbledError(f"an array of the unknown type {code}")
-        count = self.count(_LEAST[code])
+        count = self.count(LEAST[code])
         return None if count < 0 else self.elements(code, count)
 
     def elements(self, code: int, count: int) -> list[Any]:
         """So many values one after another; there have to be bytes enough for them."""
-        if code in _NUMBERS:
-            numbers = unpack_from(f"<{count}{_NUMBERS[code]}", self.data, self.at)
-            self.at += count * _LEAST[code]
+        if code in NUMBERS:
+            numbers = unpack_from(f"<{count}{NUMBERS[code]}", self.data, self.at)
+            self.at += count * LEAST[code]
             return list(numbers)
         read = _READ[code]
         return [read(self) for _ in range(count)]
@@ -431,7 +461,32 @@ class Reader:
                 self.monitored_items(published.values)
             elif kind == _STATUS_CHANGE:
                 published.ended = self.number("I")
+            elif kind == _EVENTS:
+                published.events = published.events or []
+                for _ in range(self.count(8)):
+                    published.events.append(self.event())
             self.at = end
+
+    def event(self) -> Event:
+        """One of an event notification list (Part 4, 7.25.3)."""
+        return Event(self.number("I"), [self.event_field() for _ in range(self.count(1))])
+
+    def event_field(self) -> tuple[int, Any]:
+        """A Variant; a time not as text, because it becomes the time of readings."""
+        if self.data[self.at] != 13:
+            return self.variant()
+        self.at += 1
+        return 13, self.number("q")
+
+    def history(self, signal: int) -> History:
+        """One result of a HistoryRead. Its values have `signal` in their column."""
+        history = History(self.number("I"), self.bytes() or None, Values())
+        kind, end = self.structure()
+        if kind in _HISTORY and end > self.at:
+            for _ in range(self.count(1)):
+                history.values.add(signal, *self.data_value())
+        self.at = end
+        return history
 
     def monitored_items(self, values: Values) -> None:
         """The items of a data change notification: the hot path."""
