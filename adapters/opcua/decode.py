@@ -7,14 +7,17 @@ type    what the signal has had since start-up, else WRONG_TYPE         else the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from adapters.opcua.wire import ARRAY, KINDS, Values
+from adapters.opcua.wire import ARRAY, KINDS, Stamped, Tagged, Unreadable, Values
 from gateway.model import (
     BAD,
     CONFIG_ERROR,
     EARLIEST,
+    INVALID_DATA,
     LATEST,
     NOT_AVAILABLE,
+    UNCERTAIN,
     WRONG_TYPE,
     Batch,
     Header,
@@ -45,16 +48,25 @@ def batch(header: Header, types: Sequence[ValueType], values: Values, arrival: i
     return Batch(header, values.signal, time, column, quality if any(quality) else None)
 
 
-def overflows(values: Values) -> int:
-    """How many of them follow values that the server dropped because its queue was full."""
-    return sum(status & _OVERFLOW == _OVERFLOW for status in values.status)
+def overflowed(values: Values) -> list[int]:
+    """The handles of those at which the server dropped values because its queue was full."""
+    return [h for h, status in zip(values.signal, values.status, strict=True) if status & _OVERFLOW == _OVERFLOW]
 
 
-def _reading(kind: ValueType | None, wanted: ValueType, code: int, value: Value, status: int) -> tuple[Value, int]:
+def _reading(kind: ValueType | None, wanted: ValueType, code: int, value: Any, status: int) -> tuple[Value, int]:
     if status >= BAD:
         return None, status
+    while isinstance(value, (Tagged, Stamped)):  # a Variant of a DataValue: what is in it
+        if isinstance(value, Stamped) and value.status >= UNCERTAIN > status:
+            status = value.status
+        code, value = value.type, value.value
+        kind = KINDS[code]
+        if status >= BAD:
+            return None, status
+    if isinstance(value, Unreadable):
+        return None, INVALID_DATA
     if kind is None and code:
-        return None, CONFIG_ERROR  # an array or a structure
+        return None, CONFIG_ERROR  # an array or a structure, of which nothing was picked
     if value is None:
         return None, NOT_AVAILABLE
     if kind == wanted:

@@ -61,7 +61,9 @@ class Limit:
     size: int
 
 
-async def in_batches(things: Sequence[T], limit: Limit, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> list[R]:
+async def in_batches(
+    things: Sequence[T], limit: Limit, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+) -> list[R]:
     """One result per thing. A part that is refused for its size is halved; one that is answered in part goes on there."""
     results: list[R] = []
     while len(results) < len(things):

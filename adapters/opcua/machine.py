@@ -1,4 +1,8 @@
-"""One machine behind a connection: what is known of its signals, and its subscription in the current session.
+"""One machine behind a connection: what is known of its signals, and what it has in the current session.
+
+    start ─▶ nodes ─▶ values, once ─▶ types, units ─▶ subscription, monitored items ─▶ batches of each notification
+                         │                              └ what the server has no room for is polled, as with `mode: poll`
+                         └ known: what is also reported is left out, what is older is historical
 
 What was learnt from the server (types, units) stays for the life of the process: a signal never changes its type. What
 belongs to a session (node ids, monitored items) is made anew in each.
@@ -7,15 +11,18 @@ belongs to a session (node ids, monitored items) is made anew in each.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from adapters.opcua import decode, nodes
-from adapters.opcua.config import FROM_SERVER, OpcuaMachine, OpcuaSignal
+from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from adapters.opcua.items import Item, Notification
-from adapters.opcua.plan import queue, sampling
+from adapters.opcua.knowledge import Knowledge
+from adapters.opcua.nodes import NodeId, PathAddress
 from adapters.opcua.session import Session
-from adapters.opcua.units import Unit
-from adapters.opcua.wire import ARRAY, KINDS, Values
+from adapters.opcua.targets import Target, publishing, targets
+from adapters.opcua.wire import Values
+from gateway.clock import Clock
 from gateway.counters import MachineCounters
 from gateway.errors import NotConnectedError
 from gateway.model import (
@@ -24,42 +31,62 @@ from gateway.model import (
     NODE_UNKNOWN,
     WRONG_TYPE,
     Batch,
+    Gap,
     Header,
     MachinePath,
-    Signal,
     Value,
-    ValueType,
+    is_bad,
     quality_text,
 )
 
 _log = logging.getLogger(__name__)
 
-# Number; Integer, UInteger, Enumeration.
-_ABSTRACT: dict[int, ValueType] = {26: "float", **dict.fromkeys((27, 28, 29), "int")}
 _NO_NODE = (NODE_UNKNOWN, 0x80330000)  # BadNodeIdUnknown, BadNodeIdInvalid
+_NO_FILTER = (0x80430000, 0x80440000, 0x80450000, 0x808E0000)  # BadMonitoredItemFilterInvalid, …Unsupported,
+# BadFilterNotAllowed, BadDeadbandFilterInvalid
+_NO_ROOM = (0x80DB0000, 0x80030000, 0x800A0000)  # BadTooManyMonitoredItems, BadOutOfMemory, BadTimeout of one item
+_NO_SUBSCRIPTION = ("BadTooManySubscriptions", "BadServiceUnsupported")
+_CATCHING_UP = 10_000_000_000  # ns for which a server may still send what it kept while the line was lost
+_OVERFLOWS = 10.0  # seconds for which overflows are put together into one loss record
+
 _EXPLAINED = {
     NODE_UNKNOWN: "the server does not have this node; it is tried again",
     CONFIG_ERROR: "{what}, which cannot be carried yet",
     WRONG_TYPE: "not of the type {type} it has had since start-up",
 }
 
+Arrived = Sequence[Batch | Gap]
+
 
 class Machine:
     """The state of one machine. Its header is replaced when a type or unit is learnt, else it stays the same object."""
 
-    def __init__(self, path: MachinePath, settings: OpcuaMachine, publishing: float, counters: MachineCounters) -> None:
-        self.subscription = 0  # its id in the current session
-        self._path, self._settings, self._publishing, self._counters = path, settings, publishing, counters
-        self._signals = list(settings.signals.values())
-        self._addresses = [settings.address_of(name) for name in settings.signals]
-        self._learnt: list[ValueType | None] = [s.type for s in self._signals]
-        self._units: list[Unit | None] = [None if s.unit == FROM_SERVER else Unit(s.unit) for s in self._signals]
-        self._items: dict[int, int] = {}  # signal -> monitored item
-        self._missing: set[int] = set()  # signals without a node or monitored item
-        self._first: dict[int, list[Value]] = {}  # what was read, to be recognised when it is also reported
+    def __init__(
+        self, path: MachinePath, settings: OpcuaMachine, connection: OpcuaConnection, counters: MachineCounters
+    ) -> None:
+        self.subscription = 0  # its id in the current session; 0: none
+        self.polls: Mapping[float, Sequence[int]] = {}  # period in seconds -> handles that are read
+        self.gap: tuple[int, int] | None = None  # ns: nobody listened in between, and that was not declared yet
+        self._path, self._counters = path, counters
+        self._publishing = publishing(connection, settings)
+        self._known = Knowledge(path, settings)
+        self._settings = list(settings.signals.values())
+        self._targets = {target.handle: target for target in targets(connection, settings)}
+        self._nodes: dict[int, NodeId] = {}  # by handle, in this session
+        self._items: dict[int, int] = {}  # handle -> monitored item
+        self._missing: set[int] = set()  # handles without a node or monitored item
+        self._now: dict[int, list[Value]] = {}  # signal -> what was read, to be recognised when it is also reported
+        self._catching_up = 0  # ns: until then what is older than `_now` was missed; 0: nothing was
+        self._polled_at: dict[int, int] = {}  # handle -> time stamp of its last value
         self._told: dict[int, int] = {}  # signal -> trouble that was logged
         self._compared = False  # what the server revised was logged
-        self.header = self._make_header()
+        self._alive = 0  # ns: the last sign of life of what we subscribed to; 0: none yet
+        self._overflow: tuple[set[int], int, int] | None = None  # signals, and ns from when to when
+        self._overflow_told = 0  # ns
+
+    @property
+    def header(self) -> Header:
+        return self._known.header
 
     @property
     def incomplete(self) -> bool:
@@ -68,89 +95,133 @@ class Machine:
 
     # --- set-up ----------------------------------------------------------------------------------------------------
 
-    async def start(self, session: Session, now: int) -> Batch:
+    async def start(self, session: Session, now: int) -> Arrived:
         """Begin a session: learn what is not known yet, subscribe. All values as they are now."""
-        self._items.clear()
-        self._first.clear()
-        values = await self._look(session, range(len(self._signals)))
-        self.subscription = await session.subscribe(self._publishing)
-        await self._monitor(session, values)
-        return self._remembered(self._decode(values, now))
+        self._forget_session()
+        if self._alive:
+            self.gap = (self.gap[0] if self.gap else self._alive, now)
+        values = await self._look(session, list(self._targets))
+        handles = [handle for handle, target in self._targets.items() if target.poll is None]
+        if handles:
+            await self._subscribe(session)
+        await self._monitor(session, values, handles)
+        self._alive = now if self.subscription else 0
+        return self._current(values, now)
 
-    async def look_again(self, session: Session, now: int) -> Batch | None:
+    async def resumed(self, session: Session, now: int) -> Arrived:
+        """Go on in a session that was taken over on a new line. All values as they are now; what they were comes after."""
+        values = await self._read(session, list(self._nodes))
+        self._catching_up = now + _CATCHING_UP
+        self._alive = now if self.subscription else 0
+        return self._current(values, now)
+
+    async def look_again(self, session: Session, now: int) -> Arrived:
         """Look for the nodes that are missing, in the same session. The values of those that are there now."""
-        values = await self._look(session, sorted(self._missing), keep=True)
-        await self._monitor(session, values)
-        found = [row for row, i in enumerate(values.signal) if i not in self._missing]
-        return self._remembered(self._decode(values.only(found), now)) if found else None
+        handles = sorted(self._missing)
+        values = await self._look(session, handles)
+        await self._monitor(session, values, [handle for handle in handles if self._targets[handle].poll is None])
+        found = [row for row, handle in enumerate(values.signal) if handle not in self._missing]
+        return self._current(values.only(found), now) if found else ()
 
-    def _remembered(self, batch: Batch) -> Batch:
-        quality = batch.quality or [GOOD] * len(batch)
-        for i, *reading in zip(batch.signal, batch.time, batch.value, quality, strict=True):
-            if i not in self._missing:
-                self._first[i] = reading
-        return batch
+    def _forget_session(self) -> None:
+        self.subscription = self._catching_up = 0
+        for column in (self._nodes, self._items, self._missing, self._now, self._polled_at):
+            column.clear()
 
-    async def _look(self, session: Session, signals: Sequence[int], keep: bool = False) -> Values:
-        """The values of these signals. With `keep` the header must not change: another session may learn."""
-        self._resolved = {i: node for i in signals if (node := nodes.resolve(self._addresses[i], session.uris))}
-        values = await session.values(list(self._resolved.values()))
-        values.signal = list(self._resolved)
-        self._counters.requests += 1
-        await self._learn(session, values)
-        header = self._make_header()
-        if header.signals != self.header.signals:
-            if keep:
-                raise NotConnectedError(
-                    f"{self._path.machine}: a missing node is there now: connecting again to learn its type"
-                )
-            self.header = header
-        for i in signals:
-            if i not in self._resolved:
-                values.add(i, 0, None, NODE_UNKNOWN, 0)
+    async def _look(self, session: Session, handles: Sequence[int]) -> Values:
+        """The values of these targets, and what is not known of them yet."""
+        found = await self._resolve(session, handles)
+        self._nodes.update(found)
+        values = await self._read(session, list(found))
+        there = [h for h, status in zip(values.signal, values.status, strict=True) if status not in _NO_NODE]
+        await self._known.learn(session, {h: found[h] for h in there}, self._targets, values)
+        for handle in handles:
+            if handle not in found:
+                values.add(handle, 0, None, NODE_UNKNOWN, 0)
+        self._missing.update(set(handles) - set(there))
+        self._missing.difference_update(there)
         return values
 
-    async def _learn(self, session: Session, values: Values) -> None:
-        """Types and units that are not known yet, of the nodes that are there."""
-        there = {
-            i: (self._resolved[i], code)
-            for i, code, status in zip(values.signal, values.type, values.status, strict=True)
-            if status not in _NO_NODE
-        }
-        if untyped := [i for i in there if self._learnt[i] is None]:
-            for i, declared in zip(untyped, await session.data_types([there[i][0] for i in untyped]), strict=True):
-                self._learnt[i] = _ABSTRACT.get(declared) or KINDS[there[i][1] & ~ARRAY] or KINDS[declared]
-        if without_unit := [i for i in there if self._units[i] is None]:
-            for i, unit in zip(without_unit, await session.units([there[i][0] for i in without_unit]), strict=True):
-                self._units[i] = unit or Unit("")
+    async def _resolve(self, session: Session, handles: Iterable[int]) -> dict[int, NodeId]:
+        """The nodes of this session, by handle, as far as they are there."""
+        found: dict[int, NodeId | None] = {}
+        paths: dict[int, tuple[tuple[int, str], ...]] = {}
+        for handle in handles:
+            address = self._targets[handle].address
+            if not isinstance(address, PathAddress):
+                found[handle] = nodes.resolve(address, session.uris)
+            elif path := nodes.resolve_path(address, session.uris):
+                paths[handle] = path
+        if paths:
+            found.update(zip(paths, await session.follow(list(paths.values())), strict=True))
+        return {handle: node for handle, node in found.items() if node is not None}
 
-    async def _monitor(self, session: Session, values: Values) -> None:
-        """Have the signals reported whose nodes are there. What the server refuses is put into `values`."""
-        rows = {
-            i: row
-            for row, (i, status) in enumerate(zip(values.signal, values.status, strict=True))
-            if status not in _NO_NODE
-        }
-        self._missing.update(set(values.signal) - set(rows))
-        if old := [id for i in rows if (id := self._items.pop(i, 0))]:
+    async def _read(self, session: Session, handles: Sequence[int]) -> Values:
+        values = await session.values([self._nodes[handle] for handle in handles])
+        values.signal = list(handles)
+        self._counters.requests += 1
+        return values
+
+    async def _subscribe(self, session: Session) -> None:
+        """Have a subscription; without one, where the server has none left, everything is polled."""
+        try:
+            self.subscription = await session.subscribe(self._publishing)
+        except NotConnectedError as exc:
+            if type(exc.__cause__).__name__ not in _NO_SUBSCRIPTION:
+                raise
+            _log.warning("%s: no subscription can be had, its signals are polled: %s", self._path.machine, exc)
+
+    async def _monitor(self, session: Session, values: Values, handles: Sequence[int]) -> None:
+        """Have the targets reported whose nodes are there. What the server refuses is put into `values`, or polled."""
+        row_of = {handle: row for row, handle in enumerate(values.signal)}
+        wanted = [handle for handle in handles if handle not in self._missing]
+        if old := [id for handle in wanted if (id := self._items.pop(handle, 0))]:
             await session.forget(self.subscription, old)
-        items = [self._item(i) for i in rows]
+        polled = [handle for handle in values.signal if self._targets[handle].poll is not None]
+        items = [self._item(self._targets[handle]) for handle in wanted] if self.subscription else []
+        polled += [] if self.subscription else wanted
         await session.monitor(self.subscription, items)
+        if without := [item for item in items if item.deadband and item.status in _NO_FILTER]:
+            _log.info("%s: the server has no deadband for %s; ours remains", self._path.machine, self._names(without))
+            for item in without:
+                item.deadband = None
+            await session.monitor(self.subscription, without)
+        crowded = [item for item in items if item.status in _NO_ROOM]
+        if crowded:
+            _log.warning(
+                "%s: the server has no room for %d more monitored items, which are polled: %s",
+                self._path.machine, len(crowded), self._names(crowded),
+            )  # fmt: skip
         for item in items:
-            if item.status >= 0x80000000:
+            if item.status in _NO_ROOM:
+                polled.append(item.handle)
+            elif is_bad(item.status):
                 self._missing.add(item.handle)
-                values.type[rows[item.handle]], values.value[rows[item.handle]] = 0, None
-                values.status[rows[item.handle]] = item.status
+                row = row_of[item.handle]
+                values.type[row], values.value[row], values.status[row] = 0, None, item.status
             else:
-                self._missing.discard(item.handle)
                 self._items[item.handle] = item.id
+        await self._plan_polls(session, polled)
         self._compare(items)
 
-    def _item(self, signal: int) -> Item:
-        settings = self._signals[signal]
+    async def _plan_polls(self, session: Session, handles: Sequence[int]) -> None:
+        """Have these read in turn, from now on, by ids that are cheap for the server."""
+        there = [handle for handle in handles if handle in self._nodes and handle not in self._missing]
+        if not there:
+            return
+        registered = await session.registered([self._nodes[handle] for handle in there])
+        self._nodes.update(zip(there, registered, strict=True))
+        periods: dict[float, list[int]] = defaultdict(list, {p: list(handles) for p, handles in self.polls.items()})
+        for handle in there:
+            target = self._targets[handle]
+            periods[target.poll or max(target.sampling, 1.0)].append(handle)
+        self.polls = periods
+
+    def _item(self, target: Target) -> Item:
         return Item(
-            signal, self._resolved[signal], sampling(settings, self._publishing), queue(settings, self._publishing)
-        )
+            target.handle, self._nodes[target.handle], target.sampling, target.queue, target.discard_oldest,
+            target.deadband,
+        )  # fmt: skip
 
     def _compare(self, items: Iterable[Item]) -> None:
         """Say where the server samples slower or keeps less than it should: values between will be missing."""
@@ -161,77 +232,135 @@ class Machine:
             _log.info(
                 "%s: the server samples %d signals more slowly or keeps fewer values than asked for, e.g. %s: "
                 "%g ms instead of %g ms, %d values instead of %d",
-                self._path.machine, len(short), self._name(item.handle), item.revised_sampling * 1000, item.sampling * 1000,
+                self._path.machine, len(short), self._names([item]), item.revised_sampling * 1000, item.sampling * 1000,
                 item.revised_queue, item.queue,
             )  # fmt: skip
 
-    def _make_header(self) -> Header:
-        columns = zip(self._settings.signals, self._signals, self._learnt, self._units, strict=True)
-        signals = tuple(_signal(name, settings, type, unit or Unit("")) for name, settings, type, unit in columns)
-        self._types = [signal.type for signal in signals]
-        return Header(self._path, signals)
-
     # --- running ---------------------------------------------------------------------------------------------------
 
-    def batch(self, notification: Notification) -> Batch | None:
-        """The readings of a notification; None if it only kept the subscription alive."""
+    async def poll(self, session: Session, handles: Sequence[int], clock: Clock) -> Arrived:
+        """Read these targets."""
+        values = await self._read(session, handles)
+        now = clock.now()
+        for row, (handle, time) in enumerate(zip(handles, values.time, strict=True)):
+            # An unchanged value keeps its source time stamp; that it is still so was seen now.
+            if time and self._polled_at.get(handle) == time:
+                values.time[row] = 0
+            self._polled_at[handle] = time
+        return (self._decode(values, now),)
+
+    def take_gap(self) -> Gap | None:
+        """The time in which nobody listened, once."""
+        gap, self.gap = self.gap, None
+        return gap and Gap(self.header, (), *gap, 0, "link-lost: what changed meanwhile was not kept")
+
+    def arrived(self, notification: Notification) -> Arrived:
+        """What is in a notification; nothing if it only kept the subscription alive."""
         self._counters.requests += 1
+        found: list[Batch | Gap] = []
+        before, self._alive = self._alive, notification.arrival
         values = notification.values
-        if values is None:
-            return None
         if notification.missing:
-            self._counters.overflows += notification.missing
-            _log.warning("%s: %d notifications never came", self._path.machine, notification.missing)
-        if any(values.status):
-            self._counters.overflows += decode.overflows(values)
-        batch = self._decode(values, notification.arrival)
-        return self._without_known(batch) if self._first else batch
+            cause = f"notifications-lost: {notification.missing} never came"
+            found.append(Gap(self.header, (), before, notification.arrival, 0, cause))
+        if values is not None:
+            if any(values.status) and (handles := decode.overflowed(values)):
+                self._note_overflow(handles, before, notification.arrival)
+            batch = self._decode(values, notification.arrival)
+            found += self._without_known(batch) if self._now else (batch,)
+        if self._overflow and notification.arrival - self._overflow_told > _OVERFLOWS * 1e9:
+            found.append(self._declare_overflow(notification.arrival))
+        return found
+
+    def _note_overflow(self, handles: Sequence[int], start: int, end: int) -> None:
+        self._counters.overflows += len(handles)
+        signals, since, _ = self._overflow or (set(), start, end)
+        signals.update(i for handle in handles for i in self._targets[handle].signals)
+        self._overflow = signals, since, end
+
+    def _declare_overflow(self, now: int) -> Gap:
+        assert self._overflow
+        signals, start, end = self._overflow
+        self._overflow, self._overflow_told = None, now
+        cause = "server-queue-overflow: values changed faster than the server keeps them"
+        return Gap(self.header, sorted(signals), start, end, 0, cause)
+
+    def _current(self, values: Values, now: int) -> Arrived:
+        """Values that were read, as the ones that are true now."""
+        batch = self._decode(values, now)
+        quality = batch.quality or [GOOD] * len(batch)
+        for i, *reading in zip(batch.signal, batch.time, batch.value, quality, strict=True):
+            if self.subscription:
+                self._now[i] = reading
+        return (batch,) if len(batch) else ()
 
     def _decode(self, values: Values, arrival: int) -> Batch:
-        batch = decode.batch(self.header, self._types, values, arrival)
+        values = self._known.expand(values)
+        batch = decode.batch(self.header, self._known.types, values, arrival)
         if batch.quality is not None or not self._told.keys().isdisjoint(batch.signal):
             self._note(batch, values.type)
         return batch
 
-    def _without_known(self, batch: Batch) -> Batch:
-        """Leave out what reading at the start of the session already brought."""
+    def _without_known(self, batch: Batch) -> list[Batch]:
+        """Leave out what reading at the start of the session already brought; what was missed before it is history."""
+        missed = self._alive < self._catching_up
         quality = batch.quality or [GOOD] * len(batch)
-        rows = [
-            row
-            for row, (i, *reading) in enumerate(zip(batch.signal, batch.time, batch.value, quality, strict=True))
-            if self._first.pop(i, None) != reading
-        ]
-        if len(rows) == len(batch):
-            return batch
-        columns = [[column[row] for row in rows] for column in (batch.signal, batch.time, batch.value, quality)]
-        return Batch(self.header, *columns)  # type: ignore[arg-type]  # the columns of a batch, in their order
+        past, news = [], []
+        for row, (i, *reading) in enumerate(zip(batch.signal, batch.time, batch.value, quality, strict=True)):
+            known = self._now.get(i)
+            if missed and known is not None and reading[0] < known[0]:  # type: ignore[operator]  # times
+                past.append(row)
+                continue
+            self._now.pop(i, None)
+            if reading != known:
+                news.append(row)
+        if len(news) == len(batch):
+            return [batch]
+        return [*_rows(batch, past, historical=True), *_rows(batch, news, historical=False)]
 
     def _note(self, batch: Batch, codes: Sequence[int]) -> None:
         """Log once what is wrong with a signal until somebody changes something; and note nodes that have gone."""
         for i, code, quality in zip(batch.signal, codes, batch.quality or [GOOD] * len(batch), strict=True):
             if quality in _NO_NODE:
-                self._missing.add(i)
-            lasting = i in self._missing or quality == WRONG_TYPE or (quality == CONFIG_ERROR and code)
+                self._missing.add(self._known.handle_of[i])
+            lasting = (
+                self._known.handle_of[i] in self._missing or quality == WRONG_TYPE or (quality == CONFIG_ERROR and code)
+            )
             trouble = quality if lasting else GOOD
             if trouble != self._told.get(i, GOOD):
                 self._tell(i, trouble, code)
 
     def _tell(self, signal: int, trouble: int, code: int) -> None:
-        name = self._name(signal)
+        name = f"{self._path.machine}/{self.header.signals[signal].name}"
         if not trouble:
             del self._told[signal]
             _log.info("%s: is there again", name)
             return
         self._told[signal] = trouble
         why = _EXPLAINED.get(trouble, "the server will not report it").format(
-            what=decode.unsupported(code), type=self._types[signal]
+            what=decode.unsupported(code), type=self._known.types[signal]
         )
-        _log.warning("%s (%s): %s (%s)", name, self._signals[signal].node, why, quality_text(trouble))
+        settings = self._settings[signal]
+        _log.warning("%s (%s): %s (%s)", name, settings.node or settings.path, why, quality_text(trouble))
 
-    def _name(self, signal: int) -> str:
-        return f"{self._path.machine}/{self.header.signals[signal].name}"
+    def _names(self, items: Sequence[Item]) -> str:
+        """For people: the first one of them by name."""
+        first = self.header.signals[self._targets[items[0].handle].signals[0]].name
+        return f"{self._path.machine}/{first}" + (f" and {len(items) - 1} more" if len(items) > 1 else "")
 
 
-def _signal(name: str, s: OpcuaSignal, type: ValueType | None, unit: Unit) -> Signal:
-    low, high = s.range or (unit.low, unit.high)
-    return Signal(name, type or "float", unit.code, s.description, s.kind, low, high, s.enum or {})
+def _rows(batch: Batch, rows: Sequence[int], historical: bool) -> list[Batch]:
+    """These rows of a batch, where there are any."""
+    if not rows:
+        return []
+    quality = batch.quality
+    return [
+        Batch(
+            batch.header,
+            [batch.signal[row] for row in rows],
+            [batch.time[row] for row in rows],
+            [batch.value[row] for row in rows],
+            None if quality is None else [quality[row] for row in rows],
+            historical,
+        )
+    ]

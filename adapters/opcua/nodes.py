@@ -34,11 +34,19 @@ class NodeAddress(NamedTuple):
     kind: Kind
     identifier: Identifier
 
+    @property
+    def namespaces(self) -> Sequence[str | int]:
+        return (self.namespace,)
+
 
 class PathAddress(NamedTuple):
     """Browse names that lead from the folder Objects to a node, each with its namespace."""
 
     steps: tuple[tuple[str | int, str], ...]
+
+    @property
+    def namespaces(self) -> Sequence[str | int]:
+        return [namespace for namespace, _ in self.steps]
 
 
 Address = NodeAddress | PathAddress

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 
@@ -96,6 +96,29 @@ Period = Annotated[float, _duration(0.01, "10ms"), WithJsonSchema(_DURATION_SCHE
 """Seconds between two ticks: never so short that a machine would be flooded."""
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 """Bytes."""
+
+
+class Percent(float):
+    """A number that was written with a % sign: of a range."""
+
+
+def _deadband(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        number = value.strip()[:-1].strip()
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", number) or not 0 < float(number) <= 100:
+            raise mistake(f"'{value}' is not a percentage of a range", "for example 1% or 0.5%")
+        return Percent(number)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise mistake("a deadband is a number that is not negative", "for example 0.5, or 1% of the range")
+    return value if isinstance(value, Percent) else float(value)
+
+
+Deadband = Annotated[
+    float,
+    PlainValidator(_deadband),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+\s*%$"}]}),
+]
+"""In the unit of a signal, or `Percent` of its range."""
 
 # --- names -----------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,20 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from gateway.config.fields import Duration, Level, Name, Period, Range, RawNumber, SecretText, Section, Size, mistake
+from gateway.config.fields import (
+    Deadband,
+    Duration,
+    Level,
+    Name,
+    Percent,
+    Period,
+    Range,
+    RawNumber,
+    SecretText,
+    Section,
+    Size,
+    mistake,
+)
 from gateway.model import MachinePath
 
 Report = Literal["all", "change"]
@@ -61,11 +74,10 @@ class SignalSettings(Reporting):
         description="The text of each raw number; others are uncertain: unknown-state.",
         examples=[{0: "off", 1: "auto"}],
     )
-    deadband: float | None = Field(
+    deadband: Deadband | None = Field(
         None,
-        ge=0,
-        description="With `report: change`: smaller changes are not sent. In the unit of the signal.",
-        examples=[0.5],
+        description="With `report: change`: smaller changes are not sent. In the unit of the signal, or in % of its range.",
+        examples=[0.5, "1%"],
     )
 
     @field_validator("scale", "offset")
@@ -84,6 +96,10 @@ class SignalSettings(Reporting):
 
     @model_validator(mode="after")
     def _fits(self) -> SignalSettings:
+        if isinstance(self.deadband, Percent) and self.range is None and self.unit != "from-server":
+            raise mistake(
+                "a deadband in % is a part of the range, and there is none", "add `range: [low, high]`", "deadband"
+            )
         if self.enum is not None:
             for key in ("scale", "scale_from", "offset", "range", "deadband"):
                 if getattr(self, key) is not None:

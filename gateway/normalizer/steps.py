@@ -16,6 +16,7 @@ from operator import itemgetter, mul, truediv
 from typing import Any
 
 from gateway.config import SignalSettings
+from gateway.config.fields import Percent
 from gateway.model import (
     GOOD,
     NOT_A_NUMBER,
@@ -56,6 +57,8 @@ class Rule:
 
 def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
     """`raw`: as the adapter made it. `places`: the index of each signal by name."""
+    # `enum: from-server` means what the adapter has learnt; numbers stay numbers where that is nothing.
+    states = s.enum if s.enum is None or isinstance(s.enum, Mapping) else raw.states or None
     signal = replace(
         raw,
         unit=raw.unit if s.unit == "from-server" else s.unit,
@@ -63,14 +66,14 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         kind=s.kind,
         low=s.range[0] if s.range else raw.low,
         high=s.range[1] if s.range else raw.high,
-        states=s.enum or raw.states,
+        states=states or raw.states,
     )
     numeric = raw.type in ("float", "int")
     scaled = numeric and not (s.scale is None and s.offset is None and s.scale_from is None)
     divisor, factor = _scaling(s.scale) if scaled else (None, None)
     if scaled and s.scale_from is None and divisor is None and factor is None:
         factor = 1.0  # an offset makes a whole number a float
-    if s.enum:
+    if states:
         signal = replace(signal, type="string")
     elif scaled:
         signal = replace(signal, type="float")
@@ -84,11 +87,18 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         shift=float(s.offset or 0.0) if scaled else 0.0,
         low=s.range[0] if s.range and is_number else None,
         high=s.range[1] if s.range and is_number else None,
-        states=s.enum if raw.type != "string" else None,
-        deadband=None if s.report == "all" else (s.deadband or 0.0) if is_number else 0.0,
+        states=states if raw.type != "string" else None,
+        deadband=None if s.report == "all" else _deadband(signal, s.deadband) if is_number else 0.0,
         heartbeat=s.heartbeat,
         stale_after=max(s.stale_after, _MISSED_POLLS * s.poll),
     )
+
+
+def _deadband(signal: Signal, deadband: float | None) -> float:
+    """In the unit of the signal."""
+    if not isinstance(deadband, Percent):
+        return deadband or 0.0
+    return (signal.high - signal.low) * deadband / 100 if signal.low is not None and signal.high is not None else 0.0
 
 
 def _scaling(scale: float | None) -> tuple[float | None, float | None]:

@@ -1,6 +1,7 @@
 """What the OPC UA tests share: an adapter on a few signals, and waiting for what it reads."""
 
 import asyncio
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gateway.adapter import Context
 from gateway.clock import SystemClock
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
-from gateway.model import GOOD, MachinePath, Value
+from gateway.model import GOOD, Gap, MachinePath, Value
 from parts.node_opcua import NAMESPACE
 
 MACHINE = "lathe"
@@ -34,7 +35,8 @@ def context(
         {"protocol": "opcua", "url": url, "security": "None", "publishing": "50ms", "timeout": "2s", **connection}
     )
     counters = FlowCounters()
-    return Context("cnc", link, {MachinePath(MACHINE): settings}, SystemClock(), counters, Path("data"), "edge-01")
+    data = Path(tempfile.mkdtemp(prefix="gateway-"))
+    return Context("cnc", link, {MachinePath(MACHINE): settings}, SystemClock(), counters, data, "edge-01")
 
 
 class Reader:
@@ -47,7 +49,10 @@ class Reader:
         adapter = build(self.context)
         assert isinstance(adapter, OpcuaAdapter)
         self.adapter = adapter
-        self.got: dict[str, list[tuple[int, Value, int]]] = {name: [] for name in signals}
+        (machine,) = self.context.machines.values()
+        self.got: dict[str, list[tuple[int, Value, int]]] = {name: [] for name in machine.signals}
+        self.past: dict[str, list[tuple[int, Value, int]]] = {name: [] for name in self.got}
+        self.gaps: list[Gap] = []
         self.returns = 0
 
     async def __aenter__(self) -> "Reader":
@@ -63,11 +68,14 @@ class Reader:
 
     async def read(self) -> None:
         for batch in await self.adapter.read():
+            if isinstance(batch, Gap):
+                self.gaps.append(batch)
+                continue
             names = [signal.name for signal in batch.header.signals]
             for i, *reading in zip(
                 batch.signal, batch.time, batch.value, batch.quality or [GOOD] * len(batch), strict=True
             ):
-                self.got[names[i]].append(tuple(reading))
+                (self.past if batch.historical else self.got)[names[i]].append(tuple(reading))
         self.returns += 1
 
     async def until(self, condition: Callable[[], object], timeout: float = 15) -> None:

@@ -82,21 +82,18 @@ async def test_a_line_that_is_dead_but_not_closed(cnc: NodeOpcua, monkeypatch: p
     assert cnc.sessions() == 0
 
 
-async def test_a_dead_session_that_is_not_buried_stays(cnc: NodeOpcua, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_is_not_taken_over_stays(cnc: NodeOpcua, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: without that the sessions pile up."""
-    bury, left = session.Session.bury, []
-
-    async def leave(it: session.Session) -> None:
-        left.append(it)
-
     with Proxy(cnc.port) as proxy:
         async with Reader(through(proxy, cnc), SPEED) as it:
-            monkeypatch.setattr(session.Session, "bury", leave)
+            left = it.adapter._session
+            assert left
+            monkeypatch.setattr(session.Session, "resumable", False)
             proxy.cut()
             await it.lost()
             await it.reconnect()
             assert cnc.sessions() == 2
-            await bury(left[0])
+            await left.bury()
             assert cnc.sessions() == 1
 
 

@@ -1,0 +1,168 @@
+"""The notifications of all subscriptions of a session: asked for, acknowledged, none left out, silence noticed.
+
+    requests wait at the server ─▶ responses ─▶ in order? ─▶ Notification, at most one of each subscription at a time
+                                                   └ a number is missing: sent again, or counted as lost
+
+Notifications are asked for only while somebody waits for them. So the server keeps what we are too slow for, and its
+overflow bit says so when it had to drop something; nothing piles up here. Raises what the client raises; `Session`
+translates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapters.opcua.client import Client
+from adapters.opcua.items import Notification
+from adapters.opcua.wire import Published
+from gateway.clock import Clock
+from gateway.errors import NotConnectedError
+
+_MOST_REPUBLISHED = 1000  # notifications: what a server keeps for us is far less
+_LAST_SEQUENCE = 2**32 - 1  # is followed by 1: Part 4, 7.21
+
+
+class SilentError(NotConnectedError):
+    """A subscription says nothing any more, while the server still answers: it has deleted it."""
+
+
+@dataclass(slots=True)
+class _Subscription:
+    patience: float  # seconds without a sign of life
+    seen: float  # monotonic
+    sequence: int = 0  # of its last notification
+
+
+class Publishing:
+    """What the server publishes to one session."""
+
+    def __init__(self, client: Client, label: str, clock: Clock, requests: int) -> None:
+        """At most `requests` wait at the server: some allow only 10."""
+        self._client, self._label, self._clock = client, label, clock
+        self._subscriptions: dict[int, _Subscription] = {}
+        self._asked: list[asyncio.Task[Published]] = []
+        self._requests = requests
+        self._seen: list[tuple[int, int]] = []  # notifications to be acknowledged
+
+    @property
+    def ids(self) -> list[int]:
+        """The subscriptions, in the order they were added."""
+        return list(self._subscriptions)
+
+    @property
+    def asked(self) -> Sequence[asyncio.Task[Published]]:
+        """The requests that wait at the server, to wait for."""
+        return self._asked
+
+    def add(self, id: int, silence: float) -> None:
+        """Listen to a subscription that keeps itself alive after `silence` seconds."""
+        self._subscriptions[id] = _Subscription(max(1.0, 3 * silence), self._clock.monotonic())
+
+    def adopt(self, other: Publishing) -> None:
+        """Go on with the subscriptions of a session that is no more."""
+        for id, subscription in other._subscriptions.items():
+            self._subscriptions[id] = _Subscription(
+                subscription.patience, self._clock.monotonic(), subscription.sequence
+            )
+
+    def ask(self) -> None:
+        """Have as many requests wait at the server as there are subscriptions, and one more."""
+        while self._subscriptions and len(self._asked) < min(self._requests, len(self._subscriptions) + 1):
+            seen, self._seen = self._seen, []
+            self._asked.append(asyncio.create_task(self._client.published(seen), name=f"publish[{self._label}]"))
+
+    async def stop(self) -> None:
+        """Forget the requests that wait. The subscriptions stay."""
+        asked, self._asked = self._asked, []
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        self._seen.clear()
+
+    def excuse(self, seconds: float) -> None:
+        """While we did not listen we could not hear."""
+        for subscription in self._subscriptions.values():
+            subscription.seen += seconds
+
+    @property
+    def due(self) -> float | None:
+        """When (monotonic) the first subscription should have said something; None where there is none."""
+        return min((s.seen + s.patience for s in self._subscriptions.values()), default=None)
+
+    def check(self, heard: float) -> None:
+        """Raises SilentError if the server has answered, at `heard`, since a subscription should have said something."""
+        for subscription in self._subscriptions.values():
+            if heard > subscription.seen + subscription.patience:
+                raise SilentError(
+                    f"no sign of life of a subscription for {subscription.patience:.0f} s: the server has deleted it"
+                )
+
+    # --- what arrived ----------------------------------------------------------------------------------------------
+
+    async def take(self, arrival: int) -> list[Notification]:
+        """What has arrived: the next notification of each subscription, after those that were missing before it."""
+        arrived: list[Notification] = []
+        for task in [task for task in self._asked if task.done()]:
+            if (error := task.exception()) is not None:
+                self._asked.remove(task)
+                self._bear(error)
+                continue
+            published = task.result()
+            if any(published.subscription == notification.subscription for notification in arrived):
+                break  # that one is for the next time
+            self._asked.remove(task)
+            if published.ended:
+                raise SilentError(f"the server has ended the subscription (0x{published.ended:08X})")
+            if (subscription := self._subscriptions.get(published.subscription)) is not None:
+                arrived += await self._in_order(subscription, published, arrival)
+        return arrived
+
+    async def _in_order(self, subscription: _Subscription, published: Published, arrival: int) -> list[Notification]:
+        id = published.subscription
+        subscription.seen = self._clock.monotonic()
+        notification = Notification(id, arrival, published.values, 0)
+        before: list[Notification] = []
+        # A keep-alive has the number of the notification that comes next: Part 4, 5.14.1.1.
+        if subscription.sequence and (missing := published.sequence - subscription.sequence - 1) > 0:
+            before = await self._send_again(id, range(published.sequence - missing, published.sequence), arrival)
+            notification.missing = missing - len(before)
+        if published.values is not None:
+            subscription.sequence = published.sequence
+            self._seen.append((id, published.sequence))
+        elif subscription.sequence:
+            subscription.sequence = published.sequence - 1
+        return [*before, notification]
+
+    async def _send_again(self, id: int, numbers: range, arrival: int) -> list[Notification]:
+        """Notifications that did not come, as far as the server still has them."""
+        found = []
+        for number in numbers[-_MOST_REPUBLISHED:]:
+            if (published := await self._client.republished(id, number)) is not None:
+                found.append(Notification(id, arrival, published.values, 0))
+                self._seen.append((id, number))
+        return found
+
+    async def catch_up(self, arrival: int) -> list[Notification]:
+        """After the line was lost: what the server sent into the void."""
+        found = []
+        for id, subscription in self._subscriptions.items():
+            for _ in range(_MOST_REPUBLISHED):
+                number = subscription.sequence % _LAST_SEQUENCE + 1
+                published = await self._client.republished(id, number)
+                if published is None:
+                    break
+                subscription.sequence = number
+                self._seen.append((id, number))
+                found.append(Notification(id, arrival, published.values, 0))
+            subscription.seen = self._clock.monotonic()
+        return found
+
+    def _bear(self, error: BaseException) -> None:
+        """A request that failed. Raises it, unless it is about the request itself."""
+        name = type(error).__name__
+        if name == "BadTooManyPublishRequests" and self._requests > 1:
+            self._requests -= 1
+        elif name not in ("BadTimeout", "BadRequestTimeout"):
+            raise error
