@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 
 from adapters.opcua.connection import Mode
+from adapters.opcua.field_path import Path, path_of
 from gateway.config import SignalSettings
-from gateway.config.fields import Period, mistake
+from gateway.config.explain import did_you_mean
+from gateway.config.fields import Period, RawNumber, mistake
 from gateway.model import ValueType
 
 FROM_SERVER = "from-server"
-EVENT_PARTS = ("severity", "source", "message", "state")
 EventPart = Literal["severity", "source", "message", "state"]
+EVENT_PARTS: tuple[EventPart, ...] = get_args(EventPart)
+
+
+def _texts(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, str) and value != FROM_SERVER:
+        raise mistake(f"'{value}' is not known here", did_you_mean(value, [FROM_SERVER]) + "; or {0: text, 1: text}")
+    return read({} if value == FROM_SERVER else value)
+
+
+Texts = Annotated[
+    dict[RawNumber, str],
+    WrapValidator(_texts),
+    WithJsonSchema({"anyOf": [TypeAdapter(dict[RawNumber, str]).json_schema(), {"const": FROM_SERVER}]}),
+]
+"""The text of each number; `from-server` is none that is known yet."""
 
 
 class OpcuaSignal(SignalSettings):
@@ -42,11 +66,24 @@ class OpcuaSignal(SignalSettings):
         None, description="float, int, bool or string: what the value has to be. Learnt from the server where left out."
     )
     field: str | None = Field(
-        None, min_length=1, description="Of a structure: the field that is meant.", examples=['"Axes[1].Position"']
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Of a structure: the field that is meant, with & before a . or [ that belongs to a name; of an array "
+        "of several dimensions: [1][2]. `index` and `count` go where [] stands in it, else to the front.",
+        examples=['"Axes[1].Position"', '"Axes[].Position"'],
     )
-    index: int | None = Field(None, ge=0, description="Of an array: the element that is meant; the first one is 0.")
+    index: int | None = Field(
+        None, ge=0, lt=2**31, description="Of an array: the element that is meant; the first one is 0."
+    )
     count: int | None = Field(
         None, ge=1, le=10_000, description="Of an array: this many elements, as the signals name_0, name_1 …"
+    )
+    enum: Texts | None = Field(
+        None,
+        description="The text of each raw number; others are uncertain: unknown-state. `from-server` takes the texts the "
+        "server has for them.",
+        examples=[{0: "off", 1: "auto"}, FROM_SERVER],
     )
     events: bool = Field(
         False,
@@ -71,15 +108,28 @@ class OpcuaSignal(SignalSettings):
         """Which part of an event this signal is; None for a variable."""
         return self._part
 
+    @property
+    def place(self) -> Path:
+        """Where in the value of the node it stands; nothing for the value itself."""
+        return path_of(self.field, self.index)
+
+    @property
+    def texts_from_server(self) -> bool:
+        """Whether what its numbers mean has to be learnt."""
+        return self.enum is not None and not self.enum
+
     @model_validator(mode="after")
     def _one_address(self) -> OpcuaSignal:
         if (self.node is None) == (self.path is None):
             raise mistake(
-                "a signal needs `node` or `path`" if self.node is None else "`node` and `path` say the same thing twice",
+                "a signal needs `node` or `path`"
+                if self.node is None
+                else "`node` and `path` say the same thing twice",
                 'for example node: "m:s=CNC1.SpindleSpeed"' if self.node is None else "keep one of them",
             )
         if self.index is not None and self.count is not None:
             raise mistake("`index` is one element and `count` are several", "keep one of them", "index")
+        path_of(self.field, 0 if self.count else self.index)
         if self.events:
             for key in ("index", "count", "field", "type", "scale", "offset", "enum", "deadband", "range"):
                 if getattr(self, key) is not None:
