@@ -4,7 +4,8 @@
 
 `Rule` is what the configuration says of one signal. `Steps` are the rules of all signals of a batch, put together once
 for all batches of the same shape: for each kind of rule the positions in the columns at which it has something to do, so
-that a column without rules costs nothing.
+that a column without rules costs nothing. `Needs` say which signals have rules at all: a subscription brings other signals
+each time, and most of them need nothing.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Rule:
 
 def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
     """`raw`: as the adapter made it. `places`: the index of each signal by name."""
-    # `enum: from-server` means what the adapter has learnt; numbers stay numbers where that is nothing.
-    states = s.enum if s.enum is None or isinstance(s.enum, Mapping) else raw.states or None
+    # An empty `enum` means the texts that the adapter has learnt; numbers stay numbers where it has learnt none.
+    states = None if s.enum is None else (s.enum or raw.states or None)
     signal = replace(
         raw,
         unit=raw.unit if s.unit == "from-server" else s.unit,
@@ -130,20 +131,49 @@ class _Linear:
             values[at] = value
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Needs:
+    """Which signals of a machine there is something to do for."""
+
+    sources: frozenset[int | None]  # they hold powers of ten
+    more: frozenset[int]  # they have a rule beyond NaN
+    floats: frozenset[int] | None  # NaN is possible; None: in all of them
+    deadbands: bool  # some are only sent when they change
+
+
+def needs_of(rules: Sequence[Rule]) -> Needs:
+    """Worked out once for all batches of a machine."""
+    floats = frozenset(i for i, rule in enumerate(rules) if rule.is_float)
+    return Needs(
+        sources=frozenset(rule.factor_from for rule in rules) - {None},
+        more=frozenset(i for i, rule in enumerate(rules) if _needs_more(rule)),
+        floats=None if len(floats) == len(rules) else floats,
+        deadbands=any(rule.deadband is not None for rule in rules),
+    )
+
+
+def _needs_more(rule: Rule) -> bool:
+    numbers = (rule.factor_from, rule.divisor, rule.factor, rule.low, rule.states)
+    return bool(rule.shift) or any(number is not None for number in numbers)
+
+
 class Steps:
     """The rules of the signals of one shape of batch."""
 
-    def __init__(self, rules: Sequence[Rule], signal: Sequence[int]) -> None:
-        mine = [(at, rules[i]) for at, i in enumerate(signal)]
-        sources = {rule.factor_from for rule in rules}
-        self.factors = tuple((at, i) for at, i in enumerate(signal) if i in sources)  # positions of powers of ten
+    def __init__(self, rules: Sequence[Rule], needs: Needs, signal: Sequence[int]) -> None:
+        more, sources, floats = needs.more, needs.sources, needs.floats
+        mine = [(at, rules[i]) for at, i in enumerate(signal) if i in more] if more else []
+        # Positions of powers of ten:
+        self.factors = tuple((at, i) for at, i in enumerate(signal) if i in sources) if sources else ()
         self._by_factor = [(at, rule.factor_from) for at, rule in mine if rule.factor_from is not None]
         self._linear = [
             *_linear(truediv, [(at, rule.divisor) for at, rule in mine]),
             *_linear(mul, [(at, rule.factor) for at, rule in mine]),
         ]
         self._shifted = [(at, rule.shift) for at, rule in mine if rule.shift]
-        self._floats = [at for at, rule in mine if rule.is_float]
+        self._floats: Sequence[int] = (
+            range(len(signal)) if floats is None else [at for at, i in enumerate(signal) if i in floats]
+        )
         self._pick_floats = tuple if len(self._floats) == len(signal) else picker(self._floats)
         self._ranged = [(at, r.low, r.high) for at, r in mine if r.low is not None and r.high is not None]
         self._states = [(at, rule.states) for at, rule in mine if rule.states is not None]
