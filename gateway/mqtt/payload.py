@@ -77,12 +77,13 @@ class DataEncoder:
         time = batch.time
         if time and time[0] == time[-1] and time.count(time[0]) == len(time):
             frames = [_frame(time[0], chosen, batch.value, batch.quality)]
+        elif batch.quality is None:
+            frames = _frames(time, chosen, batch.value)
         else:
             frames, start = [], 0
             for t, run in groupby(time):
                 end = start + sum(1 for _ in run)
-                quality = None if batch.quality is None else batch.quality[start:end]
-                frames.append(_frame(t, chosen[start:end], batch.value[start:end], quality))
+                frames.append(_frame(t, chosen[start:end], batch.value[start:end], batch.quality[start:end]))
                 start = end
         if batch.historical:
             for frame in frames:
@@ -90,6 +91,21 @@ class DataEncoder:
         return orjson.dumps(
             {"v": VERSION, "gateway": self._gateway, "epoch": self._epoch, "seq": seq, "frames": frames}
         )
+
+
+def _frames(time: Sequence[int], names: Sequence[str], values: Sequence[Value]) -> list[dict[str, Any]]:
+    """All good. A server may give each value its own stamp, so each is a frame: nothing is called for them."""
+    frames: list[dict[str, Any]] = []
+    readings: dict[str, Value] = {}
+    before = None
+    for t, name, value in zip(time, names, values, strict=True):
+        if t == before:
+            readings[name] = value
+        else:
+            before = t
+            readings = {name: value}
+            frames.append({"t": t // 1000 / 1000, "values": readings})
+    return frames
 
 
 def _frame(

@@ -2,8 +2,9 @@
 
     Batch ─▶ Steps: scaling, no NaN, range, states ─▶ what is news ─▶ Batch, or None when there is nothing to say
 
-Bad readings are sent once, when they begin; everything else as `report` says. Batches of the same shape (the same tuple of
-signal numbers) share a `_Shape`, which also remembers what came last: the very same values are not worked out again.
+Bad readings are sent once, when they begin; everything else as `report` says. Batches of the same shape (the same signals in
+the same order) share a `_Shape`, which also remembers what came last: the very same values are not worked out again.
+A subscription brings what has changed, so any signals at all: a list of them is remembered when it comes again.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass, field
 
 from gateway.config import SignalSettings
 from gateway.model import GOOD, STALE, Batch, Header, Signal, Value, is_bad
-from gateway.normalizer.steps import Pick, Rule, Steps, picker, power_of_ten, rule_of
+from gateway.normalizer.steps import Needs, Pick, Rule, Steps, needs_of, picker, power_of_ten, rule_of
 from gateway.shared import once_per_object
 
 _MAX_SHAPES = 64  # a machine has one per combination of poll rates; an adapter that makes more gets no more cached
+_MAX_LISTS = 8  # of all its signals, in the lists of signals that are remembered
 
 
 _Bands = Sequence[tuple[int, int, float | None]]
@@ -52,11 +54,16 @@ class Plan:
 
     def __init__(self, raw: Header, settings: Mapping[str, SignalSettings]) -> None:
         """`raw`: as the adapter made it, with the types before scaling. `settings`: by the name of the signal."""
-        self._rules, signals = _rules(raw.signals, _ByIdentity(settings))
+        self._rules, self._needs, signals = _rules(raw.signals, _ByIdentity(settings))
         self._raw = raw
         self.header = Header(raw.path, signals)
         self._shortest = min((rule.stale_after for rule in self._rules), default=0.0)
-        self._shapes: dict[int, _Shape] = {}
+        self._shapes: dict[int, _Shape] = {}  # by the identity of a tuple
+        self._lists: dict[tuple[int, ...], _Shape] = {}  # of lists that came again
+        self._listed = 0  # signals in them
+        self._came_once: set[int] = set()  # hashes of lists
+        # The signals that have a value as long as nobody says otherwise; events have not.
+        self._lasting = [i for i, rule in enumerate(self._rules) if rule.signal.kind != "event"]
         n = len(self._rules)
         self._bad: dict[int, int] = {}  # signals whose last reading sent was bad, and its quality
         self._version = 0  # counts the changes of _bad
@@ -93,7 +100,7 @@ class Plan:
 
     def lost(self, quality: int, now: float, now_ns: int) -> Batch | None:
         """The link is gone: every signal is bad from now on, until a reading arrives."""
-        return self._mark([i for i in self.header.order if self._bad.get(i) != quality], quality, now, now_ns)
+        return self._mark([i for i in self._lasting if self._bad.get(i) != quality], quality, now, now_ns)
 
     def alive(self, now: float) -> None:
         """The link gave a sign of life, without readings."""
@@ -104,7 +111,7 @@ class Plan:
         silent = now - self._alive
         if not self._alive or silent <= self._shortest:
             return None
-        gone = [i for i, rule in enumerate(self._rules) if silent > rule.stale_after and i not in self._bad]
+        gone = [i for i in self._lasting if silent > self._rules[i].stale_after and i not in self._bad]
         return self._mark(gone, STALE, now, now_ns)
 
     def _mark(self, signals: list[int], quality: int, now: float, now_ns: int) -> Batch | None:
@@ -145,7 +152,14 @@ class Plan:
             return False
         self._raw = raw
         self._shapes.clear()
+        self._lists.clear()
+        self._listed = 0
         return True
+
+    @property
+    def lasting(self) -> int:
+        """How many signals can be bad: all but events."""
+        return len(self._lasting)
 
     @property
     def bad(self) -> Mapping[int, int]:
@@ -155,13 +169,37 @@ class Plan:
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def _shape_of(self, signal: Sequence[int]) -> _Shape:
+        if not isinstance(signal, tuple):
+            return self._shape_of_list(tuple(signal))
         shape = self._shapes.get(id(signal))
         if shape is None:
-            lasting = isinstance(signal, tuple) and len(self._shapes) < _MAX_SHAPES
-            shape = _Shape(signal, *(_compiled(self._rules, signal) if lasting else _compile(self._rules, signal)))
-            if lasting:
-                self._shapes[id(signal)] = shape
+            if len(self._shapes) >= _MAX_SHAPES:
+                return _Shape(signal, *_compile(self._rules, self._needs, signal))
+            shape = self._shapes[id(signal)] = _Shape(signal, *_compiled(self._rules, self._needs, signal))
         return shape
+
+    def _shape_of_list(self, signal: tuple[int, ...]) -> _Shape:
+        """Remembered from the second time on: most lists never come again, and putting a shape together is cheap."""
+        shape = self._lists.get(signal)
+        if shape is None:
+            shape = _Shape(signal, *_compile(self._rules, self._needs, signal))
+            if (value := hash(signal)) in self._came_once:
+                self._remember(shape)
+            else:
+                if len(self._came_once) >= _MAX_SHAPES:
+                    self._came_once.clear()
+                self._came_once.add(value)
+        return shape
+
+    def _remember(self, shape: _Shape) -> None:
+        signal = tuple(shape.signal)
+        if len(set(signal)) < len(signal):
+            return  # bad and good again in one batch: what it said is not what is true after it
+        if self._listed + len(signal) > _MAX_LISTS * len(self._rules):
+            self._lists.clear()  # others come now
+            self._listed = 0
+        self._lists[signal] = shape
+        self._listed += len(signal)
 
     def _work_out(self, shape: _Shape, batch: Batch) -> None:
         values: list[Value] = list(batch.value)
@@ -260,18 +298,21 @@ class _ByIdentity:
 
 
 @once_per_object
-def _rules(raw: tuple[Signal, ...], settings: _ByIdentity) -> tuple[Sequence[Rule], tuple[Signal, ...]]:
+def _rules(raw: tuple[Signal, ...], settings: _ByIdentity) -> tuple[Sequence[Rule], Needs, tuple[Signal, ...]]:
     """The rules of these signals, and what they are when they leave. Machines with equal settings share them."""
     places = {signal.name: i for i, signal in enumerate(raw)}
     rules = [rule_of(signal, settings.of[signal.name], places) for signal in raw]
-    return rules, tuple(rule.signal for rule in rules)
+    return rules, needs_of(rules), tuple(rule.signal for rule in rules)
 
 
-def _compile(rules: Sequence[Rule], signal: Sequence[int]) -> tuple[Steps, _Bands, bool, bool]:
+def _compile(rules: Sequence[Rule], needs: Needs, signal: Sequence[int]) -> tuple[Steps, _Bands, bool, bool]:
     """What a shape is made of."""
+    steps = Steps(rules, needs, signal)
+    if not needs.deadbands:
+        return steps, (), False, False
     bands = [(at, i, rules[i].deadband) for at, i in enumerate(signal)]
     changes = [band is not None for _, _, band in bands]
-    return Steps(rules, signal), bands, any(changes), all(changes)
+    return steps, bands, any(changes), all(changes)
 
 
 _compiled = once_per_object(_compile)

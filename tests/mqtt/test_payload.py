@@ -61,6 +61,18 @@ def test_readings_of_one_moment_share_a_frame():
     ]
 
 
+@pytest.mark.parametrize("quality", [None, (0,) * 6])
+def test_each_moment_is_a_frame_whatever_is_known_of_their_quality(quality):
+    time = (T, T, T + 1_000_000, T, T + 2_000_000, T + 2_000_000)
+    payload = DataEncoder("g", "e")(Batch(HEADER, [0, 1, 2, 3, 1, 0], time, [1.5, 2.5, 3.5, 4.5, 5.5, 6.5], quality), 1)
+    assert [(frame["t"], frame["values"]) for frame in json.loads(payload)["frames"]] == [
+        (1763789123123.456, {"voltage_l1": 1.5, "mode": 2.5}),
+        (1763789123124.456, {"current_l2": 3.5}),
+        (1763789123123.456, {"melt_temp": 4.5}),
+        (1763789123125.456, {"mode": 5.5, "voltage_l1": 6.5}),
+    ]
+
+
 @given(
     st.one_of(
         st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.text(st.characters(exclude_categories=["Cs"])),
