@@ -60,6 +60,7 @@ class Context:
     host: str = "127.0.0.1"
     port: int | None = None  # instead of the port of the configuration; 0: any free one
     tls: TlsFiles | None = None  # None: a throw-away certificate
+    keep: Path | None = None  # where what should be the same at the next start is kept; None: nowhere
 
 
 class Server(Protocol):

@@ -89,6 +89,7 @@ async def simulate(
                 host,
                 port,
                 tls,
+                configuration.resolve(configuration.settings.gateway.data_dir) / "simulator",
             )
             try:
                 server = await _serve(context)

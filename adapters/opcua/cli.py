@@ -15,6 +15,10 @@ from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
     from adapters.opcua.config import OpcuaConnection
+    from adapters.opcua.security.certificates import Certificate
+    from adapters.opcua.security.choice import Endpoint
+    from adapters.opcua.security.secure import Security as ConnectionSecurity
+    from adapters.opcua.security.store import Store
     from adapters.opcua.tools.crawl import Tree
     from adapters.opcua.tools.explorer import Explorer
     from adapters.opcua.tools.live import Asked, Reading
@@ -29,6 +33,235 @@ app = typer.Typer(
 
 
 # --- who it is: endpoints, trust, certificate ------------------------------------------------------------------------
+
+
+@app.command()
+def endpoints(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", show_default=False,
+            help="A connection or machine of the configuration, or an address: opc.tcp://HOST[:PORT], HOST:PORT.",
+        ),
+    ],
+    timeout: Annotated[
+        str | None, typer.Option(help="How long an answer may take.  [default: 4s]", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Show how a server can be talked to, how to log in, and who it says it is. Nothing secret is sent."""
+    from adapters.opcua.security import report
+    from adapters.opcua.security.secure import ahead
+    from adapters.opcua.tools import trust as tool
+
+    security = _Server(target, config, None, None, None, None, None, timeout, None).security()
+
+    async def ask() -> None:
+        offered = await tool.offer(security)
+        used = tool.chosen(offered, security)
+        shown: dict[bytes, Any] = {}
+        for each in offered.endpoints:
+            if each.certificate and each.certificate not in shown:
+                sent, verdict = security.judge(each)
+                shown[each.certificate] = sent[0], verdict
+            if json:
+                row = report.endpoint(each, each == used)
+                print_json({**row, "certificate": report.facts(*shown[each.certificate]) if each.certificate else None})
+        if json:
+            return
+        _print_endpoints(offered.endpoints, used, list(shown))
+        for number, (certificate, verdict) in enumerate(shown.values(), 1):
+            print(f"\ncertificate {number}")
+            for line in report.lines(certificate, verdict, security.connection.allow):
+                print(f"  {line}")
+        if offered.clock_ahead is not None and abs(offered.clock_ahead) > 60:
+            print(f"\nThe server's clock is {ahead(offered.clock_ahead)}.")
+        if shown and not any(verdict.trusted for _, verdict in shown.values()):
+            print(f"\nTo trust it: gateway opcua trust {target}")
+
+    run(ask())
+
+
+def _print_endpoints(endpoints: Sequence[Endpoint], used: Endpoint | None, certificates: Sequence[bytes]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("security", "log in with", "address it names", "certificate", "", box=None, pad_edge=False)
+    for each in endpoints:
+        number = str(1 + certificates.index(each.certificate)) if each.certificate else "–"
+        mark = "◀ would be used" if each == used else ""
+        table.add_row(each.security, ", ".join(each.logins) or "–", each.url, number, mark)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command()
+def trust(
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[TARGET]", show_default=False, help="A connection of the configuration, or an address."),
+    ] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option(metavar="F", show_default=False, help="Trust it if this is its SHA-256 or SHA-1, and do not ask."),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="What is trusted, pinned and refused.")] = False,
+    remove: Annotated[
+        str | None,
+        typer.Option(metavar="F", show_default=False, help="Forget the certificate with this fingerprint, or its start."),
+    ] = None,
+    add: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Trust a certificate, a CA or a revocation list in a file."),
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="How long an answer may take.  [default: 4s]", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Show who a server is, and trust it once you have compared its fingerprint with the one the server shows."""
+    from adapters.opcua.security.store import Store
+    from gateway.errors import UsageError
+
+    others = [listed, remove is not None, add is not None]
+    if sum([target is not None, *others]) != 1 or (fingerprint and target is None):
+        raise UsageError("one of: TARGET (and --fingerprint), --list, --remove F, --add FILE")
+    if target is not None:
+        security = _Server(target, config, None, None, None, None, None, timeout, None).security()
+        _trust(security, fingerprint, json)
+        return
+    store = Store(_home(_configuration_here(config))[0] / "opcua" / "pki")
+    if add is not None:
+        file = store.add(add)
+        print_json({"trusted": str(file)}) if json else print(f"trusted: {file}")
+    elif remove is not None:
+        _forget(store, remove, json)
+    else:
+        _list(store, json)
+
+
+def _trust(security: ConnectionSecurity, fingerprint: str | None, json: bool) -> None:
+    from adapters.opcua.security import report
+    from adapters.opcua.tools import trust as tool
+    from gateway.errors import GatewayError
+
+    answers: list[tool.Shown] = []
+
+    async def ask() -> None:
+        answers.append(await tool.show(security))
+
+    run(ask())
+    if not answers:
+        raise typer.Exit(130)
+    (shown,) = answers
+    certificate, verdict = shown.certificate, shown.verdict
+    if shown.kept and not json:
+        print(f"{security.name} does not answer now. This is the certificate that was refused at {shown.kept}:")
+    if not json:
+        print("\n".join(report.lines(certificate, verdict, security.connection.allow)))
+    pinned = security.store.pinned(security.name) if security.connection.trust == "pinned" else None
+    known = certificate == pinned if security.connection.trust == "pinned" else bool(verdict.trusted)
+    file = None
+    if known:
+        pass
+    elif fingerprint is not None:
+        if not certificate.matches(fingerprint):
+            raise GatewayError(
+                f"{security.name} shows a certificate with another fingerprint than this, SHA-256 "
+                f"{certificate.fingerprint}, SHA-1 {certificate.thumbprint}: it is not trusted"
+            )
+        file = tool.believe(security, certificate)
+    elif (
+        not json
+        and sys.stdin.isatty()
+        and typer.confirm("\nIs this the fingerprint that the server itself shows? Trust it?")
+    ):
+        file = tool.believe(security, certificate)
+    if json:
+        print_json({**report.facts(certificate, verdict), "trusted": known or file is not None, "file": file})
+    elif known:
+        print(f"\nIt is trusted already: {verdict.trusted or 'it is pinned'}.")
+    elif file:
+        print(f"\nTrusted: {file}. A gateway that runs takes it at its next try.")
+    else:
+        print(
+            "\nNot trusted. Compare the fingerprint with the one that the server itself shows, then:\n"
+            f"  gateway opcua trust {security.target} --fingerprint {certificate.fingerprint}"
+        )
+    if not known and file is None:
+        raise typer.Exit(1)
+
+
+def _list(store: Store, json: bool) -> None:
+    from adapters.opcua.security import report
+    from adapters.opcua.security.certificates import day
+    from adapters.opcua.security.store import PLACES
+
+    rows = [each for place in PLACES for each in store.entries(place)]
+    for each in rows:
+        if json:
+            print_json(report.entry(each))
+            continue
+        what = {"trusted": "trusted", "issuers": "issuer", "pinned": f"pinned for {each.connection}",
+                "rejected": f"refused at {each.connection}"}[each.place]  # fmt: skip
+        kind = " (a CA: all that it issues)" if each.place == "trusted" and each.certificate.is_ca else ""
+        print(f"{what}{kind}: {each.certificate.subject or 'no name'}, until {day(each.certificate.not_after)}")
+        print(f"    SHA-256 {each.certificate.fingerprint}\n    SHA-1 {each.certificate.thumbprint}\n    {each.file}")
+    for file, issuer in store.crls():
+        if json:
+            print_json({"place": "crl", "issuer": issuer, "file": str(file)})
+        else:
+            print(f"revocation list of {issuer}\n    {file}")
+    if not rows and not json:
+        print(f"nothing is trusted yet in {store.folder}")
+
+
+def _forget(store: Store, fingerprint: str, json: bool) -> None:
+    from adapters.opcua.security import report
+    from adapters.opcua.security.store import PLACES
+    from gateway.errors import UsageError
+
+    found = report.meant([each for place in PLACES for each in store.entries(place)], fingerprint)
+    if not found:
+        raise UsageError(
+            f"no certificate begins with '{fingerprint}' (8 digits at least); see gateway opcua trust --list"
+        )
+    if len({each.certificate for each in found}) > 1:
+        raise UsageError(f"several certificates begin with '{fingerprint}'; see gateway opcua trust --list")
+    for each in found:
+        store.remove(each)
+        if json:
+            print_json({"removed": str(each.file), "place": each.place})
+        else:
+            print(f"removed: {each.file}")
+
+
+@app.command()
+def certificate(config: ConfigOption = None, json: Json = False) -> None:
+    """Show the gateway's own certificate, which servers have to trust. Makes it where there is none yet."""
+    from datetime import UTC, datetime
+
+    from adapters.opcua.security import report
+    from adapters.opcua.security.own import own
+
+    data_dir, gateway_id, _ = _home(_configuration_here(config))
+    ours = own(data_dir / "opcua" / "pki", gateway_id, datetime.now(UTC))
+    if json:
+        following = report.facts(ours.next) if ours.next else None
+        print_json({**report.facts(ours.certificate), "file": str(ours.file), "next": following})
+        return
+    _print_own(ours.certificate, ours.file)
+    if ours.next:
+        print("\nThe one that comes after it; let servers trust it in advance:")
+        _print_own(ours.next, ours.file.with_name("next.der"))
+
+
+def _print_own(shown: Certificate, file: Path) -> None:
+    from adapters.opcua.security import report
+
+    print(f"{'file':<12} {file}")
+    print("\n".join(report.lines(shown)))
 
 
 # --- what it has: browse, read, watch, import ------------------------------------------------------------------------
@@ -367,7 +600,7 @@ class _Server:
         self.machine: Any = None
         self.signal: str | None = None
         self.configuration: Configuration | None = None
-        self.known = not is_address(target)
+        self.known, self.target = not is_address(target), target
         given = {
             "security": security, "user": user, "user_certificate": user_certificate, "user_key": user_key, "trust": trust,
         }  # fmt: skip
@@ -436,26 +669,39 @@ class _Server:
             if self.machine.signals[name].part is None  # what happens cannot be read
         ]
 
+    def security(self) -> ConnectionSecurity:
+        """With the certificates of the gateway whose configuration was found, else of this folder."""
+        from adapters.opcua.security.secure import Security
+        from gateway.clock import SystemClock
+
+        name = self.name if self.known else f"{self.connection.host}_{self.connection.port}".replace(":", "-")
+        data_dir, gateway_id, folder = _home(self.configuration)
+        return Security(self.connection, name, data_dir, gateway_id, SystemClock(), folder, self.target)
+
     @asynccontextmanager
     async def opened(self, on_request: Callable[[], None] = lambda: None) -> AsyncIterator[Explorer]:
         """A session that is closed at the end. Raises NotConnectedError."""
-        from adapters.opcua.security.secure import Security
         from adapters.opcua.tools.explorer import Explorer
         from gateway.clock import SystemClock
-        from gateway.config.settings import GatewaySettings
 
-        clock, link, configuration = SystemClock(), self.connection, self.configuration
-        gateway = configuration.settings.gateway if configuration else GatewaySettings()
-        folder = configuration.folder if configuration else Path()
-        security = Security(link, self.name, folder / gateway.data_dir, gateway.id, clock, folder)
+        security, link = self.security(), self.connection
         label = f"{self.name} {link.host}:{link.port}"
-        explorer = Explorer(link, label, f"{gateway.id} {self.name} browser", clock, security)
+        explorer = Explorer(link, label, f"{security.gateway_id} {self.name} browser", SystemClock(), security)
         explorer.on_request = on_request
         try:
             await explorer.open()
             yield explorer
         finally:
             await explorer.end()
+
+
+def _home(configuration: Configuration | None) -> tuple[Path, str, Path]:
+    """Data folder, gateway id, and where relative paths start."""
+    from gateway.config.settings import GatewaySettings
+
+    gateway = configuration.settings.gateway if configuration else GatewaySettings()
+    folder = configuration.folder if configuration else Path()
+    return folder / gateway.data_dir, gateway.id, folder
 
 
 def _configuration_here(config: Path | None) -> Configuration | None:

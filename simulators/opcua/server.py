@@ -18,16 +18,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncua.ua
-from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from gateway.model import GOOD, Value
 from gateway.schedule import Ticks
 from simulators.machine import Context
+from simulators.opcua.certificate import kept
 from simulators.opcua.points import Point
 
 ua: Any = asyncua.ua  # the types it declares are not those it takes
@@ -41,6 +40,14 @@ _TYPES = {
     "int": ua.VariantType.Int64,
     "bool": ua.VariantType.Boolean,
     "string": ua.VariantType.String,
+}
+
+_POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+_MODES = ("Sign", "SignAndEncrypt")
+_SECURITY: dict[str, Any] = {
+    f"{policy}/{mode}": ua.SecurityPolicyType[f"{policy.replace('_', '')}_{mode}"]
+    for policy in (*_POLICIES, "Basic128Rsa15", "Basic256")
+    for mode in _MODES
 }
 
 _chatty = logging.getLogger("asyncua")
@@ -103,20 +110,31 @@ class OpcuaServer:
     # --- building --------------------------------------------------------------------------------------------------
 
     async def _protect(self) -> None:
-        """Anonymous, or the user of the connection. A certificate lets it send its password encrypted."""
-        policies = [ua.SecurityPolicyType.NoSecurity]
-        if self._connection.user:
-            self._server.set_identity_tokens([ua.UserNameIdentityToken])
-            policies.append(ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt)
-            with tempfile.TemporaryDirectory() as folder:
-                key, certificate = Path(folder) / "key.pem", Path(folder) / "certificate.der"
-                uri, usage = self._server.get_application_uri(), [ExtendedKeyUsageOID.SERVER_AUTH]
-                await setup_self_signed_certificate(key, certificate, uri, self._context.host, usage, {})
-                await self._server.load_certificate(certificate)
-                await self._server.load_private_key(key)
-        else:
-            self._server.set_identity_tokens([ua.AnonymousIdentityToken])
-        self._server.set_security_policy(policies)
+        """What the connection asks for, and nothing else: its policy, all of them for `auto`, and its way to log in.
+
+        Any user certificate may log in, and any client's certificate is taken.
+        """
+        link, server, host = self._connection, self._server, self._context.host
+        token = ua.AnonymousIdentityToken
+        if link.user:
+            token = ua.UserNameIdentityToken
+        elif link.user_certificate:
+            token = ua.X509IdentityToken
+        server.set_identity_tokens([token])
+        if link.security == "None":
+            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+            return
+        with tempfile.TemporaryDirectory() as thrown_away:
+            folder = self._context.keep or Path(thrown_away)
+            hosts = [] if host in ("0.0.0.0", "::") else [host]  # noqa: S104  # compared, not listened on
+            files = kept(folder / "opcua", self._context.name, server.get_application_uri(), [*hosts, link.host])
+            await server.load_certificate(files.certificate)
+            await server.load_private_key(files.key)
+        server.set_security_policy(
+            [_SECURITY[f"{policy}/{mode}"] for policy in _POLICIES for mode in _MODES]
+            if link.security == "auto"
+            else [_SECURITY[link.security]]
+        )
 
     async def _build(self) -> None:
         for uri in self._before:

@@ -101,9 +101,14 @@ class Certificate:
 
     @property
     def is_ca(self) -> bool:
-        """Whether it may issue others."""
+        """Whether it may issue others.
+
+        Many servers make themselves a certificate that says so. The certificate of an application is no CA: to trust one
+        of them is not to trust what it issues.
+        """
         constraints, usage = self.extension(x509.BasicConstraints), self.extension(x509.KeyUsage)
-        return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
+        may = constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
+        return may and not self.uris
 
     def extension(self, kind: type[_Extension]) -> _Extension | None:
         """None also where the extensions cannot be read."""
@@ -155,7 +160,8 @@ def chain(data: bytes) -> tuple[Certificate, ...]:
 
 def name_text(name: x509.Name) -> str:
     """CN=… first, as people know it."""
-    return printable(", ".join(reversed([part.rfc4514_string() for part in name.rdns])))
+    parts = [part.rfc4514_string() for part in name.rdns]
+    return printable(", ".join(sorted(parts, key=lambda part: not part.startswith("CN="))))
 
 
 def printable(text: str) -> str:

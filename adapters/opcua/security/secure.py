@@ -63,9 +63,17 @@ class Security:
     """The security of one connection, for as long as the process runs."""
 
     def __init__(
-        self, connection: OpcuaConnection, name: str, data_dir: Path, gateway_id: str, clock: Clock, folder: Path
+        self,
+        connection: OpcuaConnection,
+        name: str,
+        data_dir: Path,
+        gateway_id: str,
+        clock: Clock,
+        folder: Path,
+        target: str = "",
     ) -> None:
-        """`folder`: where relative paths in the configuration start."""
+        """`folder`: where relative paths in the configuration start; `target`: what commands call it, if not by name."""
+        self.target = target or name
         self.connection, self.name, self.gateway_id = connection, name, gateway_id
         self.pki = data_dir / "opcua" / "pki"
         self.store = Store(self.pki)
@@ -134,11 +142,12 @@ class Security:
 
     def _refuse(self, server: Certificate, problems: Sequence[Problem], clock_ahead: float | None) -> None:
         """Raises NotConnectedError: who it is, what speaks against it, and what can be done."""
-        file = self.store.keep_aside(self.name, server)
-        who = f"{server}, thumbprint {server.thumbprint}, valid until {day(server.not_after)}, kept as {file}"
         kinds = [problem.kind for problem in problems]
+        who = f"{server}, thumbprint {server.thumbprint}, valid until {day(server.not_after)}"
+        if "changed" in kinds or "untrusted" in kinds:
+            who += f", kept as {self.store.keep_aside(self.name, server)}"
         said = "; ".join(problem.text for problem in problems)
-        command = f"gateway opcua trust {self.name}"
+        command = f"gateway opcua trust {self.target}"
         if "changed" in kinds:
             text = (
                 f"the server has another certificate than the one that is pinned: {said}. It shows {who}. If somebody "
@@ -156,8 +165,8 @@ class Security:
             )
         else:
             text = f"the server's certificate is refused: {said}. It is {who}"
-        if cure := " ".join(filter(None, (_CURES.get(kind, "") for kind in dict.fromkeys(kinds)))):
-            text = f"{text}. {cure}"
+        if cures := [cure for kind in dict.fromkeys(kinds) if (cure := cure_of(kind))]:
+            text = ". ".join([text, *cures])
         if "expired" in kinds and clock_ahead is not None and abs(clock_ahead) > 60:
             text = f"{text}. The server's clock is {ahead(clock_ahead)}"
         raise NotConnectedError(text)
@@ -193,6 +202,11 @@ _CURES = {
     "wrong-uri": "Have the server make a new one; `allow: [wrong-uri]` at the connection takes it as it is",
     "usage": "Have the server make a new one",
 }
+
+
+def cure_of(kind: str) -> str:
+    """What can be done about a problem, trust apart; "" where nothing is known."""
+    return _CURES.get(kind, "")
 
 
 def ahead(seconds: float) -> str:

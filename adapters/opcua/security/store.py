@@ -30,6 +30,7 @@ from adapters.opcua.security.verdict import TrustLists
 MOST_REJECTED = 50  # files; who shows us a new certificate every second must not fill the disk
 
 Place = Literal["trusted", "issuers", "pinned", "rejected"]
+PLACES: tuple[Place, ...] = ("trusted", "issuers", "pinned", "rejected")
 
 _log = logging.getLogger(__name__)
 _warned: set[tuple[Path, int]] = set()
@@ -110,12 +111,12 @@ class Store:
 
     def trust(self, certificate: Certificate) -> Path:
         """From now on. The file where it stands."""
+        self._not_rejected(certificate)
         if known := next((e.file for e in self.entries("trusted") if e.certificate == certificate), None):
             return known
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", certificate.common_name).strip("._-")[:60] or "server"
         file = self.folder / "trusted" / "certs" / f"{name}_{certificate.thumbprint}.der"
         files.write(file, certificate.der)
-        self._not_rejected(certificate)
         return file
 
     def pin(self, connection: str, certificate: Certificate) -> Path:

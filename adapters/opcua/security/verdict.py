@@ -120,7 +120,7 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
 
 
 def _may_issue(issuer: Certificate, below: int) -> bool:
-    """Whether it is a CA, and of one that may have as many CAs below it (RFC 5280, 4.2.1.9)."""
+    """Whether it is a CA, and one that may have as many CAs below it (RFC 5280, 4.2.1.9)."""
     constraints = issuer.extension(x509.BasicConstraints)
     if constraints is None or not issuer.is_ca:
         return False
