@@ -12,6 +12,7 @@ import logging
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from struct import error as StructError
 from typing import Any
@@ -934,6 +935,8 @@ def _plain(value: Any) -> Any:
     convert = _PLAIN.get(type(value).__name__)
     if convert:
         return convert(value)
+    if is_dataclass(value):  # a structure of the standard's that asyncua knows
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return int(value) if isinstance(value, int) else str(value)
 
 

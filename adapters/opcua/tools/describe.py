@@ -27,6 +27,7 @@ from adapters.opcua.browsing import (
 from adapters.opcua.nodes import NodeId
 from adapters.opcua.tools.crawl import Node
 from adapters.opcua.tools.explorer import Explorer
+from adapters.opcua.tools.opened import Structures
 from adapters.opcua.units import ucum
 
 READABLE, WRITABLE, HISTORY = 1, 2, 4  # Part 3, 8.57
@@ -39,7 +40,7 @@ BUILT_IN = {
     23: "DataValue", 24: "BaseDataType", 25: "DiagnosticInfo", 26: "Number", 27: "Integer", 28: "UInteger",
     29: "Enumeration",
 }  # fmt: skip
-STRUCTURE, ANY, NUMBER, ENUMERATION = 22, 24, 26, 29
+STRUCTURE, ENUMERATION = 22, 29
 DURATION = NodeId(0, "i", 290)  # milliseconds: Part 3, 8.13
 _DEEPEST = 20  # types above a type
 
@@ -104,7 +105,7 @@ class DataTypes:
     """What was learnt of the data types of one server."""
 
     def __init__(self, explorer: Explorer) -> None:
-        self._explorer = explorer
+        self._explorer, self.structures = explorer, Structures(explorer)
         self._known: dict[NodeId, DataType] = {
             NodeId(0, "i", id): DataType(name, id, ancestors=(NodeId(0, "i", id),)) for id, name in BUILT_IN.items()
         }
@@ -220,6 +221,11 @@ async def _values(explorer: Explorer, types: DataTypes, variables: Sequence[tupl
     told = iter(await explorer.look(asked))
     for _, d in variables:
         d.value = next(told) if d.access & READABLE else Attribute(0x803A0000)  # BadNotReadable
+    structured = [d for _, d in variables if d.value.type == STRUCTURE]
+    of_types = [d.data_type for d in structured if d.data_type and d.data_type.namespace]
+    opened = await types.structures.open([d.value for d in structured], of_types)
+    for d, value in zip(structured, opened, strict=True):
+        d.value = value
     for n, d in variables:
         d.type = types[d.data_type] if d.data_type else None
         d.states = d.type.states if d.type else {}

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from adapters.opcua.browsing import Attribute, Browsed
+from adapters.opcua.client import Client
 from adapters.opcua.items import TOO_MUCH, Limit
 from adapters.opcua.nodes import NodeId
 from adapters.opcua.session import Session
@@ -56,6 +57,22 @@ class Explorer(Session):
         for limit, attribute in zip((self.browse_limit, self.look_limit), told, strict=True):
             if attribute.good and isinstance(attribute.value, int) and attribute.value > 0:  # 0: not told
                 limit.size = min(limit.size, attribute.value)
+
+    @property
+    def client(self) -> Client:
+        """The line itself."""
+        return self._client
+
+    async def ask(self, call: Callable[[Sequence[NodeId]], Awaitable[list[T]]], nodes: Sequence[NodeId]) -> list[T]:
+        """Something else about nodes; fewer of them are answered where they are too many. Raises NotConnectedError."""
+        while True:
+            try:
+                return list(await self._request(call(nodes), len(nodes) > 1))
+            except _SmallerError:
+                nodes = nodes[: (len(nodes) + 1) // 2]
+            except _GarbledError as exc:
+                with self._told():
+                    raise exc.__cause__ or exc from exc
 
     # --- browsing --------------------------------------------------------------------------------------------------
 

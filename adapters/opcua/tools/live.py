@@ -12,6 +12,7 @@ from adapters.opcua.browsing import Attribute, Attributes, QualifiedName
 from adapters.opcua.config import FROM_SERVER, OpcuaSignal
 from adapters.opcua.items import Item
 from adapters.opcua.nodes import Address, NodeAddress, NodeId, resolve, resolve_path
+from adapters.opcua.structures import Record
 from adapters.opcua.tools.crawl import Node, Tree, crawl
 from adapters.opcua.tools.describe import BUILT_IN, DataTypes, Description, describe
 from adapters.opcua.tools.explorer import Explorer
@@ -169,6 +170,8 @@ async def described(explorer: Explorer, ids: Sequence[NodeId]) -> list[Descripti
 def picked_from(value: Any, part: Sequence[str | int]) -> Any:
     """What a signal takes of an array or structure; None where it is not there."""
     for step in part:
+        if isinstance(value, Record):
+            value = dict(zip(value.layout.names, value.values, strict=True))
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from adapters.opcua.browsing import CLASSES, VARIABLE, Attribute, QualifiedName, Structure
 from adapters.opcua.nodes import NodeId
+from adapters.opcua.structures import ABSENT, Record
 from adapters.opcua.tools.crawl import Node, Tree
 from adapters.opcua.tools.describe import HISTORY, READABLE, WRITABLE, Description
 from adapters.opcua.tools.written import Written
@@ -85,6 +86,8 @@ def plain(value: Any, written: Written | None = None) -> Any:
         return (written.node(value) if written else None) or f"ns={value.namespace};{value.kind}={value.identifier!s}"
     if isinstance(value, Structure):
         return f"structure, {len(value.body or b'')} bytes"
+    if isinstance(value, Record):
+        return {n: plain(v, written) for n, v in zip(value.layout.names, value.values, strict=True) if v is not ABSENT}
     if isinstance(value, Mapping):
         return {str(key): plain(each, written) for key, each in value.items()}
     if isinstance(value, QualifiedName):
