@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +20,13 @@ POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
 OLD_POLICIES = ("Basic128Rsa15", "Basic256")  # broken or weak: only where they are written down
 MODES = ("Sign", "SignAndEncrypt")
 Mode = Literal["subscription", "poll"]
+
+
+_LET_PASS = {
+    "expired": "that it has expired, so that it may have been stolen long ago",
+    "wrong-host": "that it is made out for another host",
+    "wrong-uri": "that it is made out for another application",
+}
 
 
 def _url(value: str) -> str:
@@ -120,6 +128,18 @@ class OpcuaConnection(ConnectionSettings):
     @property
     def port(self) -> int:
         return urlsplit(self.url).port or PORT
+
+    @property
+    def doubts(self) -> Sequence[tuple[str, str]]:
+        """What is less safe than it could be."""
+        found = [
+            ("allow", f"lets pass what is wrong with the server's certificate: {_LET_PASS[k]}") for k in self.allow
+        ]
+        if self.security.partition("/")[0] in OLD_POLICIES:
+            found.append(
+                ("security", f"is outdated, and can be broken: {' or '.join(POLICIES)} as soon as it can be had")
+            )
+        return found
 
     @model_validator(mode="after")
     def _fits(self) -> OpcuaConnection:

@@ -217,6 +217,9 @@ class _Loader:
             tree.value["connections"].value[name] = node
             if (connection := self._validate(protocol.connection, node, where)) is not None:
                 done[name] = connection
+                for key, doubt in connection.doubts:
+                    at = tree.find(("connections", name, key), key=True)
+                    self.warnings.append(f"{at}: warning: connections.{name}.{key} {doubt}")
         self._share(tree, done)
         return done
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -119,6 +119,11 @@ class ConnectionSettings(Section):
     def endpoint(self) -> str | None:
         """What can have one owner only, for example a serial port; None where links may be as many as one likes."""
         return None
+
+    @property
+    def doubts(self) -> Sequence[tuple[str, str]]:
+        """What may be meant but should be thought about: a key, and what follows it in a warning."""
+        return ()
 
 
 class MachineSettings(Reporting):

@@ -64,7 +64,13 @@ def test_port_and_sampling_have_sensible_defaults(tmp_path: Path) -> None:
         ("opc.tcp://10.0.0.1", "opc.tcp://10.0.0.1:0", ["has no valid port"]),
         ("security: None", "security: none", ["'none' is not known", "security: None"]),
         ("security: None", "security: null", ["'null' is not known"]),
-        ("security: None", "security: Basic256Sha256/Sign", ["not supported yet", "write `security: None`"]),
+        (
+            "security: None",
+            "security: Basic256Sha256/signed",
+            ["write Basic256Sha256/Sign or Basic256Sha256/SignAndEncrypt"],
+        ),
+        ("security: None", "security: None, user: x, password: y", ["over an unprotected line", "security: auto"]),
+        ("security: None", "user_key: x.pem", ["a key without its certificate"]),
         ("security: None", "security: None, password: x", ["a password without a user"]),
         ('"m:s=Speed"', '"n:s=Speed"', ["signals.speed.node", "'n' is not in `namespaces`", ":10:21:"]),
         ('"m:s=Count"', '"s=Count"', ["signals.count.node", "has no namespace"]),
@@ -79,6 +85,20 @@ def test_mistakes_are_explained(tmp_path: Path, right: str, wrong: str, says: li
         loaded(tmp_path, GOOD.replace(right, wrong))
     for text in says:
         assert text in str(caught.value)
+
+
+def test_what_is_let_pass_is_warned_of(tmp_path: Path) -> None:
+    doubtful = "security: Basic256/Sign, allow: [expired, wrong-host]"
+    said = loaded(tmp_path, GOOD.replace("security: None", doubtful)).warnings
+    assert [text.partition("warning: ")[2].partition(":")[0] for text in said] == [
+        "connections.cnc.allow lets pass what is wrong with the server's certificate",
+        "connections.cnc.allow lets pass what is wrong with the server's certificate",
+        "connections.cnc.security is outdated, and can be broken",
+    ]
+    assert all("gateway.yaml:3:" in text for text in said)
+    assert "expired" in said[0]
+    assert "another host" in said[1]
+    assert not loaded(tmp_path, GOOD.replace("security: None", "security: auto")).warnings
 
 
 def test_all_wrong_nodes_are_named_at_once(tmp_path: Path) -> None:

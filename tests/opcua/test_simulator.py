@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,50 +108,55 @@ async def test_a_bad_status_and_a_wave_without_value() -> None:
 
 async def test_user_and_password_of_the_configuration() -> None:
     login: dict[str, Any] = {"user": "gateway", "password": "a secret with ümlauts, 1/2"}
-    plant = simulated({"a": "m:s=a"}, {"a": waves.constant(2)}, **login)
+    first: dict[str, Any] = {"security": "auto", "trust": "pinned"}
+    plant = simulated({"a": "m:s=a"}, {"a": waves.constant(2)}, **first, **login)
     server = await serve(plant)
     url = f"opc.tcp://127.0.0.1:{server.port}"
     try:
-        async with Reader(url, {"a": "m:s=a"}, **login) as it:
+        async with Reader(url, {"a": "m:s=a"}, **first, **login) as it:
             await it.read()
             assert it.values("a") == [2]
-        for wrong in ({}, {"user": "gateway", "password": "x"}, {"user": "other", "password": login["password"]}):
-            with pytest.raises(NotConnectedError, match="check `user` and `password`"):
-                async with Reader(url, {"a": "m:s=a"}, **wrong):
+        for wrong, said in (
+            ({}, "takes user and password"),
+            ({"user": "gateway", "password": "x"}, "check `user` and `password`"),
+            ({"user": "other", "password": login["password"]}, "check `user` and `password`"),
+        ):
+            with pytest.raises(NotConnectedError, match=said):
+                async with Reader(url, {"a": "m:s=a"}, **first, **wrong):
                     pass
     finally:
         await server.stop()
 
 
-async def test_a_password_is_not_sent_for_all_to_read() -> None:
-    server = await _PlainServer.started()
-    url, login = f"opc.tcp://127.0.0.1:{server.port}", {"user": "gateway", "password": "secret"}
+@pytest.mark.parametrize(
+    "security", ["Basic256Sha256/Sign", "Aes128_Sha256_RsaOaep/SignAndEncrypt", "Basic256/Sign", "None"]
+)
+async def test_it_offers_what_the_configuration_asks_for(security: str) -> None:
+    server = await serve(simulated({"a": "m:s=a"}, {"a": waves.constant(2)}, security=security))
+    url, signals = f"opc.tcp://127.0.0.1:{server.port}", {"a": "m:s=a"}
     try:
-        with pytest.raises(NotConnectedError, match=r"allow: \[plain-password\]"):
-            async with Reader(url, {"a": "m:s=a"}, **login):
-                pass
-        async with Reader(url, {"a": "m:s=a"}, allow=["plain-password"], **login) as it:
+        async with Reader(url, signals, security=security, trust="pinned") as it:
             await it.read()
             assert it.values("a") == [2]
+        with pytest.raises(NotConnectedError, match=rf"the server offers {security}\b"):
+            async with Reader(url, signals, security="Aes256_Sha256_RsaPss/Sign", trust="pinned"):
+                pass
     finally:
         await server.stop()
 
 
-class _PlainServer(OpcuaServer):
-    """One that has no certificate, and so takes passwords as they are."""
-
-    @classmethod
-    async def started(cls) -> "_PlainServer":
-        login: dict[str, Any] = {"user": "gateway", "password": "secret"}
-        server = cls(simulated({"a": "m:s=a"}, {"a": waves.constant(2)}, **login))
-        await server.start()
-        return server
-
-    async def _protect(self) -> None:
-        from asyncua import ua
-
-        self._server.set_identity_tokens([ua.UserNameIdentityToken])
-        self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+async def test_a_certificate_is_trusted_once(tmp_path: Path) -> None:
+    """The same at the next start, and made out for wherever it is reached."""
+    shown = []
+    for _ in range(2):
+        plant = simulated({"a": "m:s=a"}, {"a": waves.constant(2)}, security="auto")
+        server = await serve(replace(plant, keep=tmp_path))
+        async with Reader(f"opc.tcp://localhost:{server.port}", {"a": "m:s=a"}, security="auto", trust="pinned") as it:
+            (pin,) = it.adapter._security.store.entries("pinned")
+            shown.append(pin.certificate)
+        await server.stop()
+    assert shown[0] == shown[1]
+    assert (tmp_path / "opcua" / "cnc.key").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_port_that_is_taken_is_an_os_error() -> None:
