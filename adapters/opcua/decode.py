@@ -31,11 +31,17 @@ _OVERFLOW = 0x0480  # info type data value, overflow: Part 4, 7.39
 _EXACT = 2**53  # beyond it not every whole number is a float
 
 
+def nanoseconds(ticks: int, otherwise: int) -> int:
+    """A time stamp of a server in ns since 1970; where it stands for none, the other."""
+    return (ticks - _1970) * 100 if _EARLIEST <= ticks < _LATEST else otherwise
+
+
 def batch(header: Header, types: Sequence[ValueType], values: Values, arrival: int) -> Batch:
     """Readings of one machine. `types`: what each signal of the header has to be; `arrival` in ns since 1970."""
-    time = [(t - _1970) * 100 if _EARLIEST <= t < _LATEST else arrival for t in values.time]
-    kinds = [KINDS[code] for code in values.type]
-    if not any(values.status) and kinds == [types[i] for i in values.signal] and None not in values.value:
+    time = _times(values.time, arrival)
+    kinds = list(map(KINDS.__getitem__, values.type))
+    wanted = list(map(types.__getitem__, values.signal))
+    if not any(values.status) and kinds == wanted and None not in values.value:
         whole = len(values.signal) == len(header.order) and tuple(values.signal) == header.order
         return Batch(header, header.order if whole else values.signal, time, values.value, None)
     column, quality = [], []
@@ -46,6 +52,13 @@ def batch(header: Header, types: Sequence[ValueType], values: Values, arrival: i
         column.append(value)
         quality.append(status)
     return Batch(header, values.signal, time, column, quality if any(quality) else None)
+
+
+def _times(stamps: Sequence[int], arrival: int) -> list[int]:
+    """Many servers give one stamp to all that changed in a cycle."""
+    if stamps and stamps[0] == stamps[-1] and stamps.count(stamps[0]) == len(stamps):
+        return [nanoseconds(stamps[0], arrival)] * len(stamps)
+    return [(t - _1970) * 100 if _EARLIEST <= t < _LATEST else arrival for t in stamps]
 
 
 def overflowed(values: Values) -> list[int]:

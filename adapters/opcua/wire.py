@@ -16,7 +16,8 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import product
+from functools import cache
+from itertools import product, repeat
 from struct import Struct, error, unpack_from
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -120,6 +121,7 @@ class Published:
     result: int  # of the service
     subscription: int
     sequence: int
+    time: int = 0  # when it was published, by the server's clock; 100 ns since 1601
     values: Values | None = None
     ended: int | None = None  # the status with which the server gave up the subscription
     events: list[Event] | None = None
@@ -194,33 +196,57 @@ def history_response(data: bytes) -> tuple[int, list[History]]:
 # --- known shapes ----------------------------------------------------------------------------------------------------
 
 
+_ROW = 32  # items of one shape that are read at once
+_ALONE = 16  # items that are read one by one before the next look for a row
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """A monitored item with one encoding mask and one numeric type."""
 
-    unpack: Callable[[bytes, int], tuple[int, ...]]
+    unpack: Callable[[bytes, int], tuple[Any, ...]]
+    format: str
     size: int
     type: int
-    status: int  # where the status stands in what unpack returns; 0: nowhere
+    width: int  # how many fields are unpacked
+    status: int  # where the status stands in them; 0: nowhere
     time: int  # the same for the time stamp
+    masks: bytes  # of a row
+    types: bytes
+
+    def row(self, data: bytes, at: int) -> bool:
+        """Whether a whole row of this shape stands here: where one item ends, the next one begins."""
+        end = at + _ROW * self.size
+        return data[at + 4 : end : self.size] == self.masks and data[at + 5 : end : self.size] == self.types
 
 
 def _shape(mask: int, code: int) -> _Shape:
-    fields = ["I2x", NUMBERS[code]]
-    at = {}
-    # In this order: Part 6, 5.2.2.17. Picoseconds are stepped over.
+    fields, at, width = ["I2x", NUMBERS[code]], {}, 2
+    # In this order: Part 6, 5.2.2.17. Picoseconds are stepped over, and the server's time where the source has one.
     for bit, name, format in (
         (2, "status", "I"),
-        (4, "source", "q"),
+        (4, "time", "q"),
         (16, "", "2x"),
-        (8, "server", "q"),
+        (8, "time", "8x" if mask & 4 else "q"),
         (32, "", "2x"),
     ):
         if mask & bit:
-            at[name] = len([f for f in fields if "x" not in f]) + 1
             fields.append(format)
-    layout = Struct("<" + "".join(fields))
-    return _Shape(layout.unpack_from, layout.size, code, at.get("status", 0), at.get("source", at.get("server", 0)))
+            if "x" not in format:
+                at[name] = width
+                width += 1
+    format = "".join(fields)
+    layout = Struct("<" + format)
+    return _Shape(
+        layout.unpack_from, format, layout.size, code, width, at.get("status", 0), at.get("time", 0),
+        bytes((mask,)) * _ROW, bytes((code,)) * _ROW,
+    )  # fmt: skip
+
+
+@cache
+def _row(format: str) -> Callable[[bytes, int], tuple[Any, ...]]:
+    """Reads a row at once; made for the few shapes that a server sends."""
+    return Struct("<" + format * _ROW).unpack_from
 
 
 _SHAPES = {mask << 8 | code: _shape(mask, code) for mask, code in product(range(1, 64, 2), NUMBERS)}
@@ -453,7 +479,7 @@ class Reader:
     def notification_message(self, published: Published) -> None:
         """What a server has to say (Part 4, 7.21)."""
         published.sequence = self.number("I")
-        self.number("q")  # publish time
+        published.time = self.number("q")
         for _ in range(self.number("i")):
             kind, end = self.structure()
             if kind == _DATA_CHANGE:
@@ -489,26 +515,40 @@ class Reader:
         return history
 
     def monitored_items(self, values: Values) -> None:
-        """The items of a data change notification: the hot path."""
-        count = self.number("i")
+        """The items of a data change notification: the hot path.
+
+        Most servers send many of one shape one after the other; with others it changes from item to item.
+        """
+        left = self.number("i")
         data, at = self.data, self.at
-        signals, types, column = values.signal.append, values.type.append, values.value.append
-        statuses, times = values.status.append, values.time.append
-        shapes = _SHAPES.get
-        for _ in range(count):
-            shape = shapes(data[at + 4] << 8 | data[at + 5])
+        signals, types, column, statuses, times = values._columns()
+        alone = 0  # items to be read one by one before the next look for a row
+        while left > 0:
+            shape = _SHAPES.get(data[at + 4] << 8 | data[at + 5])
             if shape is None:
                 self.at = at
                 values.add(self.number("I"), *self.data_value())
                 at = self.at
-                continue
-            fields = shape.unpack(data, at)
-            at += shape.size
-            signals(fields[0])
-            types(shape.type)
-            column(fields[1])
-            statuses(fields[shape.status] if shape.status else 0)
-            times(fields[shape.time] if shape.time else 0)
+                left -= 1
+            elif not alone and left >= _ROW and shape.row(data, at):
+                fields, width = _row(shape.format)(data, at), shape.width
+                signals += fields[::width]
+                types += repeat(shape.type, _ROW)
+                column += fields[1::width]
+                statuses += fields[shape.status :: width] if shape.status else repeat(0, _ROW)
+                times += fields[shape.time :: width] if shape.time else repeat(0, _ROW)
+                at += _ROW * shape.size
+                left -= _ROW
+            else:
+                alone = (alone or _ALONE) - 1
+                fields = shape.unpack(data, at)
+                signals.append(fields[0])
+                types.append(shape.type)
+                column.append(fields[1])
+                statuses.append(fields[shape.status] if shape.status else 0)
+                times.append(fields[shape.time] if shape.time else 0)
+                at += shape.size
+                left -= 1
         self.at = at
 
 
