@@ -103,11 +103,11 @@ def definition_of(value: object, name: str = "") -> Structure | Enumeration | No
         if value.encoding == _STRUCTURE:
             encoding, _ = reader.node(), reader.node()  # the supertype, whose fields are here as well
             form = Form(reader.number("i"))
-            fields = tuple(_field(reader) for _ in range(reader.count(23)))
+            fields = tuple(_field(reader) for _ in range(reader.count(20)))
             null = encoding.kind == "i" and encoding.identifier == 0
             return Structure(name, form, fields, None if null else encoding)
         if value.encoding == _ENUM:
-            return Enumeration(dict(_enum_field(reader) for _ in range(reader.count(17))))
+            return Enumeration(dict(_enum_field(reader) for _ in range(reader.count(14))))
     except (error, IndexError, ValueError) as exc:
         raise MisfitError(f"a definition of {name or 'a data type'} that cannot be read: {exc}") from exc
     return None
