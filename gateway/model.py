@@ -132,7 +132,7 @@ class Signal:
     type: ValueType
     unit: str = ""  # UCUM
     description: str = ""
-    kind: Literal["gauge", "counter"] = "gauge"
+    kind: Literal["gauge", "counter", "event"] = "gauge"  # an event is news when it happens, and holds for no time
     low: float | None = None
     high: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)  # raw number -> text

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from adapters.opcua.items import Notification
 from adapters.opcua.machine import Arrived, Machine
 from adapters.opcua.security.secure import Security
 from adapters.opcua.session import Session
+from adapters.opcua.wire import Values
 from gateway.adapter import Command, Context, WriteResult
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, Gap, Header
@@ -40,12 +42,15 @@ class OpcuaAdapter:
             self._machines.append(Machine(path, settings, self._connection, context.counters.of(path.machine)))
             _warn_of_indexes(path.machine, settings)
         self._security = Security.of(context)
+        self._sizes: dict[str, int] = {}  # of requests that the server was found to take
         self._session: Session | None = None
         self._ready: list[Batch | Gap] = []
         self._kept_alive = False  # a machine without news said that it lives, and that was not returned yet
         self._look_again = math.inf
         self._polls: list[tuple[Machine, Sequence[int]]] = []  # what is due at each tick
         self._ticks = Ticks((), 0.0)
+        self._looking_back: tuple[Machine, AsyncGenerator[Values]] | None = None  # whose history is read
+        self._page: asyncio.Task[Values | None] | None = None  # of it, on its way
 
     @property
     def headers(self) -> Sequence[Header]:
@@ -57,7 +62,10 @@ class OpcuaAdapter:
 
         From scratch means everything: whatever an earlier session knew may be wrong in another one.
         """
-        self._ready, self._kept_alive = [], False
+        await self._stop_looking_back()
+        self._kept_alive = False
+        # Of what an earlier try has found, what is true now is read anew; what was, and what is missing, stays so.
+        self._ready = [part for part in self._ready if isinstance(part, Gap) or part.historical]
         before = self._session
         if before and before.resumable and (missed := await before.resume()) is not None:
             await self._go_on(before, missed)
@@ -65,14 +73,17 @@ class OpcuaAdapter:
             if before:
                 await before.end()
             await self._begin(before)
+        headers = {machine.header.path: machine.header for machine in self._machines}  # types may have been learnt
+        self._ready = [replace(part, header=headers[part.header.path]) for part in self._ready]
         self._plan()
 
     async def _begin(self, before: Session | None) -> None:
         context = self._context
         label = f"{context.name} {self._connection.host}:{self._connection.port}"
         self._session = None
-        application = f"{context.gateway_id} {context.name}"
-        session = Session(self._connection, label, application, context.clock, self._security)
+        session = Session(
+            self._connection, label, f"{context.gateway_id} {context.name}", context.clock, self._security, self._sizes
+        )
         await session.open()
         self._session = session
         try:
@@ -81,20 +92,18 @@ class OpcuaAdapter:
                 return
             for machine in self._machines:
                 self._ready += await machine.start(session, context.clock.now())
-                if gap := machine.take_gap():
-                    self._ready.append(gap)
         except BaseException:
             await self._hang_up()
             raise
 
     async def _go_on(self, session: Session, missed: Sequence[Notification]) -> None:
-        """Nothing was lost that the server could keep: the values as they are now, then those that were missed."""
-        for machine in self._machines:
-            self._ready += await machine.resumed(session, self._context.clock.now())
+        """Nothing was lost that the server could keep: what was missed, then the values as they are now."""
         machines = self._by_subscription()
         for notification in missed:
             if notification.subscription in machines:
                 self._ready += machines[notification.subscription].arrived(notification)
+        for machine in self._machines:
+            self._ready += await machine.resumed(session, self._context.clock.now())
 
     async def read(self) -> Sequence[Batch | Gap]:
         """What has arrived. Empty: the server only said that it lives."""
@@ -116,8 +125,12 @@ class OpcuaAdapter:
                     return found
                 continue
             until = min(self._look_again, self._ticks.next(), now + _LONGEST)
-            if arrived := await session.notifications(until - now):
-                return self._take(arrived)
+            self._look_back(session)
+            arrived = await session.notifications(until - now, self._page)
+            news = [*self._take(arrived), *self._turn_page()]
+            self._ready += await self._reread(session)
+            if arrived or news:
+                return news
 
     def _take(self, arrived: Sequence[Notification]) -> Sequence[Batch | Gap]:
         machines, news, silent = self._by_subscription(), list[Batch | Gap](), 0
@@ -130,6 +143,14 @@ class OpcuaAdapter:
         self._kept_alive = bool(news and silent)
         return news
 
+    async def _reread(self, session: Session) -> list[Batch | Gap]:
+        """Where notifications were lost: the values as they are now."""
+        found: list[Batch | Gap] = []
+        for machine in self._machines:
+            if machine.outdated:
+                found += await machine.resumed(session, self._context.clock.now())
+        return found
+
     async def _poll(self, session: Session, now: float) -> Sequence[Batch | Gap]:
         found: list[Batch | Gap] = []
         for i in self._ticks.due(now):
@@ -137,11 +158,46 @@ class OpcuaAdapter:
             found += await machine.poll(session, handles, self._context.clock)
         return found
 
+    # --- what was missed, from servers that remember ----------------------------------------------------------------
+
+    def _look_back(self, session: Session) -> None:
+        """Have the next page on its way, of one machine at a time."""
+        machine = next((machine for machine in self._machines if machine.backfill), None)
+        if self._page is None and machine is not None and machine.backfill:
+            pages = session.history(machine.backfill)
+            self._looking_back = machine, pages
+            self._page = asyncio.create_task(anext(pages, None), name=f"history[{self._context.name}]")
+
+    def _turn_page(self) -> Arrived:
+        """The page that has come, if one has."""
+        if self._page is None or not self._page.done() or self._looking_back is None:
+            return ()
+        machine, pages = self._looking_back
+        values = self._page.result()
+        if values is None:
+            self._page = self._looking_back = None
+            return machine.filled()
+        self._page = asyncio.create_task(anext(pages, None), name=f"history[{self._context.name}]")
+        return (machine.remembered(values, self._context.clock.now()),)
+
+    async def _stop_looking_back(self) -> None:
+        """It goes on in the next session."""
+        page, looking_back = self._page, self._looking_back
+        self._page = self._looking_back = None
+        if page:
+            page.cancel()
+            await asyncio.gather(page, return_exceptions=True)
+        if looking_back:
+            machine, pages = looking_back
+            await pages.aclose()
+            if machine.backfill:
+                machine.backfill.lost_session()
+
     async def write(self, command: Command) -> WriteResult:  # noqa: ARG002
         return WriteResult(False, "writing is not enabled")
 
     async def close(self) -> None:
-        session = self._session
+        session, self._ready = self._session, []
         if await self._hang_up() or session is None:
             return
         try:
@@ -152,7 +208,8 @@ class OpcuaAdapter:
     async def _hang_up(self) -> bool:
         """False: the server may still have the session."""
         session, self._session = self._session, None
-        self._ready, self._kept_alive = [], False
+        self._kept_alive = False
+        await self._stop_looking_back()
         return session is None or await session.end()
 
     def _by_subscription(self) -> dict[int, Machine]:

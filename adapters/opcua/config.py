@@ -84,7 +84,7 @@ def _elements(name: str, signal: OpcuaSignal) -> dict[str, OpcuaSignal]:
     if signal.events:
         elements = {}
         for part in EVENT_PARTS:
-            elements[f"{name}_{part}"] = copy = signal.model_copy()
+            elements[f"{name}_{part}"] = copy = signal.model_copy(update={"report": "all"})
             copy._part = part
         return elements
     return {name: signal}

@@ -226,6 +226,10 @@ class Backfill:
                 node.point, node.start = None, node.last
         return spare
 
+    def rest(self) -> list[Wanted]:
+        """What is not done, to begin with anew."""
+        return [node.wanted._replace(after=node.last) for node in self._nodes if not node.done]
+
     def unfilled(self) -> list[Unfilled]:
         """What stays missing of what is done: of nodes without history, and what was too much."""
         return [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.wire import GarbledError, Values
+from adapters.opcua.wire import Event, GarbledError, Values
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,12 +46,15 @@ class Item:
 
 @dataclass(slots=True)
 class Notification:
-    """What a subscription had to say; without values, that it lives."""
+    """What a subscription had to say; without values and events, that it lives."""
 
     subscription: int
     arrival: int  # ns since 1970
+    time: int  # the same by the server's clock
     values: Values | None
-    missing: int  # notifications before this one that never came
+    events: list[Event] | None
+    missing: int = 0  # notifications before this one that never came
+    again: bool = False  # sent for the second time: there may be more of them
 
 
 @dataclass(slots=True)

@@ -71,4 +71,5 @@ class Knowledge:
 
 def _signal(name: str, s: OpcuaSignal, type: ValueType | None, unit: Unit) -> Signal:
     low, high = s.range or (unit.low, unit.high)
-    return Signal(name, type or "float", unit.code, s.description, s.kind, low, high, s.enum or {})
+    kind = "event" if s.part else s.kind
+    return Signal(name, type or "float", unit.code, s.description, kind, low, high, s.enum or {})

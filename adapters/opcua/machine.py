@@ -13,15 +13,19 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from adapters.opcua import decode, nodes
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
+from adapters.opcua.events import Stream
+from adapters.opcua.history import Backfill
 from adapters.opcua.items import Item, Notification
 from adapters.opcua.knowledge import Knowledge
+from adapters.opcua.missed import Missed
 from adapters.opcua.nodes import NodeId, PathAddress
 from adapters.opcua.session import Session
 from adapters.opcua.targets import Target, publishing, targets
-from adapters.opcua.wire import Values
+from adapters.opcua.wire import Event, Values
 from gateway.clock import Clock
 from gateway.counters import MachineCounters
 from gateway.errors import NotConnectedError
@@ -47,7 +51,7 @@ _NO_FILTER = (0x80430000, 0x80440000, 0x80450000, 0x808E0000)  # BadMonitoredIte
 _NO_ROOM = (0x80DB0000, 0x80030000, 0x800A0000)  # BadTooManyMonitoredItems, BadOutOfMemory, BadTimeout of one item
 _NO_SUBSCRIPTION = ("BadTooManySubscriptions", "BadServiceUnsupported")
 _CATCHING_UP = 10_000_000_000  # ns for which a server may still send what it kept while the line was lost
-_OVERFLOWS = 10.0  # seconds for which overflows are put together into one loss record
+NOT_SUPPORTED = 0x803D0000  # BadNotSupported
 
 _EXPLAINED = {
     NODE_UNKNOWN: "the server does not have this node; it is tried again",
@@ -66,10 +70,11 @@ class Machine:
     ) -> None:
         self.subscription = 0  # its id in the current session; 0: none
         self.polls: Mapping[float, Sequence[int]] = {}  # period in seconds -> handles that are read
-        self.gap: tuple[int, int] | None = None  # ns: nobody listened in between, and that was not declared yet
-        self._path, self._counters = path, counters
+        self.outdated = False  # notifications were lost: the values have to be read anew
+        self._path, self._connection, self._counters = path, connection, counters
         self._publishing = publishing(connection, settings)
         self._known = Knowledge(path, settings)
+        self._missed = Missed(connection.history)
         self._settings = list(settings.signals.values())
         self._targets = {target.handle: target for target in targets(connection, settings)}
         self._nodes: dict[int, NodeId] = {}  # by handle, in this session
@@ -78,11 +83,13 @@ class Machine:
         self._now: dict[int, list[Value]] = {}  # signal -> what was read, to be recognised when it is also reported
         self._catching_up = 0  # ns: until then what is older than `_now` was missed; 0: nothing was
         self._polled_at: dict[int, int] = {}  # handle -> time stamp of its last value
+        self._streams = {
+            target.handle: Stream(target.signals, target.severity)
+            for target in self._targets.values()
+            if target.severity is not None
+        }
         self._told: dict[int, int] = {}  # signal -> trouble that was logged
         self._compared = False  # what the server revised was logged
-        self._alive = 0  # ns: the last sign of life of what we subscribed to; 0: none yet
-        self._overflow: tuple[set[int], int, int] | None = None  # signals, and ns from when to when
-        self._overflow_told = 0  # ns
 
     @property
     def header(self) -> Header:
@@ -98,28 +105,48 @@ class Machine:
     async def start(self, session: Session, now: int) -> Arrived:
         """Begin a session: learn what is not known yet, subscribe. All values as they are now."""
         self._forget_session()
-        if self._alive:
-            self.gap = (self.gap[0] if self.gap else self._alive, now)
-        values = await self._look(session, list(self._targets))
-        handles = [handle for handle, target in self._targets.items() if target.poll is None]
-        if handles:
+        variables = [handle for handle in self._targets if handle not in self._streams]
+        values = await self._look(session, variables)
+        subscribed = [handle for handle in variables if self._targets[handle].poll is None]
+        if subscribed or self._streams:
             await self._subscribe(session)
-        await self._monitor(session, values, handles)
-        self._alive = now if self.subscription else 0
-        return self._current(values, now)
+        await self._monitor(session, values, subscribed)
+        await self._monitor_events(session, self._streams)
+        if session.profile.first_read_is_bad and self.subscription:
+            values = values.only([row for row, status in enumerate(values.status) if not is_bad(status)])
+        current = self._current(values, now)
+        gaps = await self._look_back(session, current, now)
+        if self.subscription:
+            self._missed.heard(now, now)
+        return (*current, *gaps)
+
+    async def _look_back(self, session: Session, current: Sequence[Batch], now: int) -> list[Gap]:
+        """What is missing since the last session; what the server remembers of it is fetched."""
+        nodes = {handle: self._nodes[handle] for handle in self._items if handle < len(self._settings)}
+        remembering = {}
+        if nodes and self._connection.history:
+            keeps = await session.keeps_history(list(nodes.values()))
+            remembering = {i: node for (i, node), kept in zip(nodes.items(), keeps, strict=True) if kept}
+        first = dict(pair for batch in current for pair in zip(batch.signal, batch.time, strict=True))
+        signals = [i for handle in self._items for i in self._targets[handle].signals]
+        return self._missed.outage(self.header, now, sorted(signals), remembering, first)
 
     async def resumed(self, session: Session, now: int) -> Arrived:
-        """Go on in a session that was taken over on a new line. All values as they are now; what they were comes after."""
-        values = await self._read(session, list(self._nodes))
+        """All values as they are now, in a session of which something was missed; what the server kept comes after."""
+        self.outdated = False
+        values = await self._read(session, [handle for handle in self._nodes if handle not in self._streams])
         self._catching_up = now + _CATCHING_UP
-        self._alive = now if self.subscription else 0
+        if self._streams:
+            await session.refresh_conditions(self.subscription)
         return self._current(values, now)
 
     async def look_again(self, session: Session, now: int) -> Arrived:
         """Look for the nodes that are missing, in the same session. The values of those that are there now."""
-        handles = sorted(self._missing)
+        events = [handle for handle in self._missing if handle in self._streams]
+        handles = sorted(self._missing - set(events))
         values = await self._look(session, handles)
         await self._monitor(session, values, [handle for handle in handles if self._targets[handle].poll is None])
+        await self._monitor_events(session, events)
         found = [row for row, handle in enumerate(values.signal) if handle not in self._missing]
         return self._current(values.only(found), now) if found else ()
 
@@ -204,6 +231,24 @@ class Machine:
         await self._plan_polls(session, polled)
         self._compare(items)
 
+    async def _monitor_events(self, session: Session, handles: Iterable[int]) -> None:
+        """Have the events of these objects reported, and the conditions that hold now."""
+        found = await self._resolve(session, handles)
+        self._nodes.update(found)
+        for handle, node in found.items():
+            target = self._targets[handle]
+            item = Item(handle, node, 0.0, target.queue)
+            if self.subscription:
+                await session.monitor_events(self.subscription, item, target.severity or 1)
+            if item.id and not is_bad(item.status):
+                self._items[handle] = item.id
+            elif target.signals[0] not in self._told:
+                self._tell(target.signals[0], item.status or NOT_SUPPORTED, 0)
+        self._missing.update(handle for handle in handles if handle not in self._items)
+        self._missing.difference_update(self._items)
+        if found and self.subscription:
+            await session.refresh_conditions(self.subscription)
+
     async def _plan_polls(self, session: Session, handles: Sequence[int]) -> None:
         """Have these read in turn, from now on, by ids that are cheap for the server."""
         there = [handle for handle in handles if handle in self._nodes and handle not in self._missing]
@@ -249,45 +294,65 @@ class Machine:
             self._polled_at[handle] = time
         return (self._decode(values, now),)
 
-    def take_gap(self) -> Gap | None:
-        """The time in which nobody listened, once."""
-        gap, self.gap = self.gap, None
-        return gap and Gap(self.header, (), *gap, 0, "link-lost: what changed meanwhile was not kept")
-
     def arrived(self, notification: Notification) -> Arrived:
         """What is in a notification; nothing if it only kept the subscription alive."""
         self._counters.requests += 1
+        missed, arrival = self._missed, notification.arrival
+        before = missed.alive
+        missed.heard(arrival, notification.time)
         found: list[Batch | Gap] = []
-        before, self._alive = self._alive, notification.arrival
-        values = notification.values
         if notification.missing:
-            cause = f"notifications-lost: {notification.missing} never came"
-            found.append(Gap(self.header, (), before, notification.arrival, 0, cause))
-        if values is not None:
+            self.outdated = True
+            cause = f"notifications-lost: {notification.missing} never came, and the server does not keep them"
+            found.append(Gap(self.header, (), before, arrival, 0, cause))
+        if notification.values is not None:
+            values = notification.values
             if any(values.status) and (handles := decode.overflowed(values)):
-                self._note_overflow(handles, before, notification.arrival)
-            batch = self._decode(values, notification.arrival)
+                self._counters.overflows += len(handles)
+                missed.overflowed((i for handle in handles for i in self._targets[handle].signals), before, arrival)
+            batch = self._decode(values, arrival)
+            missed.delivered(batch.signal, batch.time)
             found += self._without_known(batch) if self._now else (batch,)
-        if self._overflow and notification.arrival - self._overflow_told > _OVERFLOWS * 1e9:
-            found.append(self._declare_overflow(notification.arrival))
+        if notification.events is not None:
+            found += self._events(notification.events, before, arrival)
+        if notification.again:  # it was sent while the line was lost: how it was, not how it is
+            found = [replace(each, historical=True) if isinstance(each, Batch) else each for each in found]
+        return found + missed.overflows(self.header, arrival)
+
+    def _events(self, events: Sequence[Event], before: int, arrival: int) -> list[Batch]:
+        found = []
+        for handle, stream in self._streams.items():
+            taken = stream.take([event for event in events if event.signal == handle], arrival)
+            if taken.overflows:
+                self._counters.overflows += taken.overflows
+                self._missed.overflowed(self._targets[handle].signals, before, arrival)
+            if taken.refresh:
+                self.outdated = True
+            if taken.signal:
+                found.append(Batch(self.header, taken.signal, taken.time, taken.value, taken.quality))
         return found
 
-    def _note_overflow(self, handles: Sequence[int], start: int, end: int) -> None:
-        self._counters.overflows += len(handles)
-        signals, since, _ = self._overflow or (set(), start, end)
-        signals.update(i for handle in handles for i in self._targets[handle].signals)
-        self._overflow = signals, since, end
+    # --- history -----------------------------------------------------------------------------------------------------
 
-    def _declare_overflow(self, now: int) -> Gap:
-        assert self._overflow
-        signals, start, end = self._overflow
-        self._overflow, self._overflow_told = None, now
-        cause = "server-queue-overflow: values changed faster than the server keeps them"
-        return Gap(self.header, sorted(signals), start, end, 0, cause)
+    @property
+    def backfill(self) -> Backfill | None:
+        """What is being fetched from the history of the server."""
+        return self._missed.backfill
 
-    def _current(self, values: Values, now: int) -> Arrived:
+    def remembered(self, values: Values, now: int) -> Batch:
+        """A page of it."""
+        return replace(decode.batch(self.header, self._known.types, values, now), historical=True)
+
+    def filled(self) -> Arrived:
+        """It is all there is."""
+        return self._missed.filled(self.header)
+
+    # --- from values to readings -------------------------------------------------------------------------------------
+
+    def _current(self, values: Values, now: int) -> Sequence[Batch]:
         """Values that were read, as the ones that are true now."""
         batch = self._decode(values, now)
+        self._missed.delivered(batch.signal, batch.time)
         quality = batch.quality or [GOOD] * len(batch)
         for i, *reading in zip(batch.signal, batch.time, batch.value, quality, strict=True):
             if self.subscription:
@@ -303,7 +368,7 @@ class Machine:
 
     def _without_known(self, batch: Batch) -> list[Batch]:
         """Leave out what reading at the start of the session already brought; what was missed before it is history."""
-        missed = self._alive < self._catching_up
+        missed = self._missed.alive < self._catching_up
         quality = batch.quality or [GOOD] * len(batch)
         past, news = [], []
         for row, (i, *reading) in enumerate(zip(batch.signal, batch.time, batch.value, quality, strict=True)):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.opcua.client import Client
+from adapters.opcua.decode import nanoseconds
 from adapters.opcua.items import Notification
 from adapters.opcua.wire import Published
 from gateway.clock import Clock
@@ -38,13 +39,14 @@ class _Subscription:
 class Publishing:
     """What the server publishes to one session."""
 
-    def __init__(self, client: Client, label: str, clock: Clock, requests: int) -> None:
-        """At most `requests` wait at the server: some allow only 10."""
+    requests = 8  # that wait at the server at most: some allow only 10
+
+    def __init__(self, client: Client, label: str, clock: Clock) -> None:
         self._client, self._label, self._clock = client, label, clock
         self._subscriptions: dict[int, _Subscription] = {}
         self._asked: list[asyncio.Task[Published]] = []
-        self._requests = requests
         self._seen: list[tuple[int, int]] = []  # notifications to be acknowledged
+        self._held: list[Notification] = []  # that have arrived and were not handed on: the line was lost on the way
 
     @property
     def ids(self) -> list[int]:
@@ -62,6 +64,7 @@ class Publishing:
 
     def adopt(self, other: Publishing) -> None:
         """Go on with the subscriptions of a session that is no more."""
+        self._held += other._held
         for id, subscription in other._subscriptions.items():
             self._subscriptions[id] = _Subscription(
                 subscription.patience, self._clock.monotonic(), subscription.sequence
@@ -69,7 +72,7 @@ class Publishing:
 
     def ask(self) -> None:
         """Have as many requests wait at the server as there are subscriptions, and one more."""
-        while self._subscriptions and len(self._asked) < min(self._requests, len(self._subscriptions) + 1):
+        while self._subscriptions and len(self._asked) < min(self.requests, len(self._subscriptions) + 1):
             seen, self._seen = self._seen, []
             self._asked.append(asyncio.create_task(self._client.published(seen), name=f"publish[{self._label}]"))
 
@@ -102,33 +105,41 @@ class Publishing:
     # --- what arrived ----------------------------------------------------------------------------------------------
 
     async def take(self, arrival: int) -> list[Notification]:
-        """What has arrived: the next notification of each subscription, after those that were missing before it."""
+        """What has arrived: the next notification of each subscription, after those that were missing before it.
+
+        What is returned counts as received, and nothing else: an error behind it is raised the next time.
+        """
         arrived: list[Notification] = []
         for task in [task for task in self._asked if task.done()]:
-            if (error := task.exception()) is not None:
-                self._asked.remove(task)
-                self._bear(error)
-                continue
-            published = task.result()
-            if any(published.subscription == notification.subscription for notification in arrived):
-                break  # that one is for the next time
+            try:
+                if (error := task.exception()) is not None:
+                    self._bear(error)
+                    self._asked.remove(task)
+                    continue
+                published = task.result()
+                if any(published.subscription == notification.subscription for notification in arrived):
+                    break  # that one is for the next time
+                if published.ended:
+                    raise SilentError(f"the server has ended the subscription (0x{published.ended:08X})")
+                if (subscription := self._subscriptions.get(published.subscription)) is not None:
+                    arrived += await self._in_order(subscription, published, arrival)
+            except Exception:
+                if not arrived:
+                    raise
+                break
             self._asked.remove(task)
-            if published.ended:
-                raise SilentError(f"the server has ended the subscription (0x{published.ended:08X})")
-            if (subscription := self._subscriptions.get(published.subscription)) is not None:
-                arrived += await self._in_order(subscription, published, arrival)
         return arrived
 
     async def _in_order(self, subscription: _Subscription, published: Published, arrival: int) -> list[Notification]:
         id = published.subscription
         subscription.seen = self._clock.monotonic()
-        notification = Notification(id, arrival, published.values, 0)
+        notification = _notification(published, arrival)
         before: list[Notification] = []
         # A keep-alive has the number of the notification that comes next: Part 4, 5.14.1.1.
         if subscription.sequence and (missing := published.sequence - subscription.sequence - 1) > 0:
             before = await self._send_again(id, range(published.sequence - missing, published.sequence), arrival)
             notification.missing = missing - len(before)
-        if published.values is not None:
+        if published.values is not None or published.events is not None:
             subscription.sequence = published.sequence
             self._seen.append((id, published.sequence))
         elif subscription.sequence:
@@ -140,13 +151,12 @@ class Publishing:
         found = []
         for number in numbers[-_MOST_REPUBLISHED:]:
             if (published := await self._client.republished(id, number)) is not None:
-                found.append(Notification(id, arrival, published.values, 0))
+                found.append(_notification(published, arrival, again=True))
                 self._seen.append((id, number))
         return found
 
     async def catch_up(self, arrival: int) -> list[Notification]:
         """After the line was lost: what the server sent into the void."""
-        found = []
         for id, subscription in self._subscriptions.items():
             for _ in range(_MOST_REPUBLISHED):
                 number = subscription.sequence % _LAST_SEQUENCE + 1
@@ -155,14 +165,20 @@ class Publishing:
                     break
                 subscription.sequence = number
                 self._seen.append((id, number))
-                found.append(Notification(id, arrival, published.values, 0))
+                self._held.append(_notification(published, arrival, again=True))
             subscription.seen = self._clock.monotonic()
-        return found
+        held, self._held = self._held, []
+        return held
 
     def _bear(self, error: BaseException) -> None:
         """A request that failed. Raises it, unless it is about the request itself."""
         name = type(error).__name__
-        if name == "BadTooManyPublishRequests" and self._requests > 1:
-            self._requests -= 1
+        if name == "BadTooManyPublishRequests" and self.requests > 1:
+            self.requests -= 1
         elif name not in ("BadTimeout", "BadRequestTimeout"):
             raise error
+
+
+def _notification(published: Published, arrival: int, again: bool = False) -> Notification:
+    time = nanoseconds(published.time, arrival)
+    return Notification(published.subscription, arrival, time, published.values, published.events, again=again)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from adapters.opcua import servers
 from adapters.opcua.client import Client, Path, unit_of
 from adapters.opcua.config import OpcuaConnection
 from adapters.opcua.explain import explain
+from adapters.opcua.history import Backfill, pages
 from adapters.opcua.items import Item, Limit, Notification, in_batches
 from adapters.opcua.nodes import NodeId
 from adapters.opcua.publishing import Publishing, SilentError
@@ -30,11 +32,9 @@ from gateway.errors import NotConnectedError
 
 KEEP_ALIVE = 2.0  # seconds of silence after which a subscription says that it lives
 QUIET = 2.0  # seconds of silence on the line after which the server is asked whether it lives
-BATCH = 200  # nodes in one request at most: more is much slower on small servers
-REQUESTS = 8  # publish requests that wait at the server at most: some allow only 10
 
+_IN_VAIN = 5  # times that a session is taken over without getting there, until another one is begun
 _NAMESPACES = NodeId(0, "i", 2255)
-_MAX_READ, _MAX_MONITOR, _MAX_TRANSLATE, _MAX_REGISTER = (NodeId(0, "i", i) for i in (11705, 11714, 11712, 11711))
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,21 +45,29 @@ class Session:
     """Namespaces, values and notifications of one server, as long as one session lasts."""
 
     def __init__(
-        self, connection: OpcuaConnection, label: str, application: str, clock: Clock, security: Security
+        self,
+        connection: OpcuaConnection,
+        label: str,
+        application: str,
+        clock: Clock,
+        security: Security,
+        sizes: dict[str, int] | None = None,
     ) -> None:
-        """`label` begins every message."""
+        """`label` begins every message. `sizes`: of requests that the server was found to take, kept for the next one."""
         self.uris: Sequence[str] = ()  # the namespaces of the server, in the order of their indexes
         self._connection, self._label, self._clock = connection, label, clock
         self._client, self._security = Client(connection, application), security
-        most = connection.max_nodes or BATCH
-        self._limits = {limit: Limit(most) for limit in (_MAX_READ, _MAX_MONITOR, _MAX_TRANSLATE, _MAX_REGISTER)}
-        self._publishing = Publishing(self._client, label, clock, REQUESTS)
+        self.profile = servers.GENERIC  # what kind of server it is
+        self._sizes = {} if sizes is None else sizes
+        self._limits: dict[str, Limit] = {}  # by kind of request, as in servers.Limits
+        self._publishing = Publishing(self._client, label, clock)
         self._renewal: asyncio.Task[None] | None = None
         self._ping: asyncio.Task[None] | None = None
         self._heard = 0.0  # monotonic: when the server last answered anything
         self._left = 0.0  # when we last stopped listening
         self._dead = False  # nothing more goes over this line
         self._over = False  # the server has ended it, or what we subscribed to
+        self._resumed_in_vain = 0  # times, one after the other
 
     # --- opening and closing ---------------------------------------------------------------------------------------
 
@@ -72,13 +80,23 @@ class Session:
                 await self._client.log_in()
                 self._start()
                 self.uris = await self._namespaces()
-                for node, limit in self._limits.items():
-                    (most,) = await self._client.python_values([node])
-                    if isinstance(most, int) and most > 0:
-                        limit.size = min(most, limit.size)
+                await self._learn_limits()
         except BaseException:
             await self.end()
             raise
+
+    async def _learn_limits(self) -> None:
+        """What kind of server it is, and what it bears."""
+        nodes = [NodeId(0, "i", i) for i in (*servers.TOLD.values(), *servers.IDENTITY)]
+        values = await in_batches(nodes, Limit(len(nodes)), self._client.python_values)
+        told = dict(zip(servers.TOLD, values, strict=False))
+        applications, *says = values[len(told) :]
+        self.profile = servers.profile_of(self._connection.server, [*says, *(applications or ())], self.uris)
+        limits = servers.combine(told, self.profile, self._connection.max_nodes)
+        self._publishing.requests = limits.publish_requests
+        for name in ("read", "browse", "translate", "register", "monitor", "history"):
+            size = getattr(limits, name)
+            self._limits[name] = Limit(min(size, self._sizes.get(name, size)))
 
     @property
     def resumable(self) -> bool:
@@ -103,10 +121,17 @@ class Session:
             if not self.uris or list(await self._namespaces()) != list(self.uris):
                 return None
             self._start()
-            return await self._publishing.catch_up(self._clock.now())
+            missed = await self._publishing.catch_up(self._clock.now())
         except Exception as exc:
+            self._resumed_in_vain += 1
+            # What has no status code is no answer: the line is lost again, and the server may still have all of it.
+            if not isinstance(getattr(exc, "code", None), int) and self._resumed_in_vain < _IN_VAIN:
+                with self._told():
+                    raise
             _log.info("%s: the session cannot be taken over on the new line: %s", self._label, explain(exc))
             return None
+        self._resumed_in_vain = 0
+        return missed
 
     async def inherit(self, other: Session) -> list[Notification] | None:
         """Take over the subscriptions of a session that the server has ended (Part 4, 5.14.7). None: it cannot be done."""
@@ -195,13 +220,13 @@ class Session:
             found.extend(values)
             return values.signal
 
-        await self._batched(nodes, _MAX_READ, read)
+        await self._batched(nodes, "read", read)
         found.signal = list(range(len(nodes)))
         return found
 
     async def data_types(self, nodes: Sequence[NodeId]) -> list[int]:
         """The type each variable is declared with: i=1 to i=29, 0 where there is none."""
-        return await self._batched(nodes, _MAX_READ, self._client.data_types)
+        return await self._batched(nodes, "read", self._client.data_types)
 
     async def units(self, nodes: Sequence[NodeId]) -> list[Unit | None]:
         """Unit and range of each variable, where the server has them (Part 8, 5.3.2)."""
@@ -211,19 +236,19 @@ class Session:
 
     async def _properties(self, nodes: Sequence[NodeId], name: str) -> list[Any]:
         """The value of one property of each node; None where it has none."""
-        properties = await self._batched(nodes, _MAX_TRANSLATE, partial(self._client.properties, name))
+        properties = await self._batched(nodes, "translate", partial(self._client.properties, name))
         there = [node for node in properties if node]
-        values = iter(await self._batched(there, _MAX_READ, self._client.python_values))
+        values = iter(await self._batched(there, "read", self._client.python_values))
         return [next(values) if node else None for node in properties]
 
     async def follow(self, paths: Sequence[Path]) -> list[NodeId | None]:
         """Where browse names lead to from the folder Objects; None where they lead nowhere."""
-        return await self._batched(paths, _MAX_TRANSLATE, self._client.follow)
+        return await self._batched(paths, "translate", self._client.follow)
 
     async def registered(self, nodes: Sequence[NodeId]) -> Sequence[NodeId]:
         """Ids for the same nodes that are cheaper to read by; the same where the server does not do that."""
         try:
-            return await self._batched(nodes, _MAX_REGISTER, self._client.registered)
+            return await self._batched(nodes, "register", self._client.registered)
         except NotConnectedError as exc:
             if not self._client.connected:
                 raise
@@ -231,11 +256,16 @@ class Session:
             return nodes
 
     async def _batched(
-        self, things: Sequence[T], limit: NodeId, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+        self, things: Sequence[T], kind: str, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]]
     ) -> list[R]:
+        limit = self._limits[kind]
+        size = limit.size
         with self._told():
-            results = await in_batches(things, self._limits[limit], call)
+            results = await in_batches(things, limit, call)
         self._heard = self._clock.monotonic()
+        if limit.size < size:
+            self._sizes[kind] = limit.size
+            _log.info("%s: the server takes %d nodes in one request (%s), not %d", self._label, limit.size, kind, size)
         return results
 
     # --- subscribing -----------------------------------------------------------------------------------------------
@@ -251,26 +281,46 @@ class Session:
 
     async def monitor(self, subscription: int, items: Sequence[Item]) -> None:
         """Have the values of nodes reported. What became of each stands in the item."""
-        await self._batched(items, _MAX_MONITOR, partial(self._client.monitor, subscription))
+        await self._batched(items, "monitor", partial(self._client.monitor, subscription))
+
+    async def monitor_events(self, subscription: int, item: Item, severity: int) -> None:
+        """Have the events of an object reported. What became of it stands in the item."""
+        with self._told():
+            await self._client.monitor_events(subscription, item, severity)
+
+    async def refresh_conditions(self, subscription: int) -> None:
+        """Have the conditions that are retained reported once more, where the server does that."""
+        with self._told():
+            await self._client.refresh_conditions(subscription)
+
+    async def keeps_history(self, nodes: Sequence[NodeId]) -> list[bool]:
+        """Whether the past of each node can be read."""
+        return await self._batched(nodes, "read", self._client.keeps_history)
+
+    async def history(self, backfill: Backfill) -> AsyncGenerator[Values]:
+        """What was missed, as it comes in."""
+        with self._told():
+            async for values in pages(backfill, self._client, self._limits["history"]):
+                yield values
 
     async def forget(self, subscription: int, ids: Sequence[int]) -> None:
         """Take monitored items away."""
         with self._told():
             await self._client.forget(subscription, ids)
 
-    async def notifications(self, timeout: float) -> list[Notification]:
-        """What has arrived; nothing if nothing came for `timeout` seconds.
+    async def notifications(self, timeout: float, also: asyncio.Task[Any] | None = None) -> list[Notification]:
+        """What has arrived; nothing if nothing came for `timeout` seconds, or `also` is done.
 
         Raises NotConnectedError when the line or the session is lost, or a subscription says nothing any more.
         """
         with self._told():
             try:
-                return await self._listen(timeout)
+                return await self._listen(timeout, also)
             except SilentError:
                 self._over = True
                 raise
 
-    async def _listen(self, timeout: float) -> list[Notification]:
+    async def _listen(self, timeout: float, also: asyncio.Task[Any] | None) -> list[Notification]:
         publishing, now = self._publishing, self._clock.monotonic()
         publishing.excuse(now - self._left)
         self._heard = max(self._heard, now - QUIET)
@@ -280,7 +330,7 @@ class Session:
         if self._ping is None and now >= doubtful:
             self._ping = asyncio.create_task(self._client.ping(self._patience), name=f"ping[{self._label}]")
         until = timeout if self._ping else min(timeout, doubtful - now)
-        tasks = [*publishing.asked, *(task for task in (self._renewal, self._ping) if task)]
+        tasks = [*publishing.asked, *(task for task in (self._renewal, self._ping, also) if task)]
         await asyncio.wait(tasks, timeout=until, return_when=asyncio.FIRST_COMPLETED)
         self._left = self._clock.monotonic()
         if self._renewal and self._renewal.done():
@@ -290,9 +340,8 @@ class Session:
         if self._ping and self._ping.done():
             ping, self._ping = self._ping, None
             self._pinged(ping)
-        arrived = await publishing.take(self._clock.now())
         publishing.check(self._heard)
-        return arrived
+        return await publishing.take(self._clock.now())
 
     @property
     def _patience(self) -> float:

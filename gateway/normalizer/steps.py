@@ -64,7 +64,7 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         raw,
         unit=raw.unit if s.unit == "from-server" else s.unit,
         description=s.description or raw.description,
-        kind=s.kind,
+        kind="event" if raw.kind == "event" else s.kind,
         low=s.range[0] if s.range else raw.low,
         high=s.range[1] if s.range else raw.high,
         states=states or raw.states,

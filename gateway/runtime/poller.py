@@ -221,7 +221,7 @@ class Poller:
         if not bad:
             self._set_state(machine, "online", "")
             return
-        (quality, count), total = Counter(bad.values()).most_common(1)[0], len(machine.raw.signals)
+        (quality, count), total = Counter(bad.values()).most_common(1)[0], machine.plan.lasting
         if len(bad) == total:
             self._set_state(machine, "offline", self.reason or f"every signal is {quality_text(quality)}")
         else:

@@ -1,0 +1,114 @@
+"""What a machine had and we have not: while nobody listened, and where its server's queues were full.
+
+    signs of life ─▶ an outage ─┬─ signals with history ─▶ Backfill ─▶ what stays missing ─┐
+                                └─ the others ────────────────────────────────────────────┴─▶ Gap
+    overflow bits ─▶ put together for some seconds ─▶ Gap
+
+Times are ns since 1970: by our clock in a Gap, by the server's where its history is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from adapters.opcua import history
+from adapters.opcua.history import Backfill, Wanted
+from adapters.opcua.nodes import NodeId
+from gateway.model import Gap, Header, quality_text
+
+_TOGETHER = 10_000_000_000  # ns for which overflows are put into one loss record
+
+
+class Missed:
+    """Of one machine."""
+
+    def __init__(self, longest: float) -> None:
+        """`longest`: seconds of an outage that are fetched from a server with history."""
+        self.alive = 0  # the last sign of life of what is subscribed to; 0: none yet
+        self.backfill: Backfill | None = None
+        self._longest = longest
+        self._ahead = 0  # of the server's clock before ours
+        self._lost: tuple[int, int] | None = None  # the outage whose history is fetched, by our clock
+        self._last: dict[int, int] = {}  # signal with history -> time of its last value
+        self._remembering: Mapping[int, NodeId] = {}
+        self._overflow: tuple[set[int], int, int] | None = None
+        self._told = 0  # when overflows were declared last
+
+    def heard(self, arrival: int, server: int) -> None:
+        """A sign of life: when it arrived, and when it was sent by the server's clock."""
+        self.alive, self._ahead = arrival, server - arrival
+
+    def delivered(self, signal: Iterable[int], time: Iterable[int]) -> None:
+        """Values that were handed on."""
+        if self._remembering:
+            remembering, last = self._remembering, self._last
+            last.update((i, t) for i, t in zip(signal, time, strict=True) if i in remembering)
+
+    # --- overflows ---------------------------------------------------------------------------------------------------
+
+    def overflowed(self, signals: Iterable[int], since: int, until: int) -> None:
+        """The server dropped values of these signals, somewhere in between."""
+        before, start, _ = self._overflow or (set[int](), since, until)
+        before.update(signals)
+        self._overflow = before, start, until
+
+    def overflows(self, header: Header, now: int) -> list[Gap]:
+        """What is to be declared of them by now."""
+        if self._overflow is None or now - self._told < _TOGETHER:
+            return []
+        (signals, start, end), self._overflow, self._told = self._overflow, None, now
+        return [Gap(header, sorted(signals), start, end, 0, "server-queue-overflow: the server kept too few values")]
+
+    # --- outages -----------------------------------------------------------------------------------------------------
+
+    def outage(
+        self,
+        header: Header,
+        now: int,
+        subscribed: Sequence[int],
+        remembering: Mapping[int, NodeId],
+        first: Mapping[int, int],
+    ) -> list[Gap]:
+        """Nobody listened until now: what is missing for good; the rest is in `backfill`.
+
+        `remembering`: the signals with history, and their nodes. `first`: the time of their first value since.
+        """
+        rest = self.backfill.rest() if self.backfill else []
+        wanted = [each._replace(node=remembering[each.signal]) for each in rest if each.signal in remembering]
+        gaps = [
+            self._gap(header, [each.signal], each.after, each.before, "no longer kept by the server")
+            for each in rest
+            if each.signal not in remembering
+        ]
+        start, self._remembering = self.alive, remembering
+        if start:
+            for i, node in remembering.items():
+                lost, found = start + self._ahead, now + self._ahead
+                if (span := history.gap(self._last.get(i, 0), first.get(i, 0), lost, found, self._longest)) is not None:
+                    wanted.append(Wanted(i, node, *span))
+                    if span[0] > max(self._last.get(i, 0), lost):
+                        gaps.append(self._gap(header, [i], lost, span[0], "longer ago than `history` reaches"))
+            without = [i for i in subscribed if i not in remembering] if self._longest else subscribed
+            if without:
+                signals = [] if len(without) == len(header.signals) else list(without)
+                gaps.append(Gap(header, signals, start, now, 0, "link-lost: what changed meanwhile was not kept"))
+        self.backfill = Backfill(wanted) if wanted else None
+        return gaps
+
+    def filled(self, header: Header) -> list[Gap]:
+        """The backfill is done: what it could not bring."""
+        backfill, self.backfill = self.backfill, None
+        alike: dict[tuple[int, int, int], list[int]] = defaultdict(list)
+        for each in backfill.unfilled() if backfill else ():
+            alike[each.after, each.before, each.status].append(each.signal)
+        return [
+            self._gap(
+                header, signals, after, before, quality_text(status) if status else "more than is fetched at once"
+            )
+            for (after, before, status), signals in alike.items()
+        ]
+
+    def _gap(self, header: Header, signals: Sequence[int], after: int, before: int, why: str) -> Gap:
+        start, end = after - self._ahead, before - self._ahead
+        return Gap(header, signals, start, end, 0, f"link-lost: the server's history has not all of it ({why})")
