@@ -110,7 +110,8 @@ class Stream:
 
     def _add(self, said: Mapping[str, tuple[int, Any]], arrival: int, taken: Taken) -> None:
         severity = _severity(said)
-        if severity is not None and severity < self._severity:  # from a server without where clauses
+        # From a server without where clauses. With the lowest nothing is left out, not even the 0 that some servers send.
+        if severity is not None and severity < self._severity and self._severity > 1:
             return
         time = time_of(said, arrival)
         values: tuple[Value, ...] = (severity, source_of(said), _text(said, "Message"), state_of(said))

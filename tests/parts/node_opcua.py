@@ -1,11 +1,13 @@
 """An OPC UA server on node-opcua that looks like the control of a CNC machine."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .cnc import NAMESPACE, PASSWORD, USER, Cnc
+from .cnc import NAMESPACE, PASSWORD, USER, Cnc, told
 from .node import NodePart
 
 __all__ = ["NAMESPACE", "PASSWORD", "USER", "NodeOpcua"]
@@ -48,9 +50,30 @@ class NodeOpcua(NodePart, Cnc):
     def source(self) -> str:
         return self.script.read_text() + self.script.with_name("quirks.mjs").read_text()
 
+    def remember(self, *nodes: str) -> None:
+        """Keep the history of these variables as well; that of SpindleSpeed is kept anyway."""
+        self.ask("remember", ids=nodes)
+
+    def raise_event(self, severity: int, message: str, time: datetime | None = None) -> None:
+        """Have the machine raise an event that is no condition."""
+        self.ask("raise", **told(severity=severity, message=message, time=time))
+
     def misbehave(self, **quirks: Any) -> None:
         """Change quirks while it runs; None takes one away."""
         self.ask("quirks", **quirks)
+
+    @contextmanager
+    def misbehaving(self, **quirks: Any) -> Iterator[None]:
+        """Quirks for a while."""
+        self.misbehave(**quirks)
+        try:
+            yield
+        finally:
+            self.misbehave(**dict.fromkeys(quirks))
+
+    def session_timeouts(self) -> list[float]:
+        """Of every session, in seconds."""
+        return [milliseconds / 1000 for milliseconds in self.ask("session_timeouts")]
 
     def seen(self) -> dict[str, int]:
         """How many requests of each kind have come, such as ReadRequest."""

@@ -7,15 +7,18 @@
 //   refuse_once      the same, for one request
 //   slow             {ReadRequest: 500}: milliseconds before such a request is looked at
 //   no_filter        "BadMonitoredItemFilterUnsupported": the result for every item with a filter
+//   most_clauses     event filters that select more are refused; no_where: those that choose as well
 //   revise           {samplingInterval: 1000, queueSize: 1}: instead of what is asked for
 //   deaf_at_zero     a sampling interval of 0 brings no values at all
 //   most_items       items beyond these are made, and never report anything
 //   no_time          "source", "server" or "both": time stamps that are missing
+//   lose             {PublishRequest: 1}: as many answers are made and never sent; the line goes on
 //   requests         publish requests that may wait; the next one is refused
+//   outstanding      nodes in all Read requests that are not answered yet; more is refused
 function misbehave() {
   const quirks = options.quirks ?? {}
   const { ServiceFault } = opcua
-  let made = 0
+  let made = 0, outstanding = 0
 
   if (quirks.requests) opcua.ServerSession.maxPublishRequestInQueue = quirks.requests
   if (quirks.hide_limits) {
@@ -44,6 +47,9 @@ function misbehave() {
     },
     CreateMonitoredItemsResponse(response, request) {
       request.itemsToCreate.forEach((item, i) => {
+        if (item.unselected) {
+          response.results[i] = new opcua.MonitoredItemCreateResult({ statusCode: StatusCodes.BadEventFilterInvalid })
+        }
         if (quirks.no_filter && item.filtered) {
           response.results[i] = new opcua.MonitoredItemCreateResult({ statusCode: StatusCodes[quirks.no_filter] })
         }
@@ -55,6 +61,10 @@ function misbehave() {
       for (const item of request.itemsToCreate) {
         const wanted = item.requestedParameters
         if (quirks.no_filter && wanted.filter) { item.filtered = true; wanted.filter = null; item.monitoringMode = 0 }
+        const { selectClauses, whereClause } = wanted.filter ?? {}
+        if (selectClauses?.length > (quirks.most_clauses ?? Infinity) || (quirks.no_where && whereClause?.elements?.length)) {
+          Object.assign(item, { unselected: true, monitoringMode: 0 })
+        }
         if (quirks.deaf_at_zero && wanted.samplingInterval === 0) item.monitoringMode = 0
         if (quirks.most_items && ++made > quirks.most_items) item.monitoringMode = 0
         Object.assign(wanted, quirks.revise)
@@ -65,8 +75,14 @@ function misbehave() {
   const altering = channel => {
     const original = channel.send_response.bind(channel)
     return (type, response, message, ...more) => {
+      if (message.counted) { outstanding -= message.counted; message.counted = 0 }
       ALTER[response.schema.name]?.(response, message.request)
-      const most = quirks.cut?.[message.request.schema.name]
+      const name = message.request.schema.name
+      if (quirks.lose?.[name] > 0 && response.notificationMessage?.notificationData?.length !== 0) {
+        quirks.lose[name] -= 1
+        return
+      }
+      const most = quirks.cut?.[name]
       if (most && response.results) response.results = response.results.slice(0, most)
       return original(type, response, message, ...more)
     }
@@ -81,9 +97,13 @@ function misbehave() {
       largest[name] = Math.max(largest[name] ?? 0, message.request[COUNTED[kind]]?.length ?? 0)
       const refused = quirks.refuse?.[name] ?? quirks.refuse_once?.[name]
       if (quirks.refuse_once) delete quirks.refuse_once[name]
-      if (refused) {
-        const fault = new ServiceFault({ responseHeader: { serviceResult: StatusCodes[refused] } })
-        return channel.send_response('MSG', fault, message)
+      const refuse = status =>
+        channel.send_response('MSG', new ServiceFault({ responseHeader: { serviceResult: StatusCodes[status] } }), message)
+      if (refused) return refuse(refused)
+      if (quirks.outstanding && kind === 'Read') {
+        const asked = message.request.nodesToRead.length
+        if (outstanding + asked > quirks.outstanding) return refuse('BadTooManyOperations')
+        outstanding += message.counted = asked
       }
       PREPARE[name]?.(message.request)
       if (!Object.hasOwn(channel, 'send_response')) channel.send_response = altering(channel)
@@ -97,6 +117,7 @@ function misbehave() {
     quirks: more => { Object.assign(quirks, more) },
     seen: () => seen,
     largest: () => largest,
+    session_timeouts: () => sessions().map(session => session.sessionTimeout),
     close_sockets() {
       for (const point of server.endpoints) for (const channel of Object.values(point._channels)) channel.abruptlyInterrupt()
     },

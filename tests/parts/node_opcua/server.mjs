@@ -74,12 +74,13 @@ function set({ id, value, status = 'Good', time }) {
   const entry = variables.get(id)
   if (!entry) throw new Error(`no variable ${id}`)
   if (!StatusCodes[status]) throw new Error(`no status code ${status}`)
-  if (value !== undefined) entry.value = variant(entry.type, value)
+  if (value === 'null of any type') entry.value = { dataType: DataType.Null }
+  else if (value !== undefined) entry.value = variant(entry.type, value)
   entry.variable.setValueFromSource(entry.value, StatusCodes[status], time ? new Date(time) : new Date())
 }
 function add({ id, type, value, dataType = type, status, time, ...more }) {
   const create = more.engineeringUnits ? 'addAnalogDataItem' : 'addVariable'
-  const browseName = id.replace(/^.=(CNC1\.)?/, '')
+  const browseName = more.name ?? id.replace(/^.=(CNC1\.)?/, '')
   const variable = shop[create]({
     componentOf: machine, browseName, nodeId: id, dataType, valueRank: Array.isArray(value) ? 1 : -1,
     value: variant(type, value), ...more,
@@ -115,8 +116,9 @@ add({ id: 's=CNC1.SerialNumber', type: 'String', value: 'SN-4711', time: '2004-0
 add({ id: 's=CNC1.AxisPositions', type: 'Double', value: [1.5, -2.25, 300] })
 
 space.installHistoricalDataNode(speed, { maxOnlineValues: 5000 })
+space.installAlarmsAndConditionsService() // for ConditionRefresh
 shop.instantiateExclusiveLimitAlarm('ExclusiveLimitAlarmType', {
-  browseName: 'OverSpeed', conditionSource: machine, inputNode: speed,
+  browseName: 'OverSpeed', conditionName: 'OverSpeed', conditionSource: machine, inputNode: speed,
   lowLowLimit: -10, lowLimit: -5, highLimit: 900, highHighLimit: 990,
 })
 
@@ -147,6 +149,16 @@ const COMMANDS = {
   tick,
   sessions: () => server.engine.currentSessionCount,
   subscriptions: () => server.engine.currentSubscriptionCount,
+  remember({ ids }) { // from now on
+    for (const id of ids) space.installHistoricalDataNode(variables.get(id).variable, { maxOnlineValues: 5000 })
+  },
+  raise({ severity, message, time }) {
+    const when = { dataType: DataType.DateTime, value: new Date(time ?? Date.now()) }
+    machine.raiseEvent('BaseEventType', {
+      severity: { dataType: DataType.UInt16, value: severity }, time: when,
+      message: { dataType: DataType.LocalizedText, value: { text: message } },
+    })
+  },
   kill_sessions() {
     for (const session of sessions()) server.engine.closeSession(session.authenticationToken, true, 'Terminated')
   },
