@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, load_config, print_json, run, seconds_of
+from gateway.cli.common import ConfigOption, Json, load_config, print_json, run, seconds_of, write_file
 from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adapters.opcua.security.store import Store
     from adapters.opcua.tools.crawl import Tree
     from adapters.opcua.tools.explorer import Explorer
+    from adapters.opcua.tools.importing import Imported
     from adapters.opcua.tools.live import Asked, Reading
     from adapters.opcua.tools.pattern import Pattern
     from adapters.opcua.tools.show import Row
@@ -401,6 +402,7 @@ async def _crawl(
     depth: int | None,
     limit: int,
     everything: bool,
+    below: bool = False,
 ) -> Pattern:
     """Browse what a PATH means. `before`: gets the way to where the tree begins. Raises UsageError, NotConnectedError."""
     from adapters.opcua.tools.crawl import crawl
@@ -413,7 +415,7 @@ async def _crawl(
         await crawl(explorer, tree, pattern, start=start.node, depth=depth, limit=limit, everything=everything)
         pattern.wild = False
         return pattern
-    pattern = Pattern(path, written.prefixes)
+    pattern = Pattern(path, written.prefixes, below)
     if not pattern.wild:
         pattern = Pattern(path, written.prefixes, below=True)
         depth = depth and depth + pattern.length
@@ -573,6 +575,131 @@ def watch(
                     print(live.line_of(reading), flush=True)
 
     run(for_ever())
+
+
+# --- import
+
+
+@app.command("import")
+def import_(
+    target: Target,
+    path: Annotated[
+        str, typer.Argument(metavar="[PATH]", help="As in browse: only this, and what is below it.", show_default=False)
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write it there, not to the screen.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Name nodes by browse path: for servers whose node ids move.")
+    ] = False,
+    each: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Each of these objects is a machine: 'Channel1/*'.", show_default=False),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Properties and the inside of state machines and alarms, too.")
+    ] = False,
+    events: Annotated[bool, typer.Option("--events", help="The events of objects that have some, too.")] = False,
+    machine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the machine is called, if it is one.", show_default=False)
+    ] = None,
+    connection: Annotated[
+        str, typer.Option(metavar="NAME", help="An address: what the connection is called.")
+    ] = "server",
+    max_elements: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Elements of an array, values of a structure at most.")
+    ] = 64,
+    depth: Annotated[
+        int | None, typer.Option("--depth", "-d", min=1, help="Levels below PATH.", show_default=False)
+    ] = None,
+    limit: Limit = 100_000,
+    security: Security = None,
+    user: User = None,
+    user_certificate: UserCertificate = None,
+    user_key: UserKey = None,
+    trust: Trust = None,
+    timeout: Timeout = None,
+    max_nodes: MaxNodes = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the YAML for what a server has: machines, and signals with unit, range and states. It runs as it is."""
+    from adapters.opcua.tools.companion import Types
+    from adapters.opcua.tools.crawl import Tree, matching
+    from adapters.opcua.tools.describe import DataTypes, Description, describe
+    from adapters.opcua.tools.importing import Options, imported
+    from adapters.opcua.tools.pattern import Pattern
+    from adapters.opcua.tools.target import stanza_of
+    from adapters.opcua.tools.written import Written
+    from gateway.errors import UsageError
+
+    for name in (machine, connection):
+        if name is not None and not _is_name(name):
+            raise UsageError(f"'{name}' cannot be a name: letters, digits, '_', '-' and '.'")
+    if output is not None and output.exists() and not force:
+        raise UsageError(f"{output} is there already; --force replaces it")
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    if not where.known:
+        where.name = connection
+    tree, before = Tree(), list[Any]()
+    described: dict[int, Description] = {}
+    made: list[Imported] = []
+    progress = Progress(f"browsing {where.name}", what="requests")
+
+    async def look() -> None:
+        async with where.opened(progress.step) as explorer:
+            written = Written(explorer.uris, where.namespaces)
+            types, kinds = DataTypes(explorer), Types()
+            await _crawl(explorer, tree, path, written, before, depth, limit, False, below=True)
+            await kinds.learn(explorer, tree)
+            wanted = [i for i in tree.order() if tree.nodes[i].meant and tree.nodes[i].node_class in (1, 2)]
+            for at in range(0, len(wanted), _AT_ONCE):
+                part = wanted[at : at + _AT_ONCE]
+                found = await describe(explorer, types, [tree.nodes[i] for i in part])
+                described.update(zip(part, found, strict=True))
+            configuration = where.configuration
+            options = Options(
+                connection=where.name,
+                stanza=None if where.known else stanza_of(where.connection, where.name),
+                source=where.connection.url,
+                machine=machine,
+                roots=matching(tree, Pattern(each, written.prefixes), explorer.uris, before) if each else (),
+                taken=list(configuration.machines) if where.known and configuration else (),
+                paths=paths,
+                everything=everything,
+                events=events,
+                max_elements=max_elements,
+            )
+            made.append(imported(tree, described, kinds, types.structures.definitions, written, options, before))
+
+    with progress.to_the_end(look):
+        pass
+    _remark(tree, limit, path)
+    if not tree.meant:
+        raise UsageError(
+            f"{where.name} has nothing that is called {path}" if path else f"{where.name} has nothing there"
+        )
+    result = made[0]
+    for line in (*result.machines, *(f"left out: {n} {what}" for what, n in sorted(result.left_out.items()))):
+        print(line, file=sys.stderr)
+    if not paths and result.numeric > 0.9 * result.signals:
+        print("node ids are numbers here: if others stand there after a download to the PLC, --paths", file=sys.stderr)
+    if not result.signals:
+        raise UsageError(
+            f"nothing to read there; --all takes what was left out, `gateway opcua browse {target}` shows it"
+        )
+    if output is None:
+        print(result.text, end="")
+        return
+    write_file(output, result.text)
+    print(f"{output}: {result.signals} signals", file=sys.stderr)
+
+
+def _is_name(text: str) -> bool:
+    import re
+
+    return re.fullmatch(r"[A-Za-z0-9.-][A-Za-z0-9_.-]{0,127}", text) is not None
 
 
 # --- what they share

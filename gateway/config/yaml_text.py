@@ -26,7 +26,13 @@ def scalar(value: Any) -> str:
     if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
     text = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text) + '"'
+    return (
+        '"'
+        + "".join(
+            c if c.isprintable() else f"\\u{ord(c):04x}" if c < "\U00010000" else f"\\U{ord(c):08x}" for c in text
+        )
+        + '"'
+    )
 
 
 def signals_text(

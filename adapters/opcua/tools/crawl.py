@@ -9,7 +9,7 @@ standard's properties of a variable (unit, range, texts of states) are noted wit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -190,7 +190,7 @@ class _Crawl:
             return
         if self.depth is not None and above.depth >= self.depth:
             return
-        after = self.pattern.after(before, self._uri(name.namespace), name.name)
+        after = self.pattern.after(before, _uri(self.explorer.uris, name.namespace), name.name)
         if not after:
             return
         seen = self.seen.get(id)
@@ -214,12 +214,22 @@ class _Crawl:
         if node.node_class == VARIABLE or (node.node_class != METHOD and not deepest):
             level.append((len(self.tree.nodes) - 1, after))
 
-    def _uri(self, index: int) -> str | int:
-        uris = self.explorer.uris
-        return uris[index] if 0 < index < len(uris) else index
+
+def matching(tree: Tree, pattern: Pattern, uris: Sequence[str], before: Sequence[QualifiedName] = ()) -> list[int]:
+    """The nodes of a tree that a pattern means. `before`: the way to where the tree begins."""
+    found = []
+    states: dict[int, States] = {}
+    for i, node in enumerate(tree.nodes):
+        if node.parent < 0:
+            states[i] = pattern.start
+            for name in before:
+                states[i] = pattern.after(states[i], _uri(uris, name.namespace), name.name)
+        else:
+            states[i] = pattern.after(states[node.parent], _uri(uris, node.name.namespace), node.name.name)
+        if pattern.matches(states[i]) and (i or before):
+            found.append(i)
+    return found
 
 
-def roots_of(tree: Tree, wanted: Iterable[int]) -> list[int]:
-    """Of some nodes those that stand under no other of them."""
-    chosen = set(wanted)
-    return sorted(i for i in chosen if not chosen & set(tree.way(i)[:-1]))
+def _uri(uris: Sequence[str], index: int) -> str | int:
+    return uris[index] if 0 < index < len(uris) else index
