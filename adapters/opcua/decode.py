@@ -7,6 +7,7 @@ type    what the signal has had since start-up, else WRONG_TYPE         else the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adapters.opcua.wire import ARRAY, KINDS, Stamped, Tagged, Unreadable, Values
@@ -90,8 +91,24 @@ def _reading(kind: ValueType | None, wanted: ValueType, code: int, value: Any, s
 
 
 def unsupported(code: int) -> str:
-    """What a type is that gives CONFIG_ERROR."""
-    return "an array" if code & ARRAY else "a structure"
+    """What a type is that gives CONFIG_ERROR, and what to write."""
+    if code & ARRAY:
+        return "an array: write `index:` for one of its elements, or `count:` for several"
+    return "a structure: write `field:` for one of its fields"
+
+
+def one_after_the_other(batch: Batch) -> Batch:
+    """No two readings of a signal with the same microsecond, which is all that a payload keeps: later ones move on."""
+    if batch.signal is batch.header.order or len(set(batch.signal)) == len(batch.signal):
+        return batch
+    taken: set[tuple[int, int]] = set()
+    time = []
+    for i, t in zip(batch.signal, batch.time, strict=True):
+        while (place := (i, t // 1000)) in taken:
+            t += 1000
+        taken.add(place)
+        time.append(t)
+    return replace(batch, time=time)
 
 
 # Only what loses nothing: None where it would.

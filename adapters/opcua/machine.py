@@ -32,6 +32,7 @@ from gateway.errors import NotConnectedError
 from gateway.model import (
     CONFIG_ERROR,
     GOOD,
+    INVALID_DATA,
     NODE_UNKNOWN,
     WRONG_TYPE,
     Batch,
@@ -51,11 +52,13 @@ _NO_FILTER = (0x80430000, 0x80440000, 0x80450000, 0x808E0000)  # BadMonitoredIte
 _NO_ROOM = (0x80DB0000, 0x80030000, 0x800A0000)  # BadTooManyMonitoredItems, BadOutOfMemory, BadTimeout of one item
 _NO_SUBSCRIPTION = ("BadTooManySubscriptions", "BadServiceUnsupported")
 _CATCHING_UP = 10_000_000_000  # ns for which a server may still send what it kept while the line was lost
-NOT_SUPPORTED = 0x803D0000  # BadNotSupported
+_UNREADABLE = (CONFIG_ERROR, INVALID_DATA)
+_NOT_SUPPORTED = 0x803D0000  # BadNotSupported
 
 _EXPLAINED = {
     NODE_UNKNOWN: "the server does not have this node; it is tried again",
-    CONFIG_ERROR: "{what}, which cannot be carried yet",
+    CONFIG_ERROR: "{what}",
+    INVALID_DATA: "{what}",
     WRONG_TYPE: "not of the type {type} it has had since start-up",
 }
 
@@ -73,10 +76,10 @@ class Machine:
         self.outdated = False  # notifications were lost: the values have to be read anew
         self._path, self._connection, self._counters = path, connection, counters
         self._publishing = publishing(connection, settings)
-        self._known = Knowledge(path, settings)
         self._missed = Missed(connection.history)
         self._settings = list(settings.signals.values())
         self._targets = {target.handle: target for target in targets(connection, settings)}
+        self._known = Knowledge(path, settings, self._targets)
         self._nodes: dict[int, NodeId] = {}  # by handle, in this session
         self._items: dict[int, int] = {}  # handle -> monitored item
         self._missing: set[int] = set()  # handles without a node or monitored item
@@ -152,6 +155,7 @@ class Machine:
 
     def _forget_session(self) -> None:
         self.subscription = self._catching_up = 0
+        self._known.forget_session()
         for column in (self._nodes, self._items, self._missing, self._now, self._polled_at):
             column.clear()
 
@@ -161,7 +165,7 @@ class Machine:
         self._nodes.update(found)
         values = await self._read(session, list(found))
         there = [h for h, status in zip(values.signal, values.status, strict=True) if status not in _NO_NODE]
-        await self._known.learn(session, {h: found[h] for h in there}, self._targets, values)
+        await self._known.learn(session, {h: found[h] for h in there}, values)
         for handle in handles:
             if handle not in found:
                 values.add(handle, 0, None, NODE_UNKNOWN, 0)
@@ -243,7 +247,7 @@ class Machine:
             if item.id and not is_bad(item.status):
                 self._items[handle] = item.id
             elif target.signals[0] not in self._told:
-                self._tell(target.signals[0], item.status or NOT_SUPPORTED, 0)
+                self._tell(target.signals[0], item.status or _NOT_SUPPORTED, "")
         self._missing.update(handle for handle in handles if handle not in self._items)
         self._missing.difference_update(self._items)
         if found and self.subscription:
@@ -360,11 +364,11 @@ class Machine:
         return (batch,) if len(batch) else ()
 
     def _decode(self, values: Values, arrival: int) -> Batch:
-        values = self._known.expand(values)
+        values, troubles = self._known.rows(values)
         batch = decode.batch(self.header, self._known.types, values, arrival)
         if batch.quality is not None or not self._told.keys().isdisjoint(batch.signal):
-            self._note(batch, values.type)
-        return batch
+            self._note(batch, values.type, troubles)
+        return decode.one_after_the_other(batch)
 
     def _without_known(self, batch: Batch) -> list[Batch]:
         """Leave out what reading at the start of the session already brought; what was missed before it is history."""
@@ -383,28 +387,27 @@ class Machine:
             return [batch]
         return [*_rows(batch, past, historical=True), *_rows(batch, news, historical=False)]
 
-    def _note(self, batch: Batch, codes: Sequence[int]) -> None:
+    def _note(self, batch: Batch, codes: Sequence[int], troubles: Mapping[int, str]) -> None:
         """Log once what is wrong with a signal until somebody changes something; and note nodes that have gone."""
         for i, code, quality in zip(batch.signal, codes, batch.quality or [GOOD] * len(batch), strict=True):
+            handle = self._known.handle_of[i]
             if quality in _NO_NODE:
-                self._missing.add(self._known.handle_of[i])
+                self._missing.add(handle)
             lasting = (
-                self._known.handle_of[i] in self._missing or quality == WRONG_TYPE or (quality == CONFIG_ERROR and code)
+                handle in self._missing or quality == WRONG_TYPE or (quality in _UNREADABLE and (code or i in troubles))
             )
             trouble = quality if lasting else GOOD
             if trouble != self._told.get(i, GOOD):
-                self._tell(i, trouble, code)
+                self._tell(i, trouble, troubles.get(i) or decode.unsupported(code))
 
-    def _tell(self, signal: int, trouble: int, code: int) -> None:
+    def _tell(self, signal: int, trouble: int, what: str) -> None:
         name = f"{self._path.machine}/{self.header.signals[signal].name}"
         if not trouble:
             del self._told[signal]
             _log.info("%s: is there again", name)
             return
         self._told[signal] = trouble
-        why = _EXPLAINED.get(trouble, "the server will not report it").format(
-            what=decode.unsupported(code), type=self._known.types[signal]
-        )
+        why = _EXPLAINED.get(trouble, "the server will not report it").format(what=what, type=self._known.types[signal])
         settings = self._settings[signal]
         _log.warning("%s (%s): %s (%s)", name, settings.node or settings.path, why, quality_text(trouble))
 

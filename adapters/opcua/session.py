@@ -230,13 +230,25 @@ class Session:
 
     async def units(self, nodes: Sequence[NodeId]) -> list[Unit | None]:
         """Unit and range of each variable, where the server has them (Part 8, 5.3.2)."""
-        units = await self._properties(nodes, "EngineeringUnits")
-        ranges = await self._properties(nodes, "EURange")
+        units = await self._property_values(nodes, "EngineeringUnits")
+        ranges = await self._property_values(nodes, "EURange")
         return [unit_of(unit, span) for unit, span in zip(units, ranges, strict=True)]
 
-    async def _properties(self, nodes: Sequence[NodeId], name: str) -> list[Any]:
+    async def properties(self, name: str, nodes: Sequence[NodeId]) -> list[NodeId | None]:
+        """One property of each node (Part 3, 4.4.2); None where it has none."""
+        return await self._batched(nodes, "translate", partial(self._client.properties, name))
+
+    async def attribute(self, attribute: int, nodes: Sequence[NodeId]) -> list[Any]:
+        """One attribute of each node, as `wire` decodes it; None where it has none."""
+        return await self._batched(nodes, "read", partial(self._client.attribute, attribute))
+
+    async def references(self, type: int, inverse: bool, nodes: Sequence[NodeId]) -> list[list[tuple[NodeId, str]]]:
+        """Where references of exactly this type of the standard lead, with the browse name there."""
+        return await self._batched(nodes, "browse", partial(self._client.references, type, inverse))
+
+    async def _property_values(self, nodes: Sequence[NodeId], name: str) -> list[Any]:
         """The value of one property of each node; None where it has none."""
-        properties = await self._batched(nodes, "translate", partial(self._client.properties, name))
+        properties = await self.properties(name, nodes)
         there = [node for node in properties if node]
         values = iter(await self._batched(there, "read", self._client.python_values))
         return [next(values) if node else None for node in properties]

@@ -9,10 +9,10 @@ alarm  node: m:s=CNC1, events  ───────────▶ target n + 1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine, OpcuaSignal
+from adapters.opcua.field_path import Path
 from adapters.opcua.items import Deadband
 from adapters.opcua.nodes import Address
 from gateway.config.fields import Percent
@@ -34,7 +34,7 @@ class Target:
     deadband: Deadband | None
     poll: float | None  # seconds between two readings; None: it is subscribed to
     severity: int | None = None  # of events, the lowest that is reported; None: a variable
-    picks: Mapping[int, Sequence[str | int]] = field(default_factory=dict)  # signal -> where in the value it stands
+    picks: list[tuple[int, Path]] = field(default_factory=list)  # signals, and where in the value they stand
 
 
 def targets(connection: OpcuaConnection, machine: OpcuaMachine) -> list[Target]:
@@ -55,7 +55,7 @@ def targets(connection: OpcuaConnection, machine: OpcuaMachine) -> list[Target]:
             target.signals.append(i)
             target.sampling = min(target.sampling, signal.sampling or target.sampling)
         if signal.place:
-            target.picks = {**target.picks, i: signal.place}
+            target.picks.append((i, signal.place))
     return found
 
 
