@@ -292,11 +292,12 @@ class Client:
     # --- types -----------------------------------------------------------------------------------------------------
 
     async def attribute(self, attribute: int, nodes: Sequence[NodeId]) -> list[Any]:
-        """One attribute of each node, as `wire` decodes it; None where it has none."""
+        """One attribute of each node, as `wire` decodes it; of DataType the node id. None where it has none."""
         values = await self._session.values([_node_id(node) for node in nodes], attribute)
-        return [
-            None if status >> 31 else value for value, status in zip(values.value, values.status, strict=True)
-        ]
+        column = [None if status >> 31 else value for value, status in zip(values.value, values.status, strict=True)]
+        if attribute == ua.AttributeIds.DataType:
+            return [wire.node_of(text) if isinstance(text, str) else None for text in column]
+        return column
 
     async def references(self, type: int, inverse: bool, nodes: Sequence[NodeId]) -> list[list[tuple[NodeId, str]]]:
         """Where references of exactly this type of the standard lead, with the browse name there."""

@@ -12,7 +12,7 @@ GarbledError for what is no answer, and nothing else.
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -563,6 +563,21 @@ def node_text(node: NodeId) -> str:
     """As it is written in a configuration."""
     identifier = b64encode(node.identifier).decode() if isinstance(node.identifier, bytes) else node.identifier
     return f"ns={node.namespace};{node.kind}={identifier}" if node.namespace else f"{node.kind}={identifier}"
+
+
+def node_of(text: str) -> NodeId | None:
+    """The way back; None for a node of another server or one with a namespace URI."""
+    index, _, rest = text[3:].partition(";") if text.startswith("ns=") else ("0", "", text)
+    match rest.partition("="):
+        case ("i", _, number):
+            return NodeId(int(index), "i", int(number))
+        case ("s", _, name):
+            return NodeId(int(index), "s", name)
+        case ("g", _, guid):
+            return NodeId(int(index), "g", UUID(guid))
+        case ("b", _, data):
+            return NodeId(int(index), "b", b64decode(data))
+    return None
 
 
 def shaped(values: list[Any] | None, dimensions: list[int] | None) -> Any:
