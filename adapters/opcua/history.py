@@ -84,6 +84,7 @@ _GOOD_MORE_DATA, _NO_DATA, _TIMEOUT = 0x00A60000, 0x809B0000, 0x800A0000
 _NO_POINTS, _POINT_INVALID = 0x804B0000, 0x804A0000  # BadNoContinuationPoints, BadContinuationPointInvalid
 _BOUNDS = (0x80D70000, 0x80D80000, _NO_DATA)  # BadBoundNotFound, BadBoundNotSupported: no values, only their places
 _1970 = 116_444_736_000_000_000  # in 100 ns since 1601
+_PATIENCE = 100  # answers: a server may give nothing but another continuation point while it searches (Part 11, 6.3)
 
 
 @dataclass(slots=True)
@@ -94,7 +95,8 @@ class _Node:
     at_last: int = 0  # how many values came with just that time
     count: int = 0
     point: bytes | None = None
-    crowded: int = 0  # how often there was no continuation point left for it
+    crowded: int = 0  # answers in a row that had no continuation point left for it
+    empty: int = 0  # answers in a row without anything new, though there is more
     done: bool = False
     cut: bool = False  # there was more
     status: int = 0  # why there is nothing
@@ -161,9 +163,10 @@ class Backfill:
         else:
             before = self.count
             self._add(node, answer.values, went_on, values)
+            node.crowded, node.empty = 0, node.empty + 1 if self.count == before else 0
             # A server without points gives a full page, and more when it is asked for what comes after that.
             full = code == _GOOD_MORE_DATA or len(answer.values.signal) >= self._question.most
-            if node.cut or (node.count >= self._of_one and (node.point or full)):
+            if node.cut or (node.count >= self._of_one and node.point) or node.empty > _PATIENCE:
                 self._cut(node)
             elif not node.point:
                 node.done, node.cut = not full or self.count == before, full and self.count == before

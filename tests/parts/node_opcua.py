@@ -54,6 +54,10 @@ class NodeOpcua(NodePart, Cnc):
         """Keep the history of these variables as well; that of SpindleSpeed is kept anyway."""
         self.ask("remember", ids=nodes)
 
+    def points(self) -> int:
+        """How many continuation points it keeps."""
+        return int(self.ask("points"))
+
     def raise_event(self, severity: int, message: str, time: datetime | None = None) -> None:
         """Have the machine raise an event that is no condition."""
         self.ask("raise", **told(severity=severity, message=message, time=time))

@@ -8,6 +8,7 @@
 //   slow             {ReadRequest: 500}: milliseconds before such a request is looked at
 //   no_filter        "BadMonitoredItemFilterUnsupported": the result for every item with a filter
 //   most_clauses     event filters that select more are refused; no_where: those that choose as well
+//   most_points      continuation points in one answer about history; nodes after that get none, and no values
 //   revise           {samplingInterval: 1000, queueSize: 1}: instead of what is asked for
 //   deaf_at_zero     a sampling interval of 0 brings no values at all
 //   most_items       items beyond these are made, and never report anything
@@ -44,6 +45,14 @@ function misbehave() {
       for (const notification of response.notificationMessage?.notificationData ?? []) {
         for (const item of notification?.monitoredItems ?? []) without(item.value, quirks.no_time)
       }
+    },
+    HistoryReadResponse(response) {
+      let points = 0
+      response.results?.forEach((result, i) => {
+        if (result.continuationPoint && ++points > (quirks.most_points ?? Infinity)) {
+          response.results[i] = new opcua.HistoryReadResult({ statusCode: StatusCodes.BadNoContinuationPoints })
+        }
+      })
     },
     CreateMonitoredItemsResponse(response, request) {
       request.itemsToCreate.forEach((item, i) => {

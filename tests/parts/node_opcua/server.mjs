@@ -152,6 +152,7 @@ const COMMANDS = {
   remember({ ids }) { // from now on
     for (const id of ids) space.installHistoricalDataNode(variables.get(id).variable, { maxOnlineValues: 5000 })
   },
+  points: () => sessions().reduce((sum, session) => sum + session.continuationPointManager._map.size, 0),
   raise({ severity, message, time }) {
     const when = { dataType: DataType.DateTime, value: new Date(time ?? Date.now()) }
     machine.raiseEvent('BaseEventType', {
