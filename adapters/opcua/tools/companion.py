@@ -76,7 +76,7 @@ _COMES_AND_GOES = (
 
 # Types of the standard whose parts are no values of a machine (Part 5, Part 9, Part 16).
 _CONDITION, _STATE_MACHINE, _STATE, _TRANSITION, _FILE = (NodeId(0, "i", i) for i in (2782, 2299, 2307, 2310, 11575))
-_CURRENT_STATE = NodeId(0, "i", 2755)  # StateVariableType
+_CURRENT_STATE = (NodeId(0, "i", 2755), NodeId(0, "i", 2760))  # StateVariableType, FiniteStateVariableType
 
 # Totals that only rise, because the specification says so; by namespace and browse name.
 COUNTERS = frozenset(
@@ -213,7 +213,14 @@ def _outermost(tree: Tree, found: Mapping[int, Machine]) -> list[Machine]:
         if outer is not None:
             mine = kept[outer].specifications
             mine += [title for title in machine.specifications if title not in mine]
+    for machine in kept.values():
+        machine.specifications.sort(key=_rank)  # what it is, before what it is also
     return [kept[i] for i in sorted(kept)]
+
+
+def _rank(title: str) -> int:
+    titles = [specification.title for specification in SPECIFICATIONS]
+    return titles.index(title) if title in titles else len(titles)
 
 
 def identify(tree: Tree, machine: Machine, texts: Mapping[int, str]) -> None:
@@ -240,7 +247,7 @@ def why_not(tree: Tree, types: Types, i: int, recognised: bool) -> str:
             return "files"
         if _STATE in line or _TRANSITION in line:
             return "states and transitions"
-    if above and _STATE_MACHINE in types.line(above[-1].type) and node.type != _CURRENT_STATE:
+    if above and _STATE_MACHINE in types.line(above[-1].type) and node.type not in _CURRENT_STATE:
         return "states and transitions"
     names = [each.name.name for each in above]
     if recognised and any(name in _COMES_AND_GOES for name in names):

@@ -11,12 +11,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from adapters.opcua.browsing import VARIABLE, QualifiedName, Structure
+from adapters.opcua.browsing import VARIABLE, QualifiedName, Structure, Text
 from adapters.opcua.compound import declared, declared_code
 from adapters.opcua.field_path import Path, parse_field, path_text
-from adapters.opcua.nodes import NodeId
 from adapters.opcua.structures import Definitions, Record
 from adapters.opcua.tools import companion
 from adapters.opcua.tools.companion import Machine, Types
@@ -25,6 +26,7 @@ from adapters.opcua.tools.describe import READABLE, STRUCTURE, Description
 from adapters.opcua.tools.names import Names, machine_name
 from adapters.opcua.tools.opened import leaves
 from adapters.opcua.tools.written import Written
+from adapters.opcua.units import ucum
 from adapters.opcua.wire import KINDS
 from gateway.config.yaml_text import comment, scalar, section, signals_text
 from gateway.model import ValueType, quality_text
@@ -39,6 +41,7 @@ _WIDEST = 1e30  # a range beyond is that of the type, not of the machine
 _MOST_TEXTS = 200
 # The server does not have it, or not for us: nothing that passes.
 _NOT_FOR_US = frozenset((0x80340000, 0x80330000, 0x80350000, 0x803A0000, 0x801F0000, 0x80730000, 0x803D0000))
+_SAYS_NOTHING = ("MachineryBuildingBlocks",)  # only holds others together
 _EVENTS = ("_severity", "_source", "_message", "_state")
 
 
@@ -181,7 +184,7 @@ class _Import:
         )
         name = given or names.of([own], otherwise="machine")
         recognised = f": {', '.join(machine.specifications)}" if machine.specifications else ""
-        self._found.machines.append(f"{name}{recognised}, {len(made)} signals")
+        self._found.machines.append(f"{name}{recognised}, {len(made)} signal{'s' * (len(made) != 1)}")
         head: dict[str, Any] = {"connection": self._options.connection}
         if machine.description:
             head["description"] = _line(machine.description, 500)
@@ -239,7 +242,7 @@ class _Import:
         way = self._tree.way(i)
         if machine.root in way:
             way = way[way.index(machine.root) + 1 :]
-        steps = [self._tree.nodes[at].name.name for at in way]
+        steps = [name for at in way if (name := self._tree.nodes[at].name.name) not in _SAYS_NOTHING]
         return steps if machine.root or not self._before else [*(step.name for step in self._before[1:]), *steps]
 
     def _where(self, i: int) -> dict[str, Any] | None:
@@ -259,9 +262,20 @@ class _Import:
         if isinstance(value, (Record, Mapping)) or (isinstance(value, list) and _is_nested(value)):
             parts = list(leaves(value))
             if len(parts) <= most:
+                units = dict(_units(value))
+                of_units = {place for place, _ in units.values()}
                 for path, leaf in parts:
-                    if signal := self._part(d, path, leaf, where, way, about):
-                        yield signal
+                    signal = None if path[:-1] in of_units else self._part(d, path, leaf, where, way, about)
+                    if signal is None:
+                        continue
+                    if (
+                        path[:-1] in units
+                        and units[path[:-1]][1]
+                        and "enum" not in signal.settings
+                        and _is_number(signal, path)
+                    ):
+                        signal.settings["unit"] = units[path[:-1]][1]
+                    yield signal
         elif isinstance(value, list):
             kind = KINDS[d.value.type] if d.value.type else None
             if kind and 0 < len(value) <= most:
@@ -336,6 +350,25 @@ def _steps(path: Path) -> list[str]:
     return steps
 
 
+def _units(value: Any, path: Path = ()) -> Iterator[tuple[Path, tuple[Path, str]]]:
+    """Structures that hold the unit of their numbers: the way to each, to the EUInformation in it, and the unit."""
+    items: Sequence[tuple[str | int, Any]] = ()
+    if isinstance(value, Record):
+        items = list(zip(value.layout.names, value.values, strict=True))
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    for name, each in items:
+        if isinstance(each, Record) and each.layout.name == "EUInformation":
+            namespace, id, shown, _ = each.values
+            yield path, ((*path, name), _line(ucum(namespace, id, shown), 64))
+        else:
+            yield from _units(each, (*path, name))
+
+
+def _is_number(signal: _Signal, path: Path) -> bool:
+    return signal.settings["type"] in ("int", "float") and str(path[-1]).lower() != "id"
+
+
 def _ambiguous(tree: Tree) -> set[int]:
     """Nodes that have a sibling of the same name: a path would lead to either."""
     by_name: dict[tuple[int, QualifiedName], list[int]] = defaultdict(list)
@@ -362,7 +395,7 @@ def _kind_of(leaf: Any) -> ValueType | None:
     for kind, type in (("int", int), ("float", float), ("string", str)):
         if isinstance(leaf, type):
             return kind  # type: ignore[return-value]  # one of ValueType
-    return None if leaf is None or isinstance(leaf, (Structure, NodeId)) else "string"
+    return "string" if isinstance(leaf, (bytes, UUID, datetime, Text, QualifiedName)) else None
 
 
 def _range(d: Description) -> tuple[float, float] | None:

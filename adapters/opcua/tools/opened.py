@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from adapters.opcua.browsing import Attribute, Structure
+from adapters.opcua.browsing import Attribute, Range, Structure
 from adapters.opcua.data_types import learn
 from adapters.opcua.field_path import Path
 from adapters.opcua.items import Limit
@@ -75,6 +75,8 @@ def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, Record):
         for name, each in zip(value.layout.names, value.values, strict=True):
             yield from leaves(each, (*path, name))
+    elif isinstance(value, Range):
+        yield from leaves({"Low": value.low, "High": value.high}, path)
     elif isinstance(value, Mapping):
         for name, each in value.items():
             yield from leaves(each, (*path, name))

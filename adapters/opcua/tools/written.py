@@ -97,6 +97,7 @@ class Written:
 
     def shown(self, steps: Sequence[QualifiedName]) -> str:
         """A path for people, also where it cannot be read back."""
+        self._used |= {step.namespace for step in steps if step.namespace in self._by_index}
         return path_text([(self._prefix(step.namespace), step.name) for step in steps])
 
     def _prefix(self, index: int) -> str | None:
