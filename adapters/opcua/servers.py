@@ -219,7 +219,7 @@ _KNOWN = (
     ),
     ServerProfile(
         "codesys",
-        "CODESYS runtime, from V3.5 SP17 (WAGO, Schneider, Festo, ifm …)",
+        "CODESYS runtime, from V3.5 SP17 (WAGO and others)",
         marks=("codesys", "3s - smart software", "3s%20-%20smart%20software"),
         namespaces=("codesysspv3/",),
         batch=100,
