@@ -232,6 +232,7 @@ class Machine:
                 values.type[row], values.value[row], values.status[row] = 0, None, item.status
             else:
                 self._items[item.handle] = item.id
+        self._polled_at.update((handle, values.time[row_of[handle]]) for handle in polled)
         await self._plan_polls(session, polled)
         self._compare(items)
 
