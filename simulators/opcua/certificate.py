@@ -27,7 +27,7 @@ class Files(NamedTuple):
 
 def kept(folder: Path, name: str, uri: str, hosts: Sequence[str]) -> Files:
     """Read or make it. It is made out for this computer and `hosts`; made anew where it lacks one of them."""
-    files = Files(folder / f"{name}.der", folder / f"{name}.key")
+    files = Files(folder / f"{name}.der", folder / f"{name}.pem")
     wanted = list(dict.fromkeys([*hosts, "127.0.0.1", "::1", "localhost", socket.gethostname()]))
     if files.key.exists() and files.certificate.exists() and _fits(files.certificate, uri, wanted):
         return files

@@ -156,7 +156,7 @@ async def test_a_certificate_is_trusted_once(tmp_path: Path) -> None:
             shown.append(pin.certificate)
         await server.stop()
     assert shown[0] == shown[1]
-    assert (tmp_path / "opcua" / "cnc.key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "opcua" / "cnc.pem").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_port_that_is_taken_is_an_os_error() -> None:

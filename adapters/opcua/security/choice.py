@@ -26,7 +26,7 @@ MODE_STRENGTH = ("SignAndEncrypt", "Sign")
 
 _TCP = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
 _LOGINS: dict[Login, str] = {
-    "anonymous": "anonymous", "user": "user and password", "certificate": "user certificate", "issued": "token",
+    "anonymous": "anonymous users", "user": "user and password", "certificate": "user certificate", "issued": "token",
 }  # fmt: skip
 
 
@@ -77,9 +77,8 @@ def choose(endpoints: Sequence[Endpoint], connection: OpcuaConnection) -> Endpoi
         raise NotConnectedError(_not_offered(wanted, usable))
     with_login = [e for e in fits if _can(e, login)]
     if not with_login:
-        ways = "; ".join(f"{e.security}: {', '.join(e.logins) or 'nothing'}" for e in _best_first(fits))
         raise NotConnectedError(
-            f"the server does not take {_LOGINS[login]} to log in; it takes {ways}. {_other_login(login)}"
+            f"the server does not take {_LOGINS[login]} to log in; it takes {_ways(fits)}. {_other_login(login)}"
         )
     path = urlsplit(connection.url).path.rstrip("/")
     best = [e for e in with_login if e.security == _best_first(with_login)[0].security]
@@ -139,6 +138,14 @@ def _is_tcp(endpoint: Endpoint) -> bool:
 def _can(endpoint: Endpoint, login: Login) -> bool:
     """Whether one can log in so; an endpoint that lists nothing is given the chance."""
     return not endpoint.tokens or login in {token.login for token in endpoint.tokens}
+
+
+def _ways(endpoints: Sequence[Endpoint]) -> str:
+    """How to log in, for people; by endpoint only where they differ."""
+    ways = {e.security: ", ".join(e.logins) or "nothing" for e in _best_first(endpoints)}
+    if len(set(ways.values())) == 1:
+        return next(iter(ways.values()))
+    return "; ".join(f"{way} with {security}" for security, way in ways.items())
 
 
 def _not_offered(wanted: str, endpoints: Collection[Endpoint]) -> str:

@@ -46,7 +46,7 @@ class KeyPair:
     """A certificate, its key, and where it lies."""
 
     certificate: Certificate
-    key: rsa.RSAPrivateKey = field(repr=False)
+    key: rsa.RSAPrivateKey = field(repr=False, compare=False)
     file: Path
 
 

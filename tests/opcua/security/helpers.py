@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from asyncua import ua as _ua
+from asyncua.server.server import Server as AsyncuaServer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -20,6 +22,9 @@ from adapters.opcua.security.certificates import Certificate
 from adapters.opcua.security.secure import Security
 from adapters.opcua.session import Session
 from gateway.clock import Clock, SystemClock
+from parts.ports import free_port
+
+ua: Any = _ua  # the types it declares are not those it takes
 
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
 MODES = ("Sign", "SignAndEncrypt")
@@ -140,3 +145,56 @@ def make(
     if usage is not None and not ca:
         made = made.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
     return Made(made.sign(issuer.key if issuer else key, hash or hashes.SHA256()), key)
+
+
+# --- a server with any certificate -----------------------------------------------------------------------------------
+
+
+class Server:
+    """asyncua's, with a certificate made by hand. What can be changed counts at the next start."""
+
+    def __init__(
+        self, made: Made, folder: Path, securities: Sequence[str] = ("Basic256Sha256/SignAndEncrypt",)
+    ) -> None:
+        self.made, self.folder, self.securities = made, folder, securities
+        self.uri = "urn:test:server"
+        self.host = "127.0.0.1"  # as it calls itself
+        self.tokens: list[Any] = [ua.AnonymousIdentityToken]
+        self.users: Any = None
+        self.chain: Sequence[Made] = ()
+        self.port = free_port()
+        self._server: Any = None
+
+    @property
+    def url(self) -> str:
+        return f"opc.tcp://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self._server = server = AsyncuaServer(user_manager=self.users)
+        await server.init()
+        await server.set_application_uri(self.uri)
+        server.disable_clock()
+        server.set_endpoint(f"opc.tcp://{self.host}:{self.port}")
+        server.socket_address = ("127.0.0.1", self.port)
+        server.set_identity_tokens(self.tokens)
+        certificate, key = self.made.write(self.folder, "server")
+        await server.load_certificate(certificate)
+        await server.load_private_key(key)
+        names = [each.replace("_", "").replace("/", "_") for each in self.securities]
+        server.set_security_policy([ua.SecurityPolicyType["NoSecurity" if n == "None" else n] for n in names])
+        await server.start()
+        if self.chain:
+            for each in server.iserver.endpoints:
+                each.ServerCertificate += b"".join(issuer.der for issuer in self.chain)
+
+    async def stop(self) -> None:
+        server, self._server = self._server, None
+        if server:
+            await server.stop()
+
+    async def __aenter__(self) -> Server:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
