@@ -31,7 +31,6 @@ class Pattern:
 
     def __init__(self, text: str, namespaces: Mapping[str, str], below: bool = False) -> None:
         """`namespaces`: URIs by prefix. With `below` everything under a match is meant as well. Raises UsageError."""
-        text = text.strip()
         for head in ("/", "Objects/"):
             text = text.removeprefix(head)
         parts = [] if text in ("", "Objects") else _split(text)
