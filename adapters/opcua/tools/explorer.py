@@ -47,12 +47,16 @@ class Explorer(Session):
     look_limit: Limit
     _points: set[bytes]  # continuation points that the server keeps for us
 
+    def begin(self) -> None:
+        """Nothing is known of what the server can bear, but what the configuration says."""
+        most = self._connection.max_nodes
+        self._points = set()
+        self.browse_limit, self.look_limit = Limit(min(BROWSE, most or BROWSE)), Limit(min(LOOK, most or LOOK))
+
     async def open(self) -> None:
         """Log in, and learn what the server can bear."""
         await super().open()
-        self._points = set()
-        most = self._connection.max_nodes
-        self.browse_limit, self.look_limit = Limit(min(BROWSE, most or BROWSE)), Limit(min(LOOK, most or LOOK))
+        self.begin()
         told = await self.look([(_MAX_BROWSE, _VALUE), (_MAX_READ, _VALUE)])
         for limit, attribute in zip((self.browse_limit, self.look_limit), told, strict=True):
             if attribute.good and isinstance(attribute.value, int) and attribute.value > 0:  # 0: not told
@@ -99,6 +103,7 @@ class Explorer(Session):
                         yield half[i], browsed
                 continue
             left.extendleft(reversed(part[len(answers) :]))
+            self._points.update(answer.rest for answer in answers if answer.rest)
             again, points = [], []
             for i, answer in zip(part, answers, strict=False):
                 if answer.status == NO_CONTINUATION_POINTS:
@@ -106,7 +111,6 @@ class Explorer(Session):
                     continue
                 if answer.rest:
                     points.append((i, answer.rest))
-                    self._points.add(answer.rest)
                 yield i, answer
             async for i, answer in self._rest_of(points, again):
                 yield i, answer
@@ -140,14 +144,14 @@ class Explorer(Session):
                 continue
             del points[: len(part)]
             points += part[len(answers) :]
-            for (i, used), answer in zip(part, answers, strict=False):
-                self._points.discard(used)
+            self._points.difference_update(point for _, point in part[: len(answers)])
+            self._points.update(answer.rest for answer in answers if answer.rest)
+            for (i, _), answer in zip(part, answers, strict=False):
                 if answer.status in (NO_CONTINUATION_POINTS, CONTINUATION_POINT_INVALID):
                     again.append(i)
                     continue
                 if answer.rest:
                     points.append((i, answer.rest))
-                    self._points.add(answer.rest)
                 yield i, answer
 
     async def release(self) -> None:
