@@ -93,6 +93,9 @@ def _elements(wanted: Sequence[tuple[int, Path]], code: int, value: Any) -> Sequ
         return None
 
 
+BYTE, BYTE_STRING = 3, 15
+
+
 class _NothingError(Exception):
     """There is nothing at the end of a path."""
 
@@ -154,6 +157,8 @@ def _decoded(body: Body, definitions: Definitions) -> Record | _NothingError:
 
 
 def _element(here: str, code: int, value: Any, index: int) -> tuple[int, Any]:
+    if code == BYTE_STRING and isinstance(value, str):  # as arrays of bytes are sent (Part 3, 8.59)
+        code, value = BYTE | ARRAY, list(bytes.fromhex(value))
     if not isinstance(value, list):
         raise _NothingError(CONFIG_ERROR, f"{here} is {what(value)} and has no element [{index}]")
     if index >= len(value):

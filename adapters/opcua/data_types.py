@@ -97,22 +97,23 @@ async def _learn(source: Source, definitions: Definitions, types: Sequence[NodeI
             definitions.define(type, definition)
             learnt.append(definition)
     bases = await _bases(source, definitions, list(rest))
-    old_enumerations, old_structures = [], []
+    enumerations: dict[NodeId, Enumeration] = {}
+    old_structures = []
     for type, (_, enumeration) in rest.items():
         base = bases.get(type)
         if base is None:
             definitions.refused[type] = f"the server does not say what {node_text(type)} is"
-        elif enumeration is not None:
+        elif enumeration is not None or isinstance(base, Enumeration):
             code = base.code if isinstance(base, (Simple, Enumeration)) else 6
-            definitions.define(type, Enumeration(enumeration.texts, code))
-        elif isinstance(base, Enumeration):
-            old_enumerations.append(type)
+            enumerations[type] = Enumeration(enumeration.texts if enumeration else {}, code)
         elif isinstance(base, Structure) or (base.code == BODY and not abstract[type]):
             old_structures.append(type)
         else:
             definitions.define(type, base)
-    for type, texts in zip(old_enumerations, await _texts(source, definitions, old_enumerations), strict=True):
-        definitions.define(type, Enumeration(texts))
+    # Some definitions have bare names where the properties have texts for people.
+    for type, texts in zip(enumerations, await _texts(source, definitions, list(enumerations)), strict=True):
+        known = enumerations[type]
+        definitions.define(type, Enumeration({**known.texts, **texts}, known.code))
     await _from_dictionaries(source, definitions, old_structures)
     return [field.type for definition in learnt for field in definition.fields]
 

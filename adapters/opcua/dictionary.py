@@ -55,9 +55,8 @@ class _Dictionary:
         self._prefixes: dict[str, str] = {}
         self._name = ""
         self._fields: list[Field] = []
-        self._reserved = 0  # numbers fields without a name
         self._texts: dict[int, str] = {}
-        self._bits = 0
+        self._code = 0  # built-in type of an enumeration
 
     def _refuse(self, *_: object) -> None:
         raise UndefinedError("its dictionary has a document type or entities, which are not read")
@@ -75,7 +74,10 @@ class _Dictionary:
                 self._name, self._fields = attributes.get("Name", ""), []
             case "EnumeratedType":
                 self._name, self._texts = attributes.get("Name", ""), {}
-                self._bits = _number(attributes, "LengthInBits", 32)
+                bits = _number(attributes, "LengthInBits", 32)
+                self._code = {8: 3, 16: 5, 32: 7, 64: 9}.get(bits, 0)
+                if bits == 32 and attributes.get("IsOptionSet", "false") not in ("true", "1"):
+                    self._code = 6
             case "EnumeratedValue":
                 self._texts[_number(attributes, "Value", 0)] = attributes.get("Name", "")
             case "OpaqueType":
@@ -88,9 +90,8 @@ class _Dictionary:
             case "StructuredType":
                 self.types[self._name] = Structure(self._name, Form.DICTIONARY, tuple(self._fields))
             case "EnumeratedType":
-                code = {8: 3, 16: 5, 32: 6, 64: 9}.get(self._bits)
-                if code is not None:
-                    self.types[self._name] = Enumeration(self._texts, code)
+                if self._code:
+                    self.types[self._name] = Enumeration(self._texts, self._code)
 
     def _field(self, attributes: dict[str, str]) -> Field:
         name = attributes.get("Name", "")
