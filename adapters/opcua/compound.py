@@ -59,6 +59,9 @@ def picked(values: Values, picks: Picks, definitions: Definitions) -> tuple[Valu
         else:
             records: _Opened = {}
             for signal, path in wanted:
+                if (quick := _quick(path, code, value, records)) is not None:
+                    found.add(signal, *quick, status, time)
+                    continue
                 try:
                     leaf = _pick(path, code, value, status, definitions, records)
                 except _NothingError as exc:
@@ -105,6 +108,28 @@ class _NothingError(Exception):
 
 
 _Opened = dict[int, Record | _NothingError]  # what became of each body of one value, which several signals look into
+
+
+_INDIRECT = (list, Record, Body, Tagged, Stamped, Unreadable)
+
+
+def _quick(path: Path, code: int, value: Any, records: _Opened) -> tuple[int, Any] | None:
+    """Type and value of a part, where nothing is in the way and the structures on it have been read before."""
+    try:
+        for step in path:
+            if type(value) is Body:
+                value = records[id(value)]
+            if isinstance(step, str):
+                layout, values = value
+                place = layout.places[step]
+                code, value = layout.codes[place], values[place]
+            elif type(value) is list:
+                code, value = code & ~ARRAY, value[step]
+            else:
+                return None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    return None if value is ABSENT or isinstance(value, _INDIRECT) else (code, value)
 
 
 def _pick(
