@@ -84,6 +84,7 @@ class Machine:
         self._items: dict[int, int] = {}  # handle -> monitored item
         self._missing: set[int] = set()  # handles without a node or monitored item
         self._now: dict[int, list[Value]] = {}  # signal -> what was read, to be recognised when it is also reported
+        self._then: dict[int, list[Value]] = {}  # the same before the line was lost
         self._catching_up = 0  # ns: until then what is older than `_now` was missed; 0: nothing was
         self._polled_at: dict[int, int] = {}  # handle -> time stamp of its last value
         self._streams = {
@@ -105,9 +106,10 @@ class Machine:
 
     # --- set-up ----------------------------------------------------------------------------------------------------
 
-    async def start(self, session: Session, now: int) -> Arrived:
+    async def start(self, session: Session, clock: Clock) -> Arrived:
         """Begin a session: learn what is not known yet, subscribe. All values as they are now."""
         self._forget_session()
+        now = clock.now()
         variables = [handle for handle in self._targets if handle not in self._streams]
         values = await self._look(session, variables)
         subscribed = [handle for handle in variables if self._targets[handle].poll is None]
@@ -118,9 +120,10 @@ class Machine:
         if session.profile.first_read_is_bad and self.subscription:
             values = values.only([row for row, status in enumerate(values.status) if not is_bad(status)])
         current = self._current(values, now)
-        gaps = await self._look_back(session, current, now)
+        listening = clock.now()  # what changed after the values were read, and before, nobody was told
+        gaps = await self._look_back(session, current, listening)
         if self.subscription:
-            self._missed.heard(now, now)
+            self._missed.heard(listening, listening)
         return (*current, *gaps)
 
     async def _look_back(self, session: Session, current: Sequence[Batch], now: int) -> list[Gap]:
@@ -132,13 +135,15 @@ class Machine:
             remembering = {i: node for (i, node), kept in zip(nodes.items(), keeps, strict=True) if kept}
         first = dict(pair for batch in current for pair in zip(batch.signal, batch.time, strict=True))
         signals = [i for handle in self._items for i in self._targets[handle].signals]
-        return self._missed.outage(self.header, now, sorted(signals), remembering, first)
+        gaps = self._missed.outage(self.header, now, sorted(signals), remembering, first)
+        self._missed.delivered(first.keys(), first.values())
+        return gaps
 
     async def resumed(self, session: Session, now: int) -> Arrived:
         """All values as they are now, in a session of which something was missed; what the server kept comes after."""
         self.outdated = False
         values = await self._read(session, [handle for handle in self._nodes if handle not in self._streams])
-        self._catching_up = now + _CATCHING_UP
+        self._then, self._catching_up = {**self._then, **self._now}, now + _CATCHING_UP
         if self._streams:
             await session.refresh_conditions(self.subscription)
         return self._current(values, now)
@@ -156,7 +161,7 @@ class Machine:
     def _forget_session(self) -> None:
         self.subscription = self._catching_up = 0
         self._known.forget_session()
-        for column in (self._nodes, self._items, self._missing, self._now, self._polled_at):
+        for column in (self._nodes, self._items, self._missing, self._now, self._then, self._polled_at):
             column.clear()
 
     async def _look(self, session: Session, handles: Sequence[int]) -> Values:
@@ -357,7 +362,6 @@ class Machine:
     def _current(self, values: Values, now: int) -> Sequence[Batch]:
         """Values that were read, as the ones that are true now."""
         batch = self._decode(values, now)
-        self._missed.delivered(batch.signal, batch.time)
         quality = batch.quality or [GOOD] * len(batch)
         for i, *reading in zip(batch.signal, batch.time, batch.value, quality, strict=True):
             if self.subscription:
@@ -379,7 +383,8 @@ class Machine:
         for row, (i, *reading) in enumerate(zip(batch.signal, batch.time, batch.value, quality, strict=True)):
             known = self._now.get(i)
             if missed and known is not None and reading[0] < known[0]:  # type: ignore[operator]  # times
-                past.append(row)
+                if self._then.pop(i, None) != reading:
+                    past.append(row)
                 continue
             self._now.pop(i, None)
             if reading != known:

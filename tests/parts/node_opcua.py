@@ -89,6 +89,10 @@ class NodeOpcua(NodePart, Cnc):
         found: dict[str, int] = self.ask("largest")
         return found
 
+    def time_out_sessions(self) -> None:
+        """End all sessions as if their clients had been silent for too long: their subscriptions live on for a while."""
+        self.ask("kill_sessions", subscriptions=False)
+
     def delete_subscriptions(self) -> None:
         """Delete all subscriptions from the server's side; the sessions stay."""
         self.ask("delete_subscriptions")

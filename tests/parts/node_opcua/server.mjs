@@ -160,8 +160,8 @@ const COMMANDS = {
       message: { dataType: DataType.LocalizedText, value: { text: message } },
     })
   },
-  kill_sessions() {
-    for (const session of sessions()) server.engine.closeSession(session.authenticationToken, true, 'Terminated')
+  kill_sessions({ subscriptions = true }) {
+    for (const session of sessions()) server.engine.closeSession(session.authenticationToken, subscriptions, 'Terminated')
   },
   delete_subscriptions() {
     for (const session of sessions()) {
