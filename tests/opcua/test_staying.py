@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.errors import NotConnectedError
 from gateway.model import GOOD
 from opcua.helpers import Reader
 from opcua.test_faults import through
@@ -152,15 +153,15 @@ async def test_a_restart_leaves_a_gap_and_no_session() -> None:
 
 
 async def test_a_gap_is_not_forgotten_when_connecting_fails_half_way(
-    cnc: NodeOpcua, monkeypatch: pytest.MonkeyPatch
+    cnc: NodeOpcua,
 ) -> None:
     async with Reader(cnc.url, COUNT) as it:
         await it.read()
         cnc.kill_sessions()
         await it.lost()
-        with cnc.misbehaving(refuse={"CreateMonitoredItemsRequest": "BadInternalError"}):
-            with pytest.raises(Exception, match="BadInternalError"):
-                await it.adapter.connect()
+        refuse = {"CreateMonitoredItemsRequest": "BadInternalError"}
+        with cnc.misbehaving(refuse=refuse), pytest.raises(NotConnectedError, match="BadInternalError"):
+            await it.adapter.connect()
         await it.reconnect()
         await it.until(lambda: it.gaps)
         assert len(it.gaps) == 1
