@@ -23,7 +23,7 @@ from adapters.opcua.tools import companion
 from adapters.opcua.tools.companion import Machine, Types
 from adapters.opcua.tools.crawl import Tree
 from adapters.opcua.tools.describe import READABLE, STRUCTURE, Description
-from adapters.opcua.tools.names import Names, machine_name
+from adapters.opcua.tools.names import Names, machine_name, word
 from adapters.opcua.tools.opened import leaves
 from adapters.opcua.tools.written import Written
 from adapters.opcua.units import ucum
@@ -306,13 +306,7 @@ class _Import:
         name = next((step for step in reversed(path) if isinstance(step, str)), "")
         if name and kind in ("int", "float") and self._is_counter(d, name):
             settings["kind"] = "counter"
-        steps = (
-            [f"{way[-1]}_{path[0]}" if way else str(path[0]), *_steps(path[1:])]
-            if isinstance(path[0], int)
-            else _steps(path)
-        )
-        ways = [*way[:-1], *steps] if isinstance(path[0], int) else [*way, *steps]
-        return _Signal(ways, {**settings, **about})
+        return _Signal(_steps([*(way or ["value"]), *path]), {**settings, **about})
 
     def _is_counter(self, d: Description, name: str) -> bool:
         namespace = d.data_type.namespace if d.data_type else 0
@@ -333,20 +327,20 @@ class _Import:
 
     def _about(self, i: int, d: Description) -> dict[str, Any]:
         node = self._tree.nodes[i]
-        text = d.text or (node.display if node.display != node.name.name else "")
-        return {"description": line} if (line := _line(text, 500)) and line != node.name.name else {}
+        line, name = _line(d.text or node.display, 500), _line(node.name.name, 500)
+        if (line == name and word(name)) or not (line or name):
+            return {}
+        return {"description": line or name}
 
 
-def _steps(path: Path) -> list[str]:
+def _steps(path: Sequence[str | int]) -> list[str]:
     """`("Axes", 1, "Position")` as parts of a name: Axes_1, Position."""
     steps: list[str] = []
     for step in path:
         if isinstance(step, str):
             steps.append(step)
-        elif steps:
-            steps[-1] += f"_{step}"
         else:
-            steps.append(str(step))
+            steps[-1] += f"_{step}"  # a name comes first
     return steps
 
 

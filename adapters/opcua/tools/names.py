@@ -62,6 +62,8 @@ class Names:
     def of(self, steps: Sequence[str], parts: Sequence[str] = ("",), otherwise: str = "signal") -> str:
         """A free name for a way. `parts`: what will be added to it, each of which has to be free."""
         room = LONGEST + 32
+        if steps and not word(steps[-1]):
+            steps = [*steps[:-1], otherwise]
         for number in range(1, 1_000_000):
             ending = "" if number == 1 else f"_{number}"
             name = (joined(steps) or otherwise)[:room] + ending

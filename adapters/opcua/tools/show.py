@@ -50,7 +50,7 @@ def object_of(row: Row, written: Written) -> dict[str, Any]:
         found["trouble"] = quality_text(node.trouble)
     if d is None:
         return found
-    if d.text:
+    if d.text and d.text != node.name.name:
         found["description"] = d.text
     if d.notifier:
         found["events"] = True
@@ -166,7 +166,7 @@ def line_of(row: Row, written: Written, width: int, indent: int | None) -> str:
     if node.trouble:
         columns.append(f"not browsed: {quality_text(node.trouble)}")
     columns.append(written.node(node.id) or written.by_uri(node.id))
-    if d is not None and d.text:
+    if d is not None and d.text and d.text != node.name.name:
         columns.append(f"# {d.text if len(d.text) <= _LONGEST_TEXT else d.text[: _LONGEST_TEXT - 1] + '…'}")
     text = "  ".join(columns)
     return "".join(c if c.isprintable() else " " for c in text)

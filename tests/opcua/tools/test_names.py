@@ -55,6 +55,7 @@ def test_elements_of_an_array_take_no_name_that_is_there():
 def test_what_has_no_letters_is_counted():
     names = Names()
     assert [names.of(["温度"]), names.of(["压力"])] == ["signal", "signal_2"]
+    assert names.of(["Oven", "温度"]) == "Oven.signal"
 
 
 @pytest.mark.parametrize(
