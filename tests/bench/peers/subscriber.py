@@ -44,18 +44,21 @@ class Subscriber:
     def take(self) -> bytes:
         """All since the last time, as JSON."""
         with self.lock:
-            found = {
-                "values": self.values,
-                "bad": self.bad,
-                "messages": self.messages,
-                "bytes": self.bytes,
-                "stamps": {topic.decode(): stamps for topic, stamps in self.stamps.items()},
-                "signals": {topic.decode(): count for topic, count in self.signals.items()},
-                "ages": self.ages,
-                "latencies": self.latencies,
-            }
+            found = orjson.dumps(self.found())
             self.forget()
-        return orjson.dumps(found)
+        return found
+
+    def found(self) -> dict[str, object]:
+        return {
+            "values": self.values,
+            "bad": self.bad,
+            "messages": self.messages,
+            "bytes": self.bytes,
+            "stamps": {topic.decode(): stamps for topic, stamps in self.stamps.items()},
+            "signals": {topic.decode(): count for topic, count in self.signals.items()},
+            "ages": self.ages,
+            "latencies": self.latencies,
+        }
 
     def run(self) -> None:
         """Until the broker is gone."""
@@ -127,9 +130,13 @@ def _next(data: bytes, at: int) -> tuple[int, int, int] | None:
     return None
 
 
-if __name__ == "__main__":
-    subscriber = Subscriber(int(sys.argv[1]), sys.argv[2], "clock" in sys.argv)
+def serve(subscriber: Subscriber) -> None:
+    """Answer until nobody asks any more."""
     threading.Thread(target=subscriber.run, daemon=True).start()
     for _ in sys.stdin:
         sys.stdout.buffer.write(subscriber.take() + b"\n")
         sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    serve(Subscriber(int(sys.argv[1]), sys.argv[2], "clock" in sys.argv))
