@@ -132,12 +132,13 @@ class Client:
             await self._client.open_secure_channel()
 
     async def redial(self) -> None:
-        """Open another line for the same session. A channel that is refused shows when the session is taken over."""
+        """Open another line for the same session. A channel that is refused shows when the session is taken over.
+
+        Also one that is not answered: the server has said hello, but may have started with another certificate.
+        """
         await self._greet()
         try:
             await self._client.open_secure_channel()
-        except TimeoutError:
-            raise
         except Exception as exc:
             _log.debug("%s: no channel for the session there was: %r", self._connection.url, exc)
             self.hang_up()
@@ -370,9 +371,11 @@ class Client:
     async def republished(self, subscription: int, sequence: int) -> wire.Published | None:
         """A notification that the server has sent before (Part 4, 5.14.6); None where it does not keep it any more."""
         try:
-            return await self._session.republished(subscription, sequence)
+            published = await self._session.republished(subscription, sequence)
         except ua.uaerrors.BadMessageNotAvailable:
             return None
+        # Some servers, asyncua's is one, have an empty message instead of a refusal.
+        return published if published.sequence == sequence else None
 
     async def published(self, seen: Sequence[tuple[int, int]]) -> wire.Published:
         """The next notification of any subscription. `seen`: subscription and sequence number of earlier ones."""

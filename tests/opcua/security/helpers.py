@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,7 +159,6 @@ class Server:
     ) -> None:
         self.made, self.folder, self.securities = made, folder, securities
         self.uri = "urn:test:server"
-        self.host = "127.0.0.1"  # as it calls itself
         self.tokens: list[Any] = [ua.AnonymousIdentityToken]
         self.users: Any = None
         self.chain: Sequence[Made] = ()
@@ -174,7 +174,7 @@ class Server:
         await server.init()
         await server.set_application_uri(self.uri)
         server.disable_clock()
-        server.set_endpoint(f"opc.tcp://{self.host}:{self.port}")
+        server.set_endpoint(self.url)
         server.socket_address = ("127.0.0.1", self.port)
         server.set_identity_tokens(self.tokens)
         certificate, key = self.made.write(self.folder, "server")
@@ -186,6 +186,15 @@ class Server:
         if self.chain:
             for each in server.iserver.endpoints:
                 each.ServerCertificate += b"".join(issuer.der for issuer in self.chain)
+
+    def call_it(self, url: str) -> None:
+        """What it says its address is; asyncua's own would say the one that it was reached at."""
+        ask = self._server.iserver.get_endpoints
+
+        async def endpoints(params: Any = None, sockname: Any = None) -> Any:
+            return [dataclasses.replace(each, EndpointUrl=url) for each in await ask(params, sockname)]
+
+        self._server.iserver.get_endpoints = endpoints
 
     async def stop(self) -> None:
         server, self._server = self._server, None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +130,8 @@ async def test_a_server_that_does_not_send_its_chain(gateway: Installation, serv
 
 async def test_names_that_only_its_own_network_knows(gateway: Installation, server: Server) -> None:
     """Quirk 23: the endpoint's address is not ours."""
-    server.host = "plc-internal.invalid"
     await server.start()
+    server.call_it(f"opc.tcp://plc-internal.invalid:{server.port}")
     believe(gateway, GOOD)
     assert await visit(gateway, server) == ONE
     offer = await Client(gateway.security(server.url).connection, "edge-01 cnc").endpoints()
@@ -304,13 +303,25 @@ async def test_a_server_that_does_not_trust_us(gateway: Installation, untrusting
         await gateway.visit(security)
     for text in (str(ours.file), ours.certificate.thumbprint, "move it from the rejected to the trusted"):
         assert text in str(caught.value)
-    trusted = untrusting.folder / "pki" / "trusted" / "certs"
-    shutil.copy(ours.file, trusted / "gateway.der")
+    await _trust(untrusting, lambda: gateway.visit(security))
+    make("operator", uri="", hosts=()).write(gateway.folder, "operator")
+    login = {"user_certificate": "operator.der", "user_key": "operator.pem"}
+    as_user = gateway.security(untrusting.url, **login)
+    with pytest.raises(NotConnectedError, match="does not let the user in who has the certificate") as caught:
+        await gateway.visit(as_user)
+    assert str(gateway.folder / "operator.der") in str(caught.value)
+    await _trust(untrusting, lambda: gateway.visit(as_user))
+
+
+async def _trust(server: NodeOpcua, visit: Callable[[], Awaitable[str]]) -> None:
+    """Do what the message says, and wait until the server has seen it."""
+    (rejected,) = (server.folder / "pki" / "rejected").iterdir()
+    rejected.rename(server.folder / "pki" / "trusted" / "certs" / rejected.name)
     async with asyncio.timeout(20):
-        while True:  # it looks into its folder from time to time
+        while True:
             try:
-                assert (await gateway.visit(security)).startswith("Aes256")
-                break
+                assert (await visit()).startswith("Aes256")
+                return
             except NotConnectedError:
                 await asyncio.sleep(0.2)
 
@@ -376,15 +387,14 @@ async def test_a_clock_that_is_off_is_named(
 
     monkeypatch.setattr(InternalSession, "create_session", refuse)
 
-    class Early(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return datetime.now(tz).replace(year=datetime.now(tz).year + 1)
+    send = UaProcessor.send_response
 
-    monkeypatch.setattr("adapters.opcua.client.datetime", Early)
-    text = await refused(gateway, server)
-    assert "its clock is 365 days behind ours" in text or "its clock is 366 days behind ours" in text
-    assert "Set the clock of the server" in text
+    def late(self: Any, handle: Any, sequence: Any, response: Any, *more: Any) -> None:
+        response.ResponseHeader.Timestamp -= timedelta(minutes=12, seconds=2)
+        send(self, handle, sequence, response, *more)
+
+    monkeypatch.setattr(UaProcessor, "send_response", late)
+    assert "its clock is 12 min behind ours. Set the clock of the server" in await refused(gateway, server)
 
 
 class _Lost(SystemClock):
