@@ -91,7 +91,7 @@ class OpcuaAdapter:
                 await self._go_on(session, missed)
                 return
             for machine in self._machines:
-                self._ready += await machine.start(session, context.clock.now())
+                self._ready += await machine.start(session, context.clock)
         except BaseException:
             await self._hang_up()
             raise
