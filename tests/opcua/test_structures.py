@@ -131,8 +131,10 @@ def test_a_matrix_has_its_lengths_first() -> None:
     assert read(definitions, "02000000 02000000 03000000 010203040506 09") == [[[1, 2, 3], [4, 5, 6]], 9]
     assert read(definitions, "02000000 00000000 03000000 09") == [[], 9]
     assert read(definitions, "ffffffff 09") == [None, 9]
-    for garbled in ("02000000 ffffffff 03000000 09", "02000000 ffffff7f ffffff7f 09", "03000000 010000000100000009"):
-        with pytest.raises(MisfitError):
+    with pytest.raises(MisfitError, match="3 elements announced"):
+        read(definitions, "03000000 01000000 01000000 09")
+    for garbled in ("02000000 ffffffff 03000000 09", "02000000 ffffff7f ffffff7f 09"):
+        with pytest.raises(MisfitError, match=r"an array of -?\d+x\d+"):
             read(definitions, garbled)
 
 

@@ -197,10 +197,13 @@ WITH = body(MACHINE, f"07000000 01000000 {X} 000000000000f07f 02000000 02000000 
 def one(path: str, code: int, value: Any, status: int = STATUS) -> tuple[int, Any, int, str]:
     """Type, value and status of what a single signal picks, and what is the matter with it."""
     values = Values([7], [code], [value], [status], [TIME])
-    found, troubles = picked(values, {7: [(2, parse_field(path))]}, types())
-    assert (found.signal, found.time) == ([2], [TIME])
-    assert troubles.keys() <= {2}
-    return found.type[0], found.value[0], found.status[0], troubles.get(2, "")
+    found, troubles = picked(values, {7: [(2, parse_field(path)), (3, parse_field(path))]}, types())
+    assert (found.signal, found.time) == ([2, 3], [TIME, TIME])
+    first, second = (
+        (found.type[row], found.value[row], found.status[row], troubles.get(2 + row, "")) for row in (0, 1)
+    )
+    assert first == second, "the second one finds structures that have been read"
+    return first
 
 
 @pytest.mark.parametrize(

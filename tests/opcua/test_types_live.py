@@ -5,6 +5,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+from asyncua import Server, ua
+from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
 
 from adapters.opcua import data_types
 from adapters.opcua.client import Client
@@ -15,6 +17,7 @@ from adapters.opcua.structures import Definitions, Enumeration, Form, Structure
 from gateway.model import CONFIG_ERROR, GOOD, NOT_AVAILABLE, Value
 from opcua.helpers import Reader
 from parts.node_opcua_types import NodeOpcuaTypes
+from parts.ports import free_port
 
 _HAS_SUBTYPE, _DEFINITION = 45, 23
 
@@ -278,6 +281,66 @@ async def test_texts_of_states_are_in_the_header(types: NodeOpcuaTypes) -> None:
         assert [it.last(name)[1] for name in ("door", "lamp", "gear", "mode", "part", "element")] == [
             True, 2, 20, 3, 3, 3,
         ]  # fmt: skip
+
+
+@pytest.fixture
+async def asyncuas() -> AsyncIterator[str]:
+    """A server on asyncua with types of its own: an enumeration, and structures with optional fields and a union."""
+    server = Server()
+    await server.init()
+    port = free_port()
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
+    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    index = await server.register_namespace("urn:shop:asyncua")
+    await new_enum(server, index, "Gear", ["Neutral", "First", "Second"])
+    gear = ua.enums_datatypes[(await server.load_data_type_definitions())["Gear"]]
+    tool, _ = await new_struct(
+        server, index, "Tool",
+        [
+            new_struct_field("Number", ua.VariantType.Int64),
+            new_struct_field("Wear", ua.VariantType.Double, optional=True),
+            new_struct_field("Gear", gear),
+        ],
+    )  # fmt: skip
+    rack, _ = await new_struct(
+        server,
+        index,
+        "Rack",
+        [new_struct_field("Tools", tool, array=True), new_struct_field("Name", ua.VariantType.String)],
+    )
+    await server.load_data_type_definitions()
+    tools = [ua.Tool(Number=-(2**63), Gear=ua.Gear.Second), ua.Tool(Number=7, Wear=0.25, Gear=ua.Gear.First)]
+    objects = server.nodes.objects
+    value = ua.Variant(ua.Rack(Tools=tools, Name="left"), ua.VariantType.ExtensionObject)
+    await objects.add_variable(ua.NodeId("Rack", index), "Rack", value, datatype=rack.nodeid)
+    await objects.add_variable(ua.NodeId("Gear", index), "Gear", ua.Gear.First, datatype=gear)
+    async with server:
+        yield f"opc.tcp://127.0.0.1:{port}"
+
+
+async def test_types_of_a_server_on_asyncua(asyncuas: str) -> None:
+    signals = {
+        "number": {"node": "m:s=Rack", "field": "Tools[0].Number"},
+        "wear": {"node": "m:s=Rack", "field": "Tools[1].Wear"},
+        "unworn": {"node": "m:s=Rack", "field": "Tools[0].Wear"},
+        "name": {"node": "m:s=Rack", "field": "Name"},
+        "in_tool": {"node": "m:s=Rack", "field": "Tools[0].Gear", "enum": "from-server"},
+        "gear": {"node": "m:s=Gear", "enum": "from-server"},
+    }
+    async with Reader(asyncuas, signals, {"namespaces": {"m": "urn:shop:asyncua"}}) as it:
+        await it.read()
+        assert {name: it.last(name)[1:] for name in signals} == {
+            "number": (-(2**63), GOOD),
+            "wear": (0.25, GOOD),
+            "unworn": (None, NOT_AVAILABLE),
+            "name": ("left", GOOD),
+            "in_tool": (2, GOOD),
+            "gear": (1, GOOD),
+        }
+        (header,) = it.adapter.headers
+        texts = {0: "Neutral", 1: "First", 2: "Second"}
+        assert [dict(signal.states) for signal in header.signals] == [{}, {}, {}, {}, texts, texts]
+        assert it.types["unworn"] == "float", "known without a value"
 
 
 async def test_two_sessions_in_a_row_learn_the_same(types: NodeOpcuaTypes) -> None:
