@@ -291,6 +291,13 @@ UserKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private 
 Trust = Annotated[
     str | None, typer.Option(help="An address: store, or pinned for the certificate it shows.", show_default=False)
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An address: take its certificate though it is expired or for another host: expired, wrong-host.",
+        show_default=False,
+    ),
+]
 Timeout = Annotated[str | None, typer.Option(help="How long an answer may take.  [default: 4s]", show_default=False)]
 MaxNodes = Annotated[
     int | None, typer.Option(min=1, max=10_000, help="Nodes in one request at most.", show_default=False)
@@ -323,6 +330,7 @@ def browse(
     user_certificate: UserCertificate = None,
     user_key: UserKey = None,
     trust: Trust = None,
+    allow: Allow = None,
     timeout: Timeout = None,
     max_nodes: MaxNodes = None,
     config: ConfigOption = None,
@@ -339,7 +347,7 @@ def browse(
     if wrong := set(kind or ()) - set(classes):
         raise UsageError(f"--type {min(wrong)}: variable, object or method")
     shown = {classes[each] for each in kind} if kind else None
-    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes, allow)
     tree, before, printed = Tree(), list[Any](), set[int]()
     progress = Progress(f"browsing {where.name}", what="requests")
     lines = _Lines(as_list, json)
@@ -489,6 +497,7 @@ def read(
     user_certificate: UserCertificate = None,
     user_key: UserKey = None,
     trust: Trust = None,
+    allow: Allow = None,
     timeout: Timeout = None,
     max_nodes: MaxNodes = None,
     config: ConfigOption = None,
@@ -497,7 +506,7 @@ def read(
     """Read nodes once, configured or not: value, type, status, and the time stamps of source and server."""
     from adapters.opcua.tools import live
 
-    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes, allow)
     asked = where.nodes(nodes)
     readings: list[live.Reading] = []
 
@@ -552,6 +561,7 @@ def watch(
     user_certificate: UserCertificate = None,
     user_key: UserKey = None,
     trust: Trust = None,
+    allow: Allow = None,
     timeout: Timeout = None,
     max_nodes: MaxNodes = None,
     config: ConfigOption = None,
@@ -561,7 +571,7 @@ def watch(
     from adapters.opcua.tools import live
     from gateway.errors import UsageError
 
-    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes, allow)
     asked, interval = where.nodes(nodes), seconds_of(publishing, "--publishing")
     if interval < 0.01:
         raise UsageError("--publishing: 10ms at least")
@@ -620,6 +630,7 @@ def import_(
     user_certificate: UserCertificate = None,
     user_key: UserKey = None,
     trust: Trust = None,
+    allow: Allow = None,
     timeout: Timeout = None,
     max_nodes: MaxNodes = None,
     config: ConfigOption = None,
@@ -639,7 +650,7 @@ def import_(
             raise UsageError(f"'{name}' cannot be a name: letters, digits, '_', '-' and '.'")
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} is there already; --force replaces it")
-    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes)
+    where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes, allow)
     if not where.known:
         where.name = connection
     tree, before = Tree(), list[Any]()
@@ -719,6 +730,7 @@ class _Server:
         trust: str | None,
         timeout: str | None,
         max_nodes: int | None,
+        allow: list[str] | None = None,
     ) -> None:
         from adapters.opcua.tools.target import connection_of, is_address
         from gateway.errors import UsageError
@@ -730,10 +742,13 @@ class _Server:
         self.known, self.target = not is_address(target), target
         given = {
             "security": security, "user": user, "user_certificate": user_certificate, "user_key": user_key, "trust": trust,
+            "allow": allow or None,
         }  # fmt: skip
         if self.known:
             if any(value is not None for value in given.values()):
-                raise UsageError("--security, --user, --user-certificate, --user-key and --trust are for an address")
+                raise UsageError(
+                    "--security, --user, --user-certificate, --user-key, --trust and --allow are for an address"
+                )
             self.connection = self._configured(target, config)
             changed: dict[str, Any] = {"timeout": seconds_of(timeout, "--timeout")} if timeout else {}
             if max_nodes:

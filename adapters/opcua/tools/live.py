@@ -13,11 +13,10 @@ from adapters.opcua.config import FROM_SERVER, OpcuaSignal
 from adapters.opcua.items import Item
 from adapters.opcua.nodes import Address, NodeAddress, NodeId, resolve, resolve_path
 from adapters.opcua.structures import Record
-from adapters.opcua.tools.crawl import Node, Tree, crawl
+from adapters.opcua.tools.crawl import Node
 from adapters.opcua.tools.describe import BUILT_IN, DataTypes, Description, describe
 from adapters.opcua.tools.explorer import Explorer
 from adapters.opcua.tools.locate import nodes_of
-from adapters.opcua.tools.pattern import Pattern, path_text
 from adapters.opcua.tools.show import plain, value_text
 from adapters.opcua.tools.written import Written
 from gateway.model import NODE_UNKNOWN, quality_text
@@ -117,7 +116,7 @@ async def _found(
                     Reading(name, id, written.node(id) or written.by_uri(id), Attribute(0), written=written)
                 )
             continue
-        found = await _resolved(explorer, each.address, written)
+        found = await _resolved(explorer, each.address)
         node = written.node(found) if found else None
         reading = Reading(each.text, found, node or "", Attribute(NODE_UNKNOWN), written=written)
         if each.signal is not None:
@@ -134,16 +133,11 @@ async def _found(
     return readings, known
 
 
-async def _resolved(explorer: Explorer, address: Address, written: Written) -> NodeId | None:
+async def _resolved(explorer: Explorer, address: Address) -> NodeId | None:
     if isinstance(address, NodeAddress):
         return resolve(address, explorer.uris)
     steps = resolve_path(address, explorer.uris)
-    if steps is None:
-        return None
-    tree = Tree()
-    names = [(str(index), name) for index, name in steps]
-    await crawl(explorer, tree, Pattern(path_text(names), {**written.prefixes}))
-    return next((node.id for node in tree.nodes if node.meant), None)
+    return (await explorer.follow([steps]))[0] if steps is not None else None
 
 
 async def described(explorer: Explorer, ids: Sequence[NodeId]) -> list[Description]:
@@ -192,7 +186,7 @@ def object_of(reading: Reading) -> dict[str, Any]:
     if reading.text:
         found["text"] = reading.text
     for key, time in (("t", value.source_time), ("server_t", value.server_time)):
-        found[key] = None if time is None else time / 1e6
+        found[key] = None if time is None else time // 1000 / 1000
     return found
 
 

@@ -76,7 +76,7 @@ def value_object(value: Attribute, written: Written) -> dict[str, Any]:
     found["quality"] = quality_text(value.status)
     for key, time in (("t", value.source_time), ("server_t", value.server_time)):
         if time is not None:
-            found[key] = time / 1e6
+            found[key] = time // 1000 / 1000
     return found
 
 
