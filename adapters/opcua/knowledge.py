@@ -100,6 +100,16 @@ class Knowledge:
             for i, texts in zip(without_texts, await data_types.texts(session, self._definitions, wanted), strict=True):
                 self._texts[i] = texts
 
+    @property
+    def curious(self) -> bool:
+        """Whether structures have come whose type is not known yet: a variable may change the type of its value."""
+        return bool(self._definitions.unknown)
+
+    async def learn_more(self, session: Session) -> None:
+        """What they are."""
+        if self._definitions.unknown:
+            await data_types.learn(session, self._definitions, (), list(self._definitions.unknown))
+
     def rows(self, values: Values) -> tuple[Values, Mapping[int, str]]:
         """One row per signal; and of parts that cannot be had why, by signal."""
         if not self._picks or self._picks.keys().isdisjoint(values.signal):

@@ -1,34 +1,33 @@
 """One machine behind a connection: what is known of its signals, and what it has in the current session.
 
-    start ─▶ nodes ─▶ values, once ─▶ types, units ─▶ subscription, monitored items ─▶ batches of each notification
-                         │                              └ what the server has no room for is polled, as with `mode: poll`
-                         └ known: what is also reported is left out, what is older is historical
+    Session ─ values, notifications ─▶ Machine ─▶ batches and gaps
+                                         ├ Watch      what is reported, polled or missing in this session
+                                         ├ Knowledge  types, units, texts: how values are read
+                                         └ Missed     what never came
 
-What was learnt from the server (types, units) stays for the life of the process: a signal never changes its type. What
-belongs to a session (node ids, monitored items) is made anew in each.
+All values are read when a session begins or is taken over. What is also reported then is left out; what is older than
+that, and was missed, is historical.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from adapters.opcua import decode, nodes
+from adapters.opcua import decode
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from adapters.opcua.events import Stream
 from adapters.opcua.history import Backfill
-from adapters.opcua.items import Item, Notification
+from adapters.opcua.items import Notification
 from adapters.opcua.knowledge import Knowledge
 from adapters.opcua.missed import Missed
-from adapters.opcua.nodes import NodeId, PathAddress
 from adapters.opcua.session import Session
-from adapters.opcua.targets import Target, publishing, targets
+from adapters.opcua.targets import publishing, targets
+from adapters.opcua.watch import NO_NODE, Watch
 from adapters.opcua.wire import Event, Values
 from gateway.clock import Clock
 from gateway.counters import MachineCounters
-from gateway.errors import NotConnectedError
 from gateway.model import (
     CONFIG_ERROR,
     GOOD,
@@ -46,14 +45,8 @@ from gateway.model import (
 
 _log = logging.getLogger(__name__)
 
-_NO_NODE = (NODE_UNKNOWN, 0x80330000)  # BadNodeIdUnknown, BadNodeIdInvalid
-_NO_FILTER = (0x80430000, 0x80440000, 0x80450000, 0x808E0000)  # BadMonitoredItemFilterInvalid, …Unsupported,
-# BadFilterNotAllowed, BadDeadbandFilterInvalid
-_NO_ROOM = (0x80DB0000, 0x80030000, 0x800A0000)  # BadTooManyMonitoredItems, BadOutOfMemory, BadTimeout of one item
-_NO_SUBSCRIPTION = ("BadTooManySubscriptions", "BadServiceUnsupported")
 _CATCHING_UP = 10_000_000_000  # ns for which a server may still send what it kept while the line was lost
 _UNREADABLE = (CONFIG_ERROR, INVALID_DATA)
-_NOT_SUPPORTED = 0x803D0000  # BadNotSupported
 
 _EXPLAINED = {
     NODE_UNKNOWN: "the server does not have this node; it is tried again",
@@ -71,18 +64,13 @@ class Machine:
     def __init__(
         self, path: MachinePath, settings: OpcuaMachine, connection: OpcuaConnection, counters: MachineCounters
     ) -> None:
-        self.subscription = 0  # its id in the current session; 0: none
-        self.polls: Mapping[float, Sequence[int]] = {}  # period in seconds -> handles that are read
-        self.outdated = False  # notifications were lost: the values have to be read anew
+        self.outdated = False  # the values have to be read anew: notifications were lost, or could not be understood
         self._path, self._connection, self._counters = path, connection, counters
-        self._publishing = publishing(connection, settings)
         self._missed = Missed(connection.history)
         self._settings = list(settings.signals.values())
         self._targets = {target.handle: target for target in targets(connection, settings)}
         self._known = Knowledge(path, settings, self._targets)
-        self._nodes: dict[int, NodeId] = {}  # by handle, in this session
-        self._items: dict[int, int] = {}  # handle -> monitored item
-        self._missing: set[int] = set()  # handles without a node or monitored item
+        self._watch = Watch(path.machine, self._targets, publishing(connection, settings))
         self._now: dict[int, list[Value]] = {}  # signal -> what was read, to be recognised when it is also reported
         self._then: dict[int, list[Value]] = {}  # the same before the line was lost
         self._catching_up = 0  # ns: until then what is older than `_now` was missed; 0: nothing was
@@ -93,30 +81,37 @@ class Machine:
             if target.severity is not None
         }
         self._told: dict[int, int] = {}  # signal -> trouble that was logged
-        self._compared = False  # what the server revised was logged
 
     @property
     def header(self) -> Header:
         return self._known.header
 
     @property
+    def subscription(self) -> int:
+        """Its id in the current session; 0: there is none."""
+        return self._watch.subscription
+
+    @property
+    def polls(self) -> Mapping[float, Sequence[int]]:
+        """What is polled: the period in seconds, and the handles that are read together."""
+        return self._watch.polls
+
+    @property
     def incomplete(self) -> bool:
         """Whether there are nodes to be looked for again."""
-        return bool(self._missing)
+        return bool(self._watch.missing)
 
     # --- set-up ----------------------------------------------------------------------------------------------------
 
     async def start(self, session: Session, clock: Clock) -> Arrived:
         """Begin a session: learn what is not known yet, subscribe. All values as they are now."""
-        self._forget_session()
-        now = clock.now()
-        variables = [handle for handle in self._targets if handle not in self._streams]
-        values = await self._look(session, variables)
-        subscribed = [handle for handle in variables if self._targets[handle].poll is None]
-        if subscribed or self._streams:
-            await self._subscribe(session)
-        await self._monitor(session, values, subscribed)
-        await self._monitor_events(session, self._streams)
+        self._watch = self._watch.anew()
+        self._known.forget_session()
+        for column in (self._now, self._then, self._polled_at):
+            column.clear()
+        self._catching_up, now = 0, clock.now()
+        values = await self._look(session, [handle for handle in self._targets if handle not in self._streams])
+        await self._watch.events(session, self._streams)
         if session.profile.first_read_is_bad and self.subscription:
             values = values.only([row for row, status in enumerate(values.status) if not is_bad(status)])
         current = self._current(values, now)
@@ -128,21 +123,24 @@ class Machine:
 
     async def _look_back(self, session: Session, current: Sequence[Batch], now: int) -> list[Gap]:
         """What is missing since the last session; what the server remembers of it is fetched."""
-        nodes = {handle: self._nodes[handle] for handle in self._items if handle < len(self._settings)}
+        items = self._watch.items
+        nodes = {handle: self._watch.nodes[handle] for handle in items if handle < len(self._settings)}
         remembering = {}
         if nodes and self._connection.history:
             keeps = await session.keeps_history(list(nodes.values()))
             remembering = {i: node for (i, node), kept in zip(nodes.items(), keeps, strict=True) if kept}
         first = dict(pair for batch in current for pair in zip(batch.signal, batch.time, strict=True))
-        signals = [i for handle in self._items for i in self._targets[handle].signals]
+        signals = [i for handle in items for i in self._targets[handle].signals]
         gaps = self._missed.outage(self.header, now, sorted(signals), remembering, first)
         self._missed.delivered(first.keys(), first.values())
         return gaps
 
     async def resumed(self, session: Session, now: int) -> Arrived:
         """All values as they are now, in a session of which something was missed; what the server kept comes after."""
+        await self._known.learn_more(session)
         self.outdated = False
-        values = await self._read(session, [handle for handle in self._nodes if handle not in self._streams])
+        values = await self._watch.read(session, [h for h in self._watch.nodes if h not in self._streams])
+        self._counters.requests += 1
         self._then, self._catching_up = {**self._then, **self._now}, now + _CATCHING_UP
         if self._streams:
             await session.refresh_conditions(self.subscription)
@@ -150,152 +148,34 @@ class Machine:
 
     async def look_again(self, session: Session, now: int) -> Arrived:
         """Look for the nodes that are missing, in the same session. The values of those that are there now."""
-        events = [handle for handle in self._missing if handle in self._streams]
-        handles = sorted(self._missing - set(events))
+        missing = self._watch.missing
+        events, handles = (sorted(missing & self._streams.keys()), sorted(missing - self._streams.keys()))
         values = await self._look(session, handles)
-        await self._monitor(session, values, [handle for handle in handles if self._targets[handle].poll is None])
-        await self._monitor_events(session, events)
-        found = [row for row, handle in enumerate(values.signal) if handle not in self._missing]
+        await self._watch.events(session, events)
+        found = [row for row, handle in enumerate(values.signal) if handle not in self._watch.missing]
         return self._current(values.only(found), now) if found else ()
 
-    def _forget_session(self) -> None:
-        self.subscription = self._catching_up = 0
-        self._known.forget_session()
-        for column in (self._nodes, self._items, self._missing, self._now, self._then, self._polled_at):
-            column.clear()
-
     async def _look(self, session: Session, handles: Sequence[int]) -> Values:
-        """The values of these targets, and what is not known of them yet."""
-        found = await self._resolve(session, handles)
-        self._nodes.update(found)
-        values = await self._read(session, list(found))
-        there = [h for h, status in zip(values.signal, values.status, strict=True) if status not in _NO_NODE]
-        await self._known.learn(session, {h: found[h] for h in there}, values)
+        """The values of these targets; what is not known of them yet is learnt, and they are watched from now on."""
+        watch = self._watch
+        there, values = await watch.look(session, handles)
+        self._counters.requests += 1
+        await self._known.learn(session, there, values)
+        found = set(values.signal)
         for handle in handles:
             if handle not in found:
                 values.add(handle, 0, None, NODE_UNKNOWN, 0)
-        self._missing.update(set(handles) - set(there))
-        self._missing.difference_update(there)
+        await watch.monitor(session, values, handles)
+        times = dict(zip(values.signal, values.time, strict=True))
+        self._polled_at.update((handle, times[handle]) for handle in handles if handle in watch.polled)
         return values
-
-    async def _resolve(self, session: Session, handles: Iterable[int]) -> dict[int, NodeId]:
-        """The nodes of this session, by handle, as far as they are there."""
-        found: dict[int, NodeId | None] = {}
-        paths: dict[int, tuple[tuple[int, str], ...]] = {}
-        for handle in handles:
-            address = self._targets[handle].address
-            if not isinstance(address, PathAddress):
-                found[handle] = nodes.resolve(address, session.uris)
-            elif path := nodes.resolve_path(address, session.uris):
-                paths[handle] = path
-        if paths:
-            found.update(zip(paths, await session.follow(list(paths.values())), strict=True))
-        return {handle: node for handle, node in found.items() if node is not None}
-
-    async def _read(self, session: Session, handles: Sequence[int]) -> Values:
-        values = await session.values([self._nodes[handle] for handle in handles])
-        values.signal = list(handles)
-        self._counters.requests += 1
-        return values
-
-    async def _subscribe(self, session: Session) -> None:
-        """Have a subscription; without one, where the server has none left, everything is polled."""
-        try:
-            self.subscription = await session.subscribe(self._publishing)
-        except NotConnectedError as exc:
-            if type(exc.__cause__).__name__ not in _NO_SUBSCRIPTION:
-                raise
-            _log.warning("%s: no subscription can be had, its signals are polled: %s", self._path.machine, exc)
-
-    async def _monitor(self, session: Session, values: Values, handles: Sequence[int]) -> None:
-        """Have the targets reported whose nodes are there. What the server refuses is put into `values`, or polled."""
-        row_of = {handle: row for row, handle in enumerate(values.signal)}
-        wanted = [handle for handle in handles if handle not in self._missing]
-        if old := [id for handle in wanted if (id := self._items.pop(handle, 0))]:
-            await session.forget(self.subscription, old)
-        polled = [handle for handle in values.signal if self._targets[handle].poll is not None]
-        items = [self._item(self._targets[handle]) for handle in wanted] if self.subscription else []
-        polled += [] if self.subscription else wanted
-        await session.monitor(self.subscription, items)
-        if without := [item for item in items if item.deadband and item.status in _NO_FILTER]:
-            _log.info("%s: the server has no deadband for %s; ours remains", self._path.machine, self._names(without))
-            for item in without:
-                item.deadband = None
-            await session.monitor(self.subscription, without)
-        crowded = [item for item in items if item.status in _NO_ROOM]
-        if crowded:
-            _log.warning(
-                "%s: the server has no room for %d more monitored items, which are polled: %s",
-                self._path.machine, len(crowded), self._names(crowded),
-            )  # fmt: skip
-        for item in items:
-            if item.status in _NO_ROOM:
-                polled.append(item.handle)
-            elif is_bad(item.status):
-                self._missing.add(item.handle)
-                row = row_of[item.handle]
-                values.type[row], values.value[row], values.status[row] = 0, None, item.status
-            else:
-                self._items[item.handle] = item.id
-        self._polled_at.update((handle, values.time[row_of[handle]]) for handle in polled)
-        await self._plan_polls(session, polled)
-        self._compare(items)
-
-    async def _monitor_events(self, session: Session, handles: Iterable[int]) -> None:
-        """Have the events of these objects reported, and the conditions that hold now."""
-        found = await self._resolve(session, handles)
-        self._nodes.update(found)
-        for handle, node in found.items():
-            target = self._targets[handle]
-            item = Item(handle, node, 0.0, target.queue)
-            if self.subscription:
-                await session.monitor_events(self.subscription, item, target.severity or 1)
-            if item.id and not is_bad(item.status):
-                self._items[handle] = item.id
-            elif target.signals[0] not in self._told:
-                self._tell(target.signals[0], item.status or _NOT_SUPPORTED, "")
-        self._missing.update(handle for handle in handles if handle not in self._items)
-        self._missing.difference_update(self._items)
-        if found and self.subscription:
-            await session.refresh_conditions(self.subscription)
-
-    async def _plan_polls(self, session: Session, handles: Sequence[int]) -> None:
-        """Have these read in turn, from now on, by ids that are cheap for the server."""
-        there = [handle for handle in handles if handle in self._nodes and handle not in self._missing]
-        if not there:
-            return
-        registered = await session.registered([self._nodes[handle] for handle in there])
-        self._nodes.update(zip(there, registered, strict=True))
-        periods: dict[float, list[int]] = defaultdict(list, {p: list(handles) for p, handles in self.polls.items()})
-        for handle in there:
-            target = self._targets[handle]
-            periods[target.poll or max(target.sampling, 1.0)].append(handle)
-        self.polls = periods
-
-    def _item(self, target: Target) -> Item:
-        return Item(
-            target.handle, self._nodes[target.handle], target.sampling, target.queue, target.discard_oldest,
-            target.deadband,
-        )  # fmt: skip
-
-    def _compare(self, items: Iterable[Item]) -> None:
-        """Say where the server samples slower or keeps less than it should: values between will be missing."""
-        short = [i for i in items if i.id and (0 < i.revised_queue < i.queue or i.revised_sampling > 1.01 * i.sampling)]
-        if short and not self._compared:
-            self._compared = True
-            item = short[0]
-            _log.info(
-                "%s: the server samples %d signals more slowly or keeps fewer values than asked for, e.g. %s: "
-                "%g ms instead of %g ms, %d values instead of %d",
-                self._path.machine, len(short), self._names([item]), item.revised_sampling * 1000, item.sampling * 1000,
-                item.revised_queue, item.queue,
-            )  # fmt: skip
 
     # --- running ---------------------------------------------------------------------------------------------------
 
     async def poll(self, session: Session, handles: Sequence[int], clock: Clock) -> Arrived:
         """Read these targets."""
-        values = await self._read(session, handles)
+        values = await self._watch.read(session, handles)
+        self._counters.requests += 1
         now = clock.now()
         for row, (handle, time) in enumerate(zip(handles, values.time, strict=True)):
             # An unchanged value keeps its source time stamp; that it is still so was seen now.
@@ -370,6 +250,8 @@ class Machine:
 
     def _decode(self, values: Values, arrival: int) -> Batch:
         values, troubles = self._known.rows(values)
+        if troubles and self._known.curious:
+            self.outdated = True
         batch = decode.batch(self.header, self._known.types, values, arrival)
         if batch.quality is not None or not self._told.keys().isdisjoint(batch.signal):
             self._note(batch, values.type, troubles)
@@ -397,10 +279,12 @@ class Machine:
         """Log once what is wrong with a signal until somebody changes something; and note nodes that have gone."""
         for i, code, quality in zip(batch.signal, codes, batch.quality or [GOOD] * len(batch), strict=True):
             handle = self._known.handle_of[i]
-            if quality in _NO_NODE:
-                self._missing.add(handle)
+            if quality in NO_NODE:
+                self._watch.missing.add(handle)
             lasting = (
-                handle in self._missing or quality == WRONG_TYPE or (quality in _UNREADABLE and (code or i in troubles))
+                handle in self._watch.missing
+                or quality == WRONG_TYPE
+                or (quality in _UNREADABLE and (code or i in troubles))
             )
             trouble = quality if lasting else GOOD
             if trouble != self._told.get(i, GOOD):
@@ -416,11 +300,6 @@ class Machine:
         why = _EXPLAINED.get(trouble, "the server will not report it").format(what=what, type=self._known.types[signal])
         settings = self._settings[signal]
         _log.warning("%s (%s): %s (%s)", name, settings.node or settings.path, why, quality_text(trouble))
-
-    def _names(self, items: Sequence[Item]) -> str:
-        """For people: the first one of them by name."""
-        first = self.header.signals[self._targets[items[0].handle].signals[0]].name
-        return f"{self._path.machine}/{first}" + (f" and {len(items) - 1} more" if len(items) > 1 else "")
 
 
 def _rows(batch: Batch, rows: Sequence[int], historical: bool) -> list[Batch]:

@@ -11,6 +11,13 @@ from opcua.helpers import Reader
 from parts.node_opcua import NodeOpcua
 
 
+@pytest.fixture(autouse=True)
+def at_rest(cnc: NodeOpcua) -> None:
+    """What other tests have left."""
+    cnc.set("s=CNC1.PartCount", 0)
+    cnc.set("s=CNC1.SpindleSpeed", 0)
+
+
 async def test_polling_reads_every_time_and_needs_no_subscription(cnc: NodeOpcua) -> None:
     signals = {"speed": {"node": "m:s=CNC1.SpindleSpeed", "poll": "100ms"}, "door": "m:s=CNC1.DoorOpen"}
     async with Reader(cnc.url, signals, mode="poll", machine={"poll": "200ms"}) as it:
@@ -21,7 +28,6 @@ async def test_polling_reads_every_time_and_needs_no_subscription(cnc: NodeOpcua
         assert times == sorted(set(times)), "an unchanged value was seen each time: each has a time of its own"
         cnc.set("s=CNC1.SpindleSpeed", 4321)
         await it.until(lambda: it.last("speed")[1] == 4321.0)
-        cnc.set("s=CNC1.SpindleSpeed", 0)
 
 
 async def test_one_machine_is_subscribed_and_some_of_it_polled(cnc: NodeOpcua) -> None:
@@ -86,7 +92,6 @@ async def test_all_values_of_one_notification_are_kept_in_their_order(cnc: NodeO
         times = [time // 1000 for time, _, _ in it.got["count"]]
         assert len(set(times)) == len(times), "the store keeps one value for each time"
         assert not it.gaps
-        cnc.set("s=CNC1.PartCount", 0)
 
 
 async def test_what_the_server_had_no_room_for_is_declared(cnc: NodeOpcua) -> None:
@@ -103,7 +108,6 @@ async def test_what_the_server_had_no_room_for_is_declared(cnc: NodeOpcua) -> No
         first, seventh = it.got["count"][0][0], it.got["count"][1][0]
         assert gap.start <= seventh
         assert gap.end >= first
-        cnc.set("s=CNC1.PartCount", 0)
 
 
 async def test_the_newest_can_be_dropped_instead(cnc: NodeOpcua) -> None:
@@ -114,7 +118,6 @@ async def test_the_newest_can_be_dropped_instead(cnc: NodeOpcua) -> None:
         await it.until(lambda: it.last("count")[1] == 8)
         assert it.values("count") in ([0, 1, 8], [0, 1, 2, 8]), "the last one takes the newest place: Part 4, 7.21"
         await it.until(lambda: it.gaps)
-        cnc.set("s=CNC1.PartCount", 0)
 
 
 async def test_elements_of_an_array(cnc: NodeOpcua, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +150,6 @@ async def test_a_browse_path_leads_to_a_node_of_this_session(cnc: NodeOpcua) -> 
         assert it.last("gone")[2] == NODE_UNKNOWN
         cnc.set("s=CNC1.SpindleSpeed", 3)
         await it.until(lambda: it.last("speed")[1] == 3.0)
-        cnc.set("s=CNC1.SpindleSpeed", 0)
 
 
 async def test_a_path_is_followed_anew_when_the_node_has_another_id(

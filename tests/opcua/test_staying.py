@@ -16,6 +16,13 @@ from parts.proxy import Proxy
 COUNT = {"count": {"node": "m:s=CNC1.PartCount", "sampling": "50ms"}}
 
 
+@pytest.fixture(autouse=True)
+def at_rest(cnc: NodeOpcua) -> None:
+    """What other tests have left."""
+    cnc.set("s=CNC1.PartCount", 0)
+    cnc.set("s=CNC1.SpindleSpeed", 0)
+
+
 async def count_from(first: int, last: int, cnc: NodeOpcua) -> None:
     """Each number as soon as another client, which samples as often, has got the one before."""
     async with Reader(cnc.url, COUNT, publishing="150ms") as it:
@@ -45,7 +52,6 @@ async def test_what_changed_while_the_line_was_lost_comes_after_with_its_own_tim
             assert {quality for _, _, quality in it.past["count"]} == {GOOD}
             assert not it.gaps
             assert cnc.sessions() == 1
-            cnc.set("s=CNC1.PartCount", 0)
 
 
 async def test_more_than_the_server_keeps_is_declared(cnc: NodeOpcua) -> None:
@@ -67,7 +73,6 @@ async def test_more_than_the_server_keeps_is_declared(cnc: NodeOpcua) -> None:
             assert gap.cause.startswith("server-queue-overflow")
             assert gap.start <= began + 10**9
             assert gap.end >= it.past["count"][-1][0] if it.past["count"] else True
-            cnc.set("s=CNC1.PartCount", 0)
 
 
 async def test_subscriptions_outlive_their_session(cnc: NodeOpcua) -> None:
@@ -84,7 +89,6 @@ async def test_subscriptions_outlive_their_session(cnc: NodeOpcua) -> None:
         assert [value for _, value, _ in it.past["count"]] == [1, 2, 3, 4]
         assert not it.gaps
         assert (cnc.sessions(), cnc.subscriptions()) == (1, 1)
-        cnc.set("s=CNC1.PartCount", 0)
 
 
 async def test_a_session_that_is_gone_leaves_a_gap(cnc: NodeOpcua) -> None:
@@ -102,7 +106,6 @@ async def test_a_session_that_is_gone_leaves_a_gap(cnc: NodeOpcua) -> None:
         assert gap.start <= before + 10**9
         assert gap.end >= after
         assert not it.past["count"]
-        cnc.set("s=CNC1.PartCount", 0)
 
 
 async def test_what_a_server_remembers_is_fetched(cnc: NodeOpcua) -> None:
@@ -121,7 +124,6 @@ async def test_what_a_server_remembers_is_fetched(cnc: NodeOpcua) -> None:
         assert times == sorted(times)
         (gap,) = it.gaps
         assert [gap.header.signals[i].name for i in gap.signal] == ["count"]
-        cnc.set("s=CNC1.SpindleSpeed", 0)
 
 
 async def test_without_history_the_gap_is_that_of_all(cnc: NodeOpcua) -> None:
@@ -136,7 +138,6 @@ async def test_without_history_the_gap_is_that_of_all(cnc: NodeOpcua) -> None:
         (gap,) = it.gaps
         assert not gap.signal, "any of them"
         assert not it.past["speed"]
-        cnc.set("s=CNC1.SpindleSpeed", 0)
 
 
 async def test_a_restart_leaves_a_gap_and_no_session() -> None:
