@@ -1,5 +1,7 @@
 """Profiles of servers: who is recognised by what, how limits combine, and that nothing is without its source."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -7,6 +9,7 @@ from adapters.opcua import servers
 from adapters.opcua.config import OpcuaConnection
 from adapters.opcua.servers import FIGURES, FLAGS, GENERIC, PROFILES, ServerProfile, combine, profile_of, recognise
 
+SERVERS = Path(__file__).parents[2] / "adapters" / "opcua" / "SERVERS.md"
 NO_LIMITS: dict[str, object] = {}
 
 
@@ -128,3 +131,14 @@ def test_a_kind_of_server_that_is_not_known_is_refused() -> None:
     error = refused.value.errors()[0]
     assert (error["loc"], error["msg"]) == (("server",), "'s7-150' is not a kind of server that is known")
     assert "'s7-1500'" in error["ctx"]["hint"]
+
+
+def test_the_table_for_people_has_every_kind_of_server_and_its_figures() -> None:
+    rows = [line.split("|") for line in SERVERS.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    told = {row[1].strip().strip("`"): [cell.strip().replace(",", "") for cell in row[2:]] for row in rows}
+    assert told.keys() == PROFILES.keys()
+    for name, profile in PROFILES.items():
+        cells = told[name]
+        assert cells[1] == str(profile.batch), name
+        for figure in (profile.sessions, profile.items, profile.items_per_subscription, profile.outstanding):
+            assert figure is None or any(str(figure) in cell for cell in cells[2:]), (name, figure)
