@@ -8,15 +8,19 @@ from .node import NodePart
 
 
 class NodeOpcuaPlant(NodePart):
-    """`options` are node-opcua's own, such as {"serverCapabilities": {"maxBrowseContinuationPoints": 1}}."""
+    """`options` are node-opcua's own, such as {"serverCapabilities": {"maxBrowseContinuationPoints": 1}}.
+
+    `wide`: so many folders with 1,100 variables each, Wide0 and so on.
+    """
 
     script = Path(__file__).parent / "node_opcua" / "plant.mjs"
     patience = 120.0
 
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, options: Mapping[str, Any] | None = None, wide: int = 0) -> None:
         super().__init__()
+        self.wide = wide
         self.extra = dict(options or {})
         self.url = f"opc.tcp://127.0.0.1:{self.port}/UA/plant"
 
     def options(self) -> dict[str, Any]:
-        return {"port": self.port, "folder": str(self.folder), "server": self.extra}
+        return {"port": self.port, "folder": str(self.folder), "server": self.extra, "wide": self.wide}

@@ -1,6 +1,6 @@
 // An OPC UA server on node-opcua with machines of several companion specifications, and without security.
 //
-// Options: port, folder (for its certificates), server (more options for OPCUAServer).
+// Options: port, folder (for its certificates), server (more options for OPCUAServer), wide (folders with 1,100 variables each).
 //   Lathe-01  MachineTool 1.0, in the folder Machines; LaserCutter-02 the same, with less of it
 //   Press-03  Machinery 1.0 alone: identification, state and counters, and values of its own
 //   Filler    PackML 1.01: status, admin, state machine
@@ -131,6 +131,18 @@ plant.addVariable({
   browseName: 'PayloadMass', nodeId: 's=Robot-05.PayloadMass', componentOf: plant.findNode('s=Robot-05'), dataType: 'Float',
   value: { dataType: DataType.Float, value: 12.5 },
 })
+
+// ---- many variables in few folders
+
+for (let f = 0; f < options.wide; f++) {
+  const folder = plant.addFolder(space.rootFolder.objects, { browseName: `Wide${f}`, nodeId: `s=Wide${f}` })
+  for (let v = 0; v < 1100; v++) {
+    plant.addVariable({
+      browseName: `Value${v}`, nodeId: `s=Wide${f}.Value${v}`, organizedBy: folder, dataType: 'Double',
+      value: { dataType: DataType.Double, value: v },
+    })
+  }
+}
 
 async function end() {
   await server.shutdown(0)
