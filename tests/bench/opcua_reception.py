@@ -112,7 +112,7 @@ def run(case: Case) -> Iterator[tuple[str, float]]:
         assert sum(len(c.signal) for c in columns) == SIGNALS
         batches, spent = _timed(lambda c: decode.batch(header, types, c, ARRIVAL), columns)
         best["batch"] = min(best.get("batch", 1e9), spent)
-        plain, spent = _timed(lambda b: plan.apply(b, n, ARRIVAL), batches)
+        plain, spent = _timed(lambda b: plan.apply(b, 1.0, ARRIVAL), batches)
         best["plan"] = min(best.get("plan", 1e9), spent)
         sent: list[Batch] = [b for b in plain if b]
         assert sum(map(len, sent)) == SIGNALS
@@ -134,7 +134,9 @@ def _timed(step: Callable[[Any], Any], things: Sequence[Any]) -> tuple[list[Any]
 
 
 def main() -> None:
-    print(f"{'CPU µs for a value':<42}" + "".join(f"{step:>9}" for step in STEPS) + f"{'sum':>8}{'asyncua decoding':>18}")
+    print(
+        f"{'CPU µs for a value':<42}" + "".join(f"{step:>9}" for step in STEPS) + f"{'sum':>8}{'asyncua decoding':>18}"
+    )
     for name, case in CASES.items():
         found = dict(run(case))
         cells = "".join(f"{found[step]:>9.3f}" for step in STEPS)

@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15, help="of each round")
     parser.add_argument("--rounds", type=int, default=2)
     chosen = parser.parse_args()
-    print(f"{'':<34}{'values/s':>10}{'of served %':>13}{'server CPU %':>14}{'µs/value':>10}{'of':>4}{'handler is x':>14}{'of':>4}")
+    print(
+        f"{'':<34}{'values/s':>10}{'of served %':>13}{'server CPU %':>14}{'µs/value':>10}{'of':>4}{'handler is x':>14}{'of':>4}"
+    )
     for kind in chosen.server:
         run(kind, chosen)
 

@@ -122,7 +122,7 @@ class OpcuaPlant(Gateway):
             "version: 1\n"
             "gateway: {id: bench, data_dir: data}\n"
             f'mqtt: {{url: "mqtt://127.0.0.1:{broker.port}", delivery: broker}}\n'
-            f'connections:\n  c: {{protocol: opcua, url: "{server.url}", security: None, publishing: {1e3 * publishing:g}ms}}\n'
+            f'connections:\n  c: {{protocol: opcua, url: "{server.url}", security: None, timeout: 30s, publishing: {1e3 * publishing:g}ms}}\n'
             f'machines:\n  m:\n    connection: c\n    namespaces: {{m: "urn:bench"}}\n    signals:\n{signals}'
         )
         self._profile = profile

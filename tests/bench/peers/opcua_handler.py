@@ -24,13 +24,13 @@ class Handler:
 
     values = 0
 
-    def datachange_notification(self, node: Any, value: Any, data: Any) -> None:  # noqa: ARG002
+    def datachange_notification(self, node: Any, value: Any, data: Any) -> None:
         self.values += 1
 
 
 async def main(url: str, count: int, publishing: float) -> None:
     handler = Handler()
-    async with Client(url, timeout=60) as client:
+    async with Client(url, timeout=60, watchdog_intervall=60) as client:  # it hangs up on a busy server
         index = await client.get_namespace_index("urn:bench")
         nodes = [client.get_node(ua.NodeId(f"v{i}", index)) for i in range(count)]
         subscription = await client.create_subscription(publishing, handler)
