@@ -66,16 +66,21 @@ class Account:
         return not self.undeclared and not self.wrong
 
 
-def account(ledger: Mapping[int, int], numbers: Numbers, gaps: Sequence[Gap] | None = None) -> Account:
-    """Compare. `gaps` instead of those that were declared: none at all, for a control."""
+def account(
+    ledger: Mapping[int, int], numbers: Numbers, gaps: Sequence[Gap] | None = None, until: int | None = None
+) -> Account:
+    """Compare, up to the number `until`. `gaps` instead of those that were declared: none at all, for a control."""
     gaps = numbers.gaps if gaps is None else gaps
     wrong = list(numbers.wrong)
     for number, time_ns in numbers.seen.items():
+        if until is not None and number > until:
+            continue
         if number not in ledger:
             wrong.append(f"{number}: the server has never had it")
         elif abs(ledger[number] - time_ns) >= 1_000:
             wrong.append(f"{number}: at {time_ns} instead of {ledger[number]}")
-    first, last = min(numbers.seen, default=0), max(numbers.seen, default=0)
+    # The very first number was read just before the subscription began.
+    first, last = min(sorted(numbers.seen)[1:], default=0), max(numbers.seen, default=0)
     missing = [n for n in ledger if first <= n <= last and n not in numbers.seen]
     undeclared = [n for n in missing if not any(g.start - SLACK <= ledger[n] <= g.end + SLACK for g in gaps)]
     over = sum(any(g.start + SLACK < t < g.end - SLACK for g in gaps) for t in numbers.seen.values())
@@ -96,8 +101,10 @@ def stretches(numbers: Iterable[int]) -> str:
 class Client:
     """An adapter with two machines that both read Count, kept connected as the runtime keeps it."""
 
-    def __init__(self, url: str, machines: Sequence[str] = ("a", "b"), **connection: object) -> None:
-        signals = {"count": {"node": "m:s=CNC1.Count", "type": "int", "sampling": "10ms", "queue": 2000}}
+    def __init__(
+        self, url: str, machines: Sequence[str] = ("a", "b"), *, queue: int = 2000, **connection: object
+    ) -> None:
+        signals = {"count": {"node": "m:s=CNC1.Count", "type": "int", "sampling": "10ms", "queue": queue}}
         settings = OpcuaMachine.model_validate(
             {"connection": "cnc", "namespaces": {"m": NAMESPACE}, "signals": signals}
         )

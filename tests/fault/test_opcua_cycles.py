@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from adapters.opcua.missed import Missed
+from adapters.opcua.session import Session
 from fault.opcua_ledger import Account, Client, Numbers, account, stretches
 from gateway.model import Batch, Gap, Header, MachinePath, Signal
 from parts.asyncua_server import AsyncuaServer
@@ -30,6 +32,7 @@ from parts.proxy import Proxy
 
 CYCLES = int(os.environ.get("FAULT_CYCLES", "27"))  # of all servers together
 SEED = int(os.environ.get("FAULT_SEED", "0")) or random.randrange(1, 1_000_000)
+SETTLED = 30  # numbers after which whatever was on its way has arrived
 BOUND = 20.0  # seconds until new numbers arrive after the last trouble
 PEERS: dict[str, type[Cnc]] = {"node-opcua": NodeOpcua, "asyncua": AsyncuaServer, "open62541": Open62541}
 
@@ -155,24 +158,72 @@ MORE: dict[str, list[Fault]] = {
     "peer", ["node-opcua", "asyncua", pytest.param("open62541", marks=pytest.mark.open62541)], ids=str
 )
 async def test_after_random_faults_nothing_is_missing_that_is_not_declared(peer: str) -> None:
-    dice = random.Random(f"{SEED} {peer}")
-    order = _order(FAULTS + MORE[peer], CYCLES // len(PEERS), dice)
-    story = [f"FAULT_SEED={SEED} {peer}: {', '.join(fault.__name__ for fault in order)}"]
+    order = _order(FAULTS + MORE[peer], CYCLES // len(PEERS), random.Random(f"{SEED} {peer}"))
+    accounts, numbers, story = await _through(peer, order)
+    for name, found in accounts.items():
+        assert found.clean, "\n".join([*story, *_what(found, numbers[name])])
+
+
+async def test_control_a_gap_that_nobody_declares_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, with the declaration switched off."""
+    monkeypatch.setattr(Missed, "outage", lambda *_, **__: [])
+    accounts, _, _ = await _through("asyncua", [subscriptions_deleted])
+    assert all(found.undeclared and not found.wrong for found in accounts.values())
+
+
+async def test_control_a_session_that_is_always_begun_anew_loses_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut line costs nothing because the session is taken over; without that it does."""
+    monkeypatch.setattr(Session, "resumable", False)
+    monkeypatch.setattr(Session, "inherit", _never)
+    accounts, _, _ = await _through("asyncua", [unreachable], tidy=False)
+    assert all(found.missing and found.clean for found in accounts.values())
+
+
+async def _never(*_: object) -> None:
+    return None
+
+
+LINE: list[Fault] = [closed, reset, unreachable, half_open, delayed, trickling, truncated, swallowed, garbage, hung]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "peer", ["node-opcua", "asyncua", pytest.param("open62541", marks=pytest.mark.open62541)], ids=str
+)
+async def test_a_line_that_fails_costs_nothing_the_server_could_keep(peer: str) -> None:
+    """Whatever the line does: the server has the session, its subscriptions and what it has queued."""
+    accounts, numbers, story = await _through(peer, LINE)
+    for name, found in accounts.items():
+        lost = f"missing: {stretches(found.missing)}"
+        assert (found.missing, found.wrong) == ([], []), "\n".join([*story, lost, *_what(found, numbers[name])])
+        assert numbers[name].gaps == [], "\n".join([*story, *_what(found, numbers[name])])
+
+
+async def _through(
+    peer: str, faults: list[Fault], tidy: bool = True
+) -> tuple[dict[str, Account], dict[str, Numbers], list[str]]:
+    """One fault after the other; what became of the numbers, and the story. `tidy`: one session in the end, then none."""
+    dice = random.Random(f"{SEED} {peer} {len(faults)}")
+    story = [f"FAULT_SEED={SEED} {peer}: {', '.join(fault.__name__ for fault in faults)}"]
     print(story[0])
     with PEERS[peer](count_ms=50, sampling_ms=10, tick_ms=0) as server, Proxy(server.port) as proxy:
         client = Client(server.url.replace(str(server.port), str(proxy.port)))
         running = asyncio.create_task(client.run())
         try:
-            await _reaches(client, running, 1, "the first numbers")
-            for fault in order:
+            await _reaches(client, running, 10, "the first numbers")
+            for fault in faults:
                 losses, start = len(client.losses), time.monotonic()
                 await fault(Stage(server, proxy, dice))
                 took = time.monotonic() - start
-                await _reaches(client, running, max(server.counted()) + 1, f"new numbers after '{fault.__name__}'")
+                await _reaches(client, running, max(server.counted()) + 5, f"new numbers after '{fault.__name__}'")
                 story.append(f"{fault.__name__} {took:.1f} s, back after {time.monotonic() - start - took:.1f} s: ")
                 story[-1] += "; ".join(client.losses[losses:][:3])
-            await asyncio.to_thread(wait_until, lambda: server.sessions() <= 1, 10, "one session")
-            accounts = {name: account(server.counted(), numbers) for name, numbers in client.numbers.items()}
+            last = client.newest()  # what is newer may still be on its way
+            await _reaches(client, running, last + SETTLED, "the numbers after that")
+            if tidy:
+                await asyncio.to_thread(wait_until, lambda: server.sessions() <= 1, 10, "one session")
+            ledger = {number: t for number, t in server.counted().items() if number <= last}
+            found = {name: account(ledger, numbers, until=last) for name, numbers in client.numbers.items()}
         except BaseException as error:
             error.add_note("\n".join([*story, "losses:", *client.losses[-10:]]))
             raise
@@ -180,18 +231,14 @@ async def test_after_random_faults_nothing_is_missing_that_is_not_declared(peer:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await client.adapter.close()
-        assert server.sessions() == 0
-        for name, found in accounts.items():
-            numbers = client.numbers[name]
-            print(
-                f"{peer} {name}: {len(numbers.seen)} numbers, {numbers.twice} twice, {len(found.missing)} missing, "
-                f"{len(numbers.gaps)} gaps, {found.overdeclared} declared and brought, {client.connects} connects"
-            )
-            assert found.clean, "\n".join([*story, *_what(found, numbers)])
-        # The control: without the gaps the account does not balance, so it is they that make it do so.
-        if any(found.missing for found in accounts.values()):
-            bare = [account(server.counted(), numbers, gaps=()) for numbers in client.numbers.values()]
-            assert not all(found.clean for found in bare)
+        if tidy:
+            await asyncio.to_thread(wait_until, lambda: server.sessions() == 0, 5, "no session")
+    for name, numbers in client.numbers.items():
+        print(
+            f"{peer} {name}: {len(numbers.seen)} numbers, {numbers.twice} twice, {len(found[name].missing)} missing, "
+            f"{len(numbers.gaps)} gaps, {found[name].overdeclared} declared and brought, {client.connects} connects"
+        )
+    return found, client.numbers, story
 
 
 def _order(faults: list[Fault], cycles: int, dice: random.Random) -> list[Fault]:
@@ -234,12 +281,13 @@ def brought(*readings: tuple[int, Any], gaps: list[Gap] | None = None) -> Number
 def test_the_account_notices_what_is_missing_declared_or_wrong() -> None:
     ledger = {n: n * 100 * MS for n in range(1, 8)}
     assert account(ledger, brought((200, 2), (300, 3), (300, 3), (400, 4))) == Account([], [], [], 0)
-    assert account(ledger, brought((200, 2), (500, 5))).undeclared == [3, 4]
+    assert account(ledger, brought((200, 2), (500, 5), (600, 6))) == Account([], [], [], 0)
+    assert account(ledger, brought((100, 1), (200, 2), (500, 5))).undeclared == [3, 4]
     gap = Gap(HEADER, [], 200 * MS, 500 * MS, 0, "cut")
-    assert account(ledger, brought((200, 2), (500, 5), gaps=[gap])) == Account([3, 4], [], [], 0)
-    assert account(ledger, brought((200, 2), (500, 5), gaps=[gap]), gaps=()).undeclared == [3, 4]
+    assert account(ledger, brought((100, 1), (200, 2), (500, 5), gaps=[gap])) == Account([3, 4], [], [], 0)
+    assert account(ledger, brought((100, 1), (200, 2), (500, 5), gaps=[gap]), gaps=()).undeclared == [3, 4]
     short = Gap(HEADER, [], 200 * MS, 300 * MS, 0, "cut")
-    assert account(ledger, brought((200, 2), (500, 5), gaps=[short])).undeclared == [4]
+    assert account(ledger, brought((100, 1), (200, 2), (500, 5), gaps=[short])).undeclared == [4]
     assert account(ledger, brought((200, 2), (300, 3), (400, 4), gaps=[gap])).overdeclared == 2
     assert account(ledger, brought((200, 2), (300, 9))).wrong == ["9: the server has never had it"]
     assert account(ledger, brought((200, 2), (300, 2))).wrong == ["2 at 200000000 and at 300000000"]

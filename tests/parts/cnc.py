@@ -77,6 +77,10 @@ class Cnc(LinePart):
         """Add a variable of an OPC UA type to the machine."""
         self.ask("add", **told(id=node, type=type, value=value, status=status, time=time))
 
+    def add_named(self, name: str, node: str, type: str, value: Any) -> None:
+        """Add a variable whose browse name is not made from its node id."""
+        self.ask("add", **told(id=node, type=type, value=value, status="Good", name=name))
+
     def remove(self, node: str) -> None:
         """Take a variable away."""
         self.ask("remove", id=node)

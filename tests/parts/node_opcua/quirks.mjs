@@ -2,7 +2,7 @@
 // misbehave() before it starts; every quirk can also be changed later by the command "quirks".
 //
 //   hide_limits      operation limits that are obeyed, and told as 0
-//   cut              {ReadRequest: 3}: only as many results as this, whatever was asked for
+//   cut              {ReadRequest: 3}: only as many nodes as this are looked at, and answered, whatever was asked for
 //   refuse           {ReadRequest: "BadTooManyOperations"}: this answer to every request of the kind
 //   refuse_once      the same, for one request
 //   slow             {ReadRequest: 500}: milliseconds before such a request is looked at
@@ -91,8 +91,6 @@ function misbehave() {
         quirks.lose[name] -= 1
         return
       }
-      const most = quirks.cut?.[name]
-      if (most && response.results) response.results = response.results.slice(0, most)
       return original(type, response, message, ...more)
     }
   }
@@ -115,6 +113,8 @@ function misbehave() {
         outstanding += message.counted = asked
       }
       PREPARE[name]?.(message.request)
+      const list = COUNTED[kind]
+      if (quirks.cut?.[name] && list) message.request[list] = message.request[list].slice(0, quirks.cut[name])
       if (!Object.hasOwn(channel, 'send_response')) channel.send_response = altering(channel)
       if (quirks.slow?.[name]) return setTimeout(() => original(message, channel), quirks.slow[name])
       return original(message, channel)
