@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from adapters.opcua.browsing import Attribute, Attributes, QualifiedName
+from adapters.opcua.browsing import Attribute, Attributes, QualifiedName, Structure
 from adapters.opcua.config import FROM_SERVER, OpcuaSignal
 from adapters.opcua.items import Item
 from adapters.opcua.nodes import Address, NodeAddress, NodeId, resolve, resolve_path
 from adapters.opcua.structures import Record
 from adapters.opcua.tools.crawl import Node
-from adapters.opcua.tools.describe import BUILT_IN, DataTypes, Description, describe
+from adapters.opcua.tools.describe import BUILT_IN, STRUCTURE, DataTypes, Description, describe
 from adapters.opcua.tools.explorer import Explorer
 from adapters.opcua.tools.locate import nodes_of
+from adapters.opcua.tools.opened import Structures
 from adapters.opcua.tools.show import plain, value_text
 from adapters.opcua.tools.written import Written
+from adapters.opcua.wire import Body
 from gateway.model import NODE_UNKNOWN, quality_text
 
 NO_NODE = (NODE_UNKNOWN, 0x80330000, 0x80350000)  # BadNodeIdUnknown, BadNodeIdInvalid, BadAttributeIdInvalid
@@ -79,6 +81,7 @@ async def watch(
     for item in items:
         if item.status >= 0x80000000:
             yield _with(readings[item.handle], Attribute(item.status), known[item.handle])
+    structures = Structures(explorer)
     while True:
         for notification in await explorer.notifications(60.0):
             values = notification.values
@@ -87,8 +90,17 @@ async def watch(
             columns = zip(values.signal, values.type, values.value, values.status, values.time, strict=True)
             for i, type, value, status, time in columns:
                 at = time * 100 - _1601 if time else notification.arrival
-                attribute = Attribute(status, value, type & 0x3F, bool(type & 0x80), at if at > 0 else None)
+                attribute = Attribute(status, _of_wire(value), type & 0x3F, bool(type & 0x80), at if at > 0 else None)
+                if attribute.type == STRUCTURE:
+                    (attribute,) = await structures.open([attribute], ())
                 yield _with(readings[i], attribute, known[i])
+
+
+def _of_wire(value: Any) -> Any:
+    """A value out of a notification as `look` would have brought it."""
+    if isinstance(value, list):
+        return [_of_wire(each) for each in value]
+    return Structure(value.encoding, value.data) if isinstance(value, Body) else value
 
 
 def _with(reading: Reading, value: Attribute, d: Description | None) -> Reading:

@@ -279,6 +279,18 @@ def test_watch_prints_every_change_and_leaves_no_session(cnc):
     assert cnc.sessions() == before
 
 
+def test_structures_are_opened_when_read_and_when_watched(space):
+    (row,) = rows(opcua("read", space.url, "space:s=Values.Head", *NONE, "--json"))
+    axes = [{"Position": 1.5, "Name": "X", "Mode": 2}, {"Position": -2.5, "Name": "Y", "Mode": 0}]
+    assert row["value"] == {"Axes": axes, "Count": 2**63, "Limits": [0.5, 1.5]}
+    command = [COMMAND, "opcua", "watch", space.url, "space:s=Values.Head", *NONE, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["value"] == row["value"]
+        watching.send_signal(signal.SIGTERM)
+        assert watching.wait(20) == 0
+
+
 # --- import ----------------------------------------------------------------------------------------------------------
 
 

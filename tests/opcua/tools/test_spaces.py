@@ -16,6 +16,7 @@ from parts.gateway import gateway
 from parts.node_opcua_plant import NodeOpcuaPlant
 
 NONE = ("--security", "None")
+SHARED = Path(__file__).parents[4] / "shared"
 
 
 def imported(url: str, folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
@@ -173,6 +174,17 @@ def test_of_packml_its_status_and_counts(of_plant):
     assert rows["Admin.ProdProcessedCount_0.AccCount"]["value"] == 100040
     assert rows["Status.CurMachSpeed"]["value"] == 118.5
     assert rows["BaseStateMachine.CurrentState"]["value"] == "Running"
+
+
+@pytest.mark.shared
+def test_the_example_of_the_specification_itself(of_plant, tmp_path):
+    """ExampleMachine01 of OPC 40001-1, as the OPC Foundation publishes it."""
+    with NodeOpcuaPlant(nodesets=[SHARED / "nodesets" / "90_Machinery_Examples.xml"]) as server:
+        machines, _ = imported(server.url, tmp_path, "--connection", "plant")
+    example = machines.pop("ExampleMachine01")
+    assert machines == of_plant[1]
+    assert example["description"] == "ENGEL AUSTRIA GMBH Viper 6, serial number 235223, built 2020"
+    assert set(example["signals"]) == {"MachineryItemState.CurrentState", "MachineryOperationMode.CurrentState"}
 
 
 def test_alarms_and_settings_are_left_out_unless_asked_for(of_plant, plant, tmp_path):

@@ -1,6 +1,7 @@
 // An OPC UA server on node-opcua with machines of several companion specifications, and without security.
 //
-// Options: port, folder (for its certificates), server (more options for OPCUAServer), wide (folders with 1,100 variables each).
+// Options: port, folder (for its certificates), server (more options for OPCUAServer), wide (folders with 1,100 variables each),
+//   nodesets (more of them, as files).
 //   Lathe-01  MachineTool 1.0, in the folder Machines; LaserCutter-02 the same, with less of it
 //   Press-03  Machinery 1.0 alone: identification, state and counters, and values of its own
 //   Filler    PackML 1.01: status, admin, state machine
@@ -21,7 +22,8 @@ const certificates = new opcua.OPCUACertificateManager({
 await certificates.initialize()
 const server = new opcua.OPCUAServer({
   port: options.port, host: '127.0.0.1', hostname: '127.0.0.1', resourcePath: '/UA/plant',
-  nodeset_filename: ['standard', 'di', 'ia', 'machinery', 'isa95JobControl', 'machineryJobs', 'machineTool', 'packML', 'robotics'].map(n => opcua.nodesets[n]),
+  nodeset_filename: ['standard', 'di', 'ia', 'machinery', 'isa95JobControl', 'machineryJobs', 'machineTool', 'packML', 'robotics']
+    .map(n => opcua.nodesets[n]).concat(options.nodesets),
   serverCertificateManager: certificates, userCertificateManager: certificates,
   securityPolicies: [SecurityPolicy.None], securityModes: [MessageSecurityMode.None],
   ...options.server,
