@@ -80,7 +80,7 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         signal = replace(signal, type="float")
     is_number = signal.type in ("float", "int")
     return Rule(
-        signal=signal,
+        signal=raw if signal == raw else signal,  # of a hundred thousand, one object each is enough
         is_float=signal.type == "float",
         factor_from=places.get(s.scale_from or "") if numeric else None,
         divisor=divisor,
