@@ -15,6 +15,7 @@ from opcua.helpers import Reader
 from opcua.security.helpers import MODES, POLICIES, Installation, make
 from opcua.security.tamperer import Tamperer
 from parts.node_opcua import PASSWORD, USER, NodeOpcua
+from parts.open62541 import Open62541
 from parts.proxy import Proxy
 
 ALL = [f"{policy}/{mode}" for policy in POLICIES for mode in MODES]
@@ -43,6 +44,15 @@ async def test_user_and_password(gateway: Installation, cnc: NodeOpcua, security
     assert await gateway.visit(gateway.security(cnc.url, **login, password=PASSWORD)) == security
     with pytest.raises(NotConnectedError, match="check `user` and `password`"):
         await gateway.visit(gateway.security(cnc.url, **login, password="op-secreT"))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_a_password_that_is_longer_than_a_block(gateway: Installation, cnc: NodeOpcua, policy: str) -> None:
+    """The server can read it: it says that it is wrong, not that it is no password."""
+    await gateway.trust(cnc.url)
+    login = {"security": f"{policy}/SignAndEncrypt", "user": USER, "password": "x" * 500}
+    with pytest.raises(NotConnectedError, match="BadUserAccessDenied"):
+        await gateway.visit(gateway.security(cnc.url, **login))
 
 
 @pytest.mark.parametrize("security", ALL)
@@ -143,3 +153,20 @@ async def test_no_password_is_seen_on_the_line(gateway: Installation, cnc: NodeO
         await gateway.visit(gateway.security(line.url, security=security, user=USER, password=PASSWORD))
     assert PASSWORD.encode() not in line.heard
     assert (USER.encode() in line.heard) == (security == "Basic256Sha256/Sign"), "who only signs lets others read"
+
+
+# --- a third library -------------------------------------------------------------------------------------------------
+
+
+async def test_open62541(gateway: Installation) -> None:
+    """Which leaves the policy of a password empty: it is that of the endpoint."""
+    with Open62541(tick_ms=0) as server:
+        await gateway.trust(server.url)
+        for security in [*ALL, "None"]:
+            settings = {"security": security, "allow": []}
+            assert await gateway.visit(gateway.security(server.url, **settings)) == security
+            if security != "None":
+                login = {**settings, "user": USER, "password": PASSWORD}
+                assert await gateway.visit(gateway.security(server.url, **login)) == security
+                with pytest.raises(NotConnectedError, match="check `user` and `password`"):
+                    await gateway.visit(gateway.security(server.url, **{**login, "password": "guess"}))
