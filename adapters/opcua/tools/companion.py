@@ -40,10 +40,10 @@ SPECIFICATIONS = (
     Specification("EUROMAP 77 (OPC 40077)", (f"{_UA}PlasticsRubber/IMM2MES/", "IMM_MES_InterfaceType")),
     Specification("Scales (OPC 40200)", (f"{_UA}Scales/V2/", "ScaleDeviceType")),
     Specification("Weihenstephan", (f"{_UA}Weihenstephan/", "WSMachineType")),
-    Specification("Metal forming (OPC 40530)", (f"{_UA}MetalForming/", "MetalFormingMachineType")),
-    Specification("Tightening (OPC 40451)", (f"{_UA}IJT/Tightening/", "TighteningSystemType")),
+    Specification("Flat glass (OPC 40301)", (f"{_UA}Glass/Flat/", "GlassMachineType")),
+    Specification("Joining (OPC 40450)", (f"{_UA}IJT/Base/", "JoiningSystemType")),
     Specification("LADS (OPC 30500)", (f"{_UA}LADS/", "LADSDeviceType")),
-    Specification("IO-Link master (OPC 30120)", (f"{_UA}IOLink/", "IOLinkMasterDeviceType")),
+    Specification("IO-Link master (OPC 30120)", (f"{_UA}IOLink/", "IOLinkMasterType")),
 )  # fmt: skip
 # Parts of a machine: the object above them is the machine, where nothing else says so.
 PARTS = (
@@ -81,7 +81,6 @@ _CURRENT_STATE = (NodeId(0, "i", 2755), NodeId(0, "i", 2760))  # StateVariableTy
 # Totals that only rise, because the specification says so; by namespace and browse name.
 COUNTERS = frozenset(
     {
-        (MACHINERY, "OperationCycleCounter"), (MACHINERY, "OperationDuration"), (MACHINERY, "PowerOnDuration"),
         (DI, "OperationCycleCounter"), (DI, "OperationDuration"), (DI, "PowerOnDuration"),
         (MACHINE_TOOL, "PowerOnDuration"), (PACKML, "AccCount"),
     }

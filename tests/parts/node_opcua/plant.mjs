@@ -92,7 +92,7 @@ put(blocks, 'MachineryItemState/CurrentState', DataType.LocalizedText, text('Exe
 const counters = plant.addObject({ browseName: { name: 'OperationCounters', namespaceIndex: index(UA + 'DI/') }, componentOf: blocks })
 for (const [name, dataType, value] of [['OperationCycleCounter', 'UInt32', 123456], ['PowerOnDuration', 'Duration', 3600000]]) {
   plant.addVariable({
-    browseName: { name, namespaceIndex: machinery }, nodeId: `s=Press-03.${name}`, propertyOf: counters, dataType,
+    browseName: { name, namespaceIndex: index(UA + 'DI/') }, nodeId: `s=Press-03.${name}`, propertyOf: counters, dataType,
     value: { dataType: dataType === 'Duration' ? DataType.Double : DataType.UInt32, value },
   })
 }
