@@ -14,7 +14,7 @@ from parts.gateway import Simulated, gateway
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted(
-    f for f in ROOT.rglob("*.md") if not {".venv", ".parts", "node_modules", ".pytest_cache"} & set(f.parts)
+    f for f in ROOT.rglob("*.md") if not {".venv", ".parts", "node_modules", ".pytest_cache", "build"} & set(f.parts)
 )
 EXAMPLES = [ROOT / "config", ROOT / "config" / "first.yaml", *sorted(ROOT.glob("adapters/*/example.yaml"))]
 EXAMPLES += [ROOT / "simulators" / "demo" / "gateway.yaml"]
