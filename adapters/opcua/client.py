@@ -890,8 +890,8 @@ _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _expanded(id: Any, uris: Sequence[str]) -> NodeId | None:
     """An ExpandedNodeId; None for a node of another server or of a namespace that there is not, or for none."""
-    uri = getattr(id, "NamespaceUri", None)
-    if id is None or getattr(id, "ServerIndex", 0) or (not id.Identifier and not id.NamespaceIndex and not uri):
+    uri, server = getattr(id, "NamespaceUri", None), getattr(id, "ServerIndex", 0)
+    if id is None or server or (not id.Identifier and not id.NamespaceIndex and not uri):
         return None
     if uri:
         return NodeId(uris.index(uri), _KINDS[id.NodeIdType], id.Identifier) if uri in uris else None

@@ -162,6 +162,17 @@ async def test_everything_is_found_once_whatever_the_server_can_bear(limits, mon
     assert script.most_open <= limits.get("points", 10**9)
 
 
+@pytest.mark.parametrize("limits", [{"references": 100, "points": 1}, {"references": 100, "drops": True, "points": 2}])
+async def test_without_asking_again_nodes_would_be_missing(limits, monkeypatch):
+    """The control: the same servers, and nobody minds that a continuation point is refused or dropped."""
+    for name in ("NO_CONTINUATION_POINTS", "CONTINUATION_POINT_INVALID"):
+        monkeypatch.setattr(f"adapters.opcua.tools.explorer.{name}", -1)
+    script = Script(**limits)
+    expected = wide(script, 12, 250)
+    tree = await found(script, monkeypatch)
+    assert {node.id for node in tree.nodes if node.meant} < expected
+
+
 async def test_a_server_without_any_continuation_point_is_asked_for_all_at_once(monkeypatch):
     script = Script(points=0)
     expected = wide(script, 3, 2500)  # more than we ask for at a time
