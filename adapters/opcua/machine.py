@@ -189,7 +189,8 @@ class Machine:
         self._counters.requests += 1
         missed, arrival = self._missed, notification.arrival
         before = missed.alive
-        missed.heard(arrival, notification.time)
+        if not notification.again:  # else what was sent after it may still be to come
+            missed.heard(arrival, notification.time)
         found: list[Batch | Gap] = []
         if notification.missing:
             self.outdated = True

@@ -29,6 +29,7 @@ class Missed:
         self.backfill: Backfill | None = None
         self._longest = longest
         self._ahead = 0  # of the server's clock before ours
+        self._compared = False  # the two clocks, in this session
         self._lost: tuple[int, int] | None = None  # the outage whose history is fetched, by our clock
         self._last: dict[int, int] = {}  # signal with history -> time of its last value
         self._remembering: Mapping[int, NodeId] = {}
@@ -36,8 +37,17 @@ class Missed:
         self._told = 0  # when overflows were declared last
 
     def heard(self, arrival: int, server: int) -> None:
-        """A sign of life: when it arrived, and when it was sent by the server's clock."""
-        self.alive, self._ahead = arrival, server - arrival
+        """A sign of life: when it arrived, and when it was sent by the server's clock.
+
+        It tells nothing of the time it was on its way, which a bad line makes long. How far the clocks are apart is
+        told best by the sign that took least; where both times are the same, nothing is known of the server's.
+        """
+        if server == arrival:
+            self.alive, self._ahead, self._compared = arrival, 0, False
+            return
+        self._ahead = max(self._ahead, server - arrival) if self._compared else server - arrival
+        self._compared = True
+        self.alive = min(arrival, server - self._ahead)
 
     def delivered(self, signal: Iterable[int], time: Iterable[int]) -> None:
         """Values that were handed on."""
