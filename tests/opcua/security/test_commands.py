@@ -206,6 +206,7 @@ def _typed(arguments: list[str], answer: str, cwd: Path) -> tuple[str, int]:
     """Run a command in a terminal, and answer its question. What it said, and its exit code."""
     process, terminal = pty.fork()
     if process == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which may be ignored where the tests run in the background
         os.chdir(cwd)
         os.execv(COMMAND, ["gateway", *arguments])
     said, until, answered = "", time.monotonic() + 30, False
