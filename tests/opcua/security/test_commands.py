@@ -206,12 +206,13 @@ def _typed(arguments: list[str], answer: str, cwd: Path) -> tuple[str, int]:
     """Run a command in a terminal, and answer its question. What it said, and its exit code."""
     process, terminal = pty.fork()
     if process == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which may be ignored where the tests run in the background
         os.chdir(cwd)
         os.execv(COMMAND, ["gateway", *arguments])
     said, until, answered = "", time.monotonic() + 30, False
     while time.monotonic() < until:
-        if not select.select([terminal], [], [], 0.2)[0]:
+        if not select.select([terminal], [], [], 0.5)[0]:
+            if answered and answer == "\x03":  # it came between the question and the reading of the answer
+                os.write(terminal, answer.encode())
             continue
         try:
             said += os.read(terminal, 65536).decode(errors="replace")
