@@ -147,6 +147,8 @@ class OpcuaAdapter:
         """Where notifications were lost: the values as they are now."""
         found: list[Batch | Gap] = []
         for machine in self._machines:
+            if await machine.give_up(session):
+                self._plan()
             if machine.outdated:
                 found += await machine.resumed(session, self._context.clock.now())
         return found

@@ -184,6 +184,10 @@ class Machine:
             self._polled_at[handle] = time
         return (self._decode(values, now),)
 
+    async def give_up(self, session: Session) -> bool:
+        """Poll what the server was to report and never does. Whether there was any."""
+        return await self._watch.give_up(session)
+
     def arrived(self, notification: Notification) -> Arrived:
         """What is in a notification; nothing if it only kept the subscription alive."""
         self._counters.requests += 1
@@ -198,6 +202,7 @@ class Machine:
             found.append(Gap(self.header, (), before, arrival, 0, cause))
         if notification.values is not None:
             values = notification.values
+            self._watch.heard(values.signal)
             if any(values.status) and (handles := decode.overflowed(values)):
                 self._counters.overflows += len(handles)
                 missed.overflowed((i for handle in handles for i in self._targets[handle].signals), before, arrival)

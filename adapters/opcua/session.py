@@ -98,6 +98,10 @@ class Session:
             size = getattr(limits, name)
             self._limits[name] = Limit(min(size, self._sizes.get(name, size)))
 
+    def monotonic(self) -> float:
+        """The time, for what belongs to this session."""
+        return self._clock.monotonic()
+
     @property
     def resumable(self) -> bool:
         """Whether the server may still have this session, and all there is of it."""

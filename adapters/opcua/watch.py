@@ -27,6 +27,7 @@ _NO_FILTER = (0x80430000, 0x80440000, 0x80450000, 0x808E0000)
 _NO_ROOM = (0x80DB0000, 0x80030000, 0x800A0000)  # BadTooManyMonitoredItems, BadOutOfMemory, BadTimeout of one item
 _NO_SUBSCRIPTION = ("BadTooManySubscriptions", "BadServiceUnsupported")
 _POLL = 1.0  # seconds, at the least, where something has to be polled that was to be reported
+FIRST_REPORT = 10.0  # seconds until an item has to have been reported once, beside its intervals
 
 
 class Watch:
@@ -41,6 +42,7 @@ class Watch:
         self.missing: set[int] = set()  # without a node, or refused
         self._machine, self._targets, self._publishing = machine, targets, publishing
         self._compared = False  # what the server revised was logged
+        self._unheard: dict[int, float] = {}  # items that were never reported, and when (monotonic) they have to be
 
     def anew(self) -> Watch:
         """For another session."""
@@ -110,7 +112,36 @@ class Watch:
                 values.type[row], values.value[row], values.status[row] = 0, None, item.status
             else:
                 self.items[item.handle] = item.id
+                self._unheard[item.handle] = (
+                    session.monotonic() + FIRST_REPORT + 3 * max(item.sampling, self._publishing)
+                )
         await self._poll(session, [h for h in there if h not in self.items and h not in self.missing])
+
+    def heard(self, handles: Iterable[int]) -> None:
+        """They were reported."""
+        if self._unheard:
+            for handle in handles:
+                self._unheard.pop(handle, None)
+
+    async def give_up(self, session: Session) -> bool:
+        """Poll what was made and never reported. Whether there was any.
+
+        Every item begins with its value (Part 4, 5.13.1), but some servers make more than they can bear, with status Good.
+        """
+        if not self._unheard or min(self._unheard.values()) > (now := session.monotonic()):
+            return False
+        silent = [handle for handle, due in self._unheard.items() if due <= now]
+        for handle in silent:
+            del self._unheard[handle]
+        silent = [handle for handle in silent if handle in self.items and handle not in self.missing]
+        if silent:
+            _log.warning(
+                "%s: the server has made %d monitored items that it never reports, which are polled, such as %s",
+                self._machine, len(silent), node_text(self.nodes[silent[0]]),
+            )  # fmt: skip
+            await session.forget(self.subscription, [self.items.pop(handle) for handle in silent])
+            await self._poll(session, silent)
+        return bool(silent)
 
     async def _subscribed(self, session: Session) -> bool:
         """Whether there is a subscription; without one, where the server has none left, everything is polled."""
