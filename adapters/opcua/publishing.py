@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapters.opcua.client import Client
 from adapters.opcua.decode import nanoseconds
@@ -23,6 +23,7 @@ from gateway.errors import NotConnectedError
 
 _MOST_REPUBLISHED = 1000  # notifications: what a server keeps for us is far less
 _LAST_SEQUENCE = 2**32 - 1  # is followed by 1: Part 4, 7.21
+_LATE = 100  # notifications: further back, or ahead at the very first, is a server that counts from somewhere else
 
 
 class SilentError(NotConnectedError):
@@ -33,7 +34,16 @@ class SilentError(NotConnectedError):
 class _Subscription:
     patience: float  # seconds without a sign of life
     seen: float  # monotonic
-    sequence: int = 0  # of its last notification
+    sequence: int = 0  # of its last notification; the first one has 1
+    again: set[int] = field(default_factory=set)  # were sent again, and may still come by themselves
+
+    def missing_before(self, number: int) -> int:
+        """How many notifications are between the last one and this; below 0: it comes late."""
+        between = (number - 1 - self.sequence) % _LAST_SEQUENCE
+        if between >= _LAST_SEQUENCE - _LATE:
+            return between - _LAST_SEQUENCE
+        begins = between > _LAST_SEQUENCE // 2 or (not self.sequence and between > _LATE)
+        return 0 if begins else between
 
 
 class Publishing:
@@ -131,29 +141,45 @@ class Publishing:
         return arrived
 
     async def _in_order(self, subscription: _Subscription, published: Published, arrival: int) -> list[Notification]:
-        id = published.subscription
+        id, number = published.subscription, published.sequence
         subscription.seen = self._clock.monotonic()
-        notification = _notification(published, arrival)
-        before: list[Notification] = []
+        news = published.values is not None or published.events is not None
         # A keep-alive has the number of the notification that comes next: Part 4, 5.14.1.1.
-        if subscription.sequence and (missing := published.sequence - subscription.sequence - 1) > 0:
-            before = await self._send_again(id, range(published.sequence - missing, published.sequence), arrival)
-            notification.missing = missing - len(before)
-        if published.values is not None or published.events is not None:
-            subscription.sequence = published.sequence
-            self._seen.append((id, published.sequence))
-        elif subscription.sequence:
-            subscription.sequence = published.sequence - 1
-        return [*before, notification]
+        missing = subscription.missing_before(number)
+        before: dict[int, Notification] = {}
+        if missing < 0:  # overtaken by one that was asked for later
+            if news and number in subscription.again:  # it was handed on then
+                published = Published(published.result, id, number, published.time)
+                news = False
+            notification = _notification(published, arrival)
+        else:
+            before, lost = await self._send_again(id, number, missing, arrival)
+            notification = _notification(published, arrival, missing=lost)
+            subscription.sequence = number if news else number - 1
+            if missing:
+                subscription.again = set(before)
+        if news:
+            self._seen.append((id, number))
+        return [*before.values(), notification]
 
-    async def _send_again(self, id: int, numbers: range, arrival: int) -> list[Notification]:
-        """Notifications that did not come, as far as the server still has them."""
-        found = []
-        for number in numbers[-_MOST_REPUBLISHED:]:
-            if (published := await self._client.republished(id, number)) is not None:
-                found.append(_notification(published, arrival, again=True))
-                self._seen.append((id, number))
-        return found
+    async def _send_again(
+        self, id: int, number: int, missing: int, arrival: int
+    ) -> tuple[dict[int, Notification], int]:
+        """So many notifications before this one that did not come, as far as the server still has them.
+
+        By their number, in their place: what is lost for good is counted in the one that follows it, or returned.
+        """
+        found, lost = dict[int, Notification](), max(0, missing - _MOST_REPUBLISHED)
+        for back in range(missing - lost, 0, -1):
+            earlier = (number - back - 1) % _LAST_SEQUENCE + 1
+            published = await self._client.republished(id, earlier)
+            if published is None:
+                lost += 1
+                continue
+            found[earlier] = _notification(published, arrival, missing=lost)
+            self._seen.append((id, earlier))
+            lost = 0
+        return found, lost
 
     async def catch_up(self, arrival: int) -> list[Notification]:
         """After the line was lost: what the server sent into the void."""
@@ -179,6 +205,6 @@ class Publishing:
             raise error
 
 
-def _notification(published: Published, arrival: int, again: bool = False) -> Notification:
+def _notification(published: Published, arrival: int, missing: int = 0, again: bool = False) -> Notification:
     time = nanoseconds(published.time, arrival)
-    return Notification(published.subscription, arrival, time, published.values, published.events, again=again)
+    return Notification(published.subscription, arrival, time, published.values, published.events, missing, again)
