@@ -29,8 +29,9 @@ from parts.process import Part
 
 FEW = 1000
 MORE = 1.5  # kB for an item at the most, above asyncua's own
-SETTLE = 8.0  # seconds, of which some with changes
-PERIOD = 4.0
+PUBLISHING = 10.0  # seconds: so seldom, because the server looks at every value so often and does nothing else at 1 s
+SETTLE = 25.0  # in which every value arrives
+PERIOD = 10.0
 _LOAD = """
 import sys
 from pathlib import Path
@@ -74,9 +75,9 @@ def clients(count: int) -> dict[str, Taken]:
         Many("node-opcua", count, period=PERIOD) as server,
         Checked(broker.port) as subscriber,
     ):
-        handler = Handler(server, 1.0)
+        handler = Handler(server, PUBLISHING)
         found["handler"] = taken(handler, server, lambda: None)
-        plant = OpcuaPlant(server, broker, publishing=1.0)
+        plant = OpcuaPlant(server, broker, publishing=PUBLISHING)
         plant.command()
         loaded = subprocess.run(
             [sys.executable, "-c", _LOAD, str(plant.file)], capture_output=True, text=True, check=True
@@ -96,7 +97,6 @@ def taken(client: Part, server: Many, wait: Callable[[], None]) -> Taken:
         server.go()
         time.sleep(SETTLE)
         server.hold()
-        time.sleep(SETTLE / 2)
         memory = psutil.Process(client.pid).memory_info().rss
         status = Path(f"/proc/{client.pid}/status").read_text(encoding="ascii")
         return Taken(memory, int(status.partition("VmHWM:")[2].split()[0]) * 1024, seconds, spent)
