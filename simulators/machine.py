@@ -10,7 +10,7 @@ A folder in `simulators/` is the server side of the adapter of the same name: it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -26,6 +26,17 @@ class NotSimulatedError(GatewayError):
     """There is no simulator for this connection; the text says why."""
 
 
+class Told(NamedTuple):
+    """What a machine itself says about a signal, where the configuration leaves that to it (`from-server`)."""
+
+    unit: str = ""  # UCUM
+    range: tuple[float, float] | None = None
+    states: tuple[str, ...] = ()  # the texts of 0, 1, 2 …
+
+
+NOTHING_TOLD = Told()
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatedMachine:
     """A machine of the configuration, with a wave for each of its signals."""
@@ -33,6 +44,7 @@ class SimulatedMachine:
     path: MachinePath
     settings: MachineSettings
     waves: Mapping[str, Wave]
+    told: Mapping[str, Told] = field(default_factory=dict)  # by signal
 
     def value_at(self, signal: str, t: float) -> Value:
         """The engineering value `t` seconds after the start: before it is rounded to what the wire can carry."""
@@ -61,6 +73,7 @@ class Context:
     port: int | None = None  # instead of the port of the configuration; 0: any free one
     tls: TlsFiles | None = None  # None: a throw-away certificate
     keep: Path | None = None  # where what should be the same at the next start is kept; None: nowhere
+    left_out: dict[str, str] = field(default_factory=dict)  # machine/signal -> why it is not served; filled by `serve`
 
 
 class Server(Protocol):

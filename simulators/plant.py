@@ -40,7 +40,7 @@ class Plant:
     ledger: Ledger
     machines: Mapping[str, Sequence[SimulatedMachine]]  # by connection
     servers: dict[str, Server] = field(default_factory=dict)  # by connection; two may share one
-    left_out: dict[str, str] = field(default_factory=dict)  # connections that cannot be simulated, and why
+    left_out: dict[str, str] = field(default_factory=dict)  # connections and signals that cannot be simulated, and why
 
     @property
     def ports(self) -> dict[str, int]:
@@ -90,6 +90,7 @@ async def simulate(
                 port,
                 tls,
                 configuration.resolve(configuration.settings.gateway.data_dir) / "simulator",
+                plant.left_out,
             )
             try:
                 server = await _serve(context)

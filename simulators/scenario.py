@@ -27,8 +27,8 @@ from gateway.config.fields import Name, Period, Section, mistake
 from gateway.config.yaml_file import Mark, Node, Source, mapping, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
 from simulators import waves
-from simulators.guess import guess, power_of_ten
-from simulators.machine import SimulatedMachine
+from simulators.guess import guess, guess_event, power_of_ten, told_of
+from simulators.machine import SimulatedMachine, Told
 from simulators.wave_settings import WAVES, Making, UnusableError, WaveSettings
 from simulators.waves import Number, Wave
 
@@ -95,8 +95,11 @@ def make_machines(configuration: Configuration, scenario: Scenario | None = None
     made: dict[str, list[SimulatedMachine]] = {name: [] for name in configuration.connections}
     for name, machine in configuration.machines.items():
         says = scenario.settings.machines.get(name, MachineScenario())
-        all_waves = _Waves(name, machine, says, scenario.tree, errors).all()
-        made[machine.connection].append(SimulatedMachine(configuration.path_of(name), machine, all_waves))
+        making = _Waves(name, machine, says, scenario.tree, errors)
+        waves_of_all = making.all()
+        made[machine.connection].append(
+            SimulatedMachine(configuration.path_of(name), machine, waves_of_all, making.told)
+        )
     if errors:
         raise ConfigErrors(sorted(errors, key=lambda e: (e.line, e.column)))
     return made
@@ -120,6 +123,7 @@ class _Waves:
     tree: Node
     errors: list[ConfigError]
     made: dict[str, Wave] = field(default_factory=dict)
+    told: dict[str, Told] = field(default_factory=dict)  # what the machine says of signals itself
     begun: list[str] = field(default_factory=list)  # being made now, each for the one before
     scaled: dict[str, list[SignalSettings]] = field(default_factory=dict)  # by the signal that holds their power of ten
 
@@ -148,13 +152,19 @@ class _Waves:
     def _make(self, name: str, signal: SignalSettings) -> Wave:
         seed = zlib.crc32(f"{self.machine}/{name}".encode())
         given = self._given(name)
+        texts = [value for _, value in given.values() if isinstance(value, str)] if given else []
+        told = told_of(name, signal, value_type(signal), texts)
+        if any(told):
+            self.told[name] = told
         if given is None and name in self.scaled:
             return waves.constant(power_of_ten(self.scaled[name]))
+        if given is None and (part := getattr(signal, "part", None)):
+            return guess_event(part, self.machine, self.says.cycle)
         if given is None:
-            return guess(signal, value_type(signal), self.says.cycle, seed)
+            return guess(signal, value_type(signal), self.says.cycle, seed, told)
         try:
             _check_values(given, signal)
-            return given.make(self._making(signal, seed))
+            return given.make(self._making(told.unit or signal.unit, seed))
         except UnusableError as exc:
             path = (*self._where(name), *exc.path)
             mark = self.tree.find(path)
@@ -185,14 +195,14 @@ class _Waves:
             node = node.get(key) if node else None
         return node
 
-    def _making(self, signal: SignalSettings, seed: int) -> Making:
+    def _making(self, unit: str, seed: int) -> Making:
         stops = self.says.stops
         running: Number | None = None
         stopped = waves.constant(False)
         if stops:
             running = waves.running_time(stops.every, stops.lasting)
             stopped = waves.toggle(stops.every, stops.lasting / stops.every, stops.lasting / stops.every)
-        return Making(self.says.cycle, seed, signal.unit, running, stopped, self._number)
+        return Making(self.says.cycle, seed, unit, running, stopped, self._number)
 
     def _number(self, name: str, path: tuple[str | int, ...]) -> Number:
         if name not in self.settings.signals:
@@ -210,7 +220,7 @@ def _check_values(given: WaveSettings, signal: SignalSettings) -> None:
     """A state is written as its text; a number that is no state is allowed, as machines do say such things."""
     states = list((signal.enum or {}).values())
     for path, value in given.values():
-        if not isinstance(value, str) or value in states:
+        if not isinstance(value, str) or value in states or getattr(signal, "texts_from_server", False):
             continue
         if states:
             raise UnusableError(path, f"'{value}' is not a state of this signal", did_you_mean(value, states))
@@ -230,4 +240,6 @@ def _is_moment(text: str) -> bool:
 
 def value_type(signal: SignalSettings) -> str:
     """float, int, bool or string as far as the definition tells; empty where the server of the machine would."""
+    if part := getattr(signal, "part", None):  # of an event
+        return "int" if part == "severity" else "string"
     return str(getattr(signal, "value_type", None) or getattr(signal, "type", None) or "")

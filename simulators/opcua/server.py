@@ -1,7 +1,10 @@
-"""A simulated OPC UA server on asyncua's: the namespaces and nodes that the machines' YAML names.
+"""A simulated OPC UA server on asyncua's: what the machines' YAML names, and what becomes of it with time.
 
-Every sampling interval each variable gets the value of its wave, with the clock's time as source time stamp; what is
-still the same is not written again, as no subscription would report it. The ledger has every value that was written.
+    plan (variables.py) ─▶ nodes (space.py) ─▶ values (variants.py), events (events.py), every sampling interval
+                                                 └─▶ Ledger: every value that was written, every event that was raised
+
+Each variable gets the values of its waves, with the clock's time as source time stamp; what is still the same is not
+written again, as no subscription would report it.
 """
 
 from __future__ import annotations
@@ -9,38 +12,42 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncua.ua
+from asyncua.common.event_objects import BaseEvent
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 
-from adapters.opcua.config import OpcuaConnection, OpcuaMachine
+from adapters.opcua.config import OpcuaConnection
 from gateway.model import GOOD, Value
 from gateway.schedule import Ticks
 from simulators.machine import Context
 from simulators.opcua.certificate import kept
-from simulators.opcua.points import Point
+from simulators.opcua.events import Happening, Stream, alarm_fields
+from simulators.opcua.filters import install
+from simulators.opcua.places import Path as Place
+from simulators.opcua.space import Placed, Space
+from simulators.opcua.variables import Variable
+from simulators.opcua.variants import variant
 
 ua: Any = asyncua.ua  # the types it declares are not those it takes
 
-SAMPLING = 0.25  # seconds, where the configuration does not say
+_AT_ONCE = 100  # variables that are written without a break
 NO_VALUE = 0x80310000  # BadNoCommunication: the status where a wave has no value
 
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
-_TYPES = {
-    "float": ua.VariantType.Double,
-    "int": ua.VariantType.Int64,
-    "bool": ua.VariantType.Boolean,
-    "string": ua.VariantType.String,
-}
+_SERVER = ua.NodeId(ua.ObjectIds.Server)
+_ALARM = ua.NodeId(ua.ObjectIds.AlarmConditionType)
 
 _POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
 _MODES = ("Sign", "SignAndEncrypt")
@@ -50,6 +57,7 @@ _SECURITY: dict[str, Any] = {
     for mode in _MODES
 }
 
+_log = logging.getLogger(__name__)
 _chatty = logging.getLogger("asyncua")
 if _chatty.level == logging.NOTSET:
     _chatty.setLevel(logging.CRITICAL + 1)
@@ -64,8 +72,8 @@ class OpcuaServer:
         self.status: dict[tuple[str, str], int] = {}  # machine and signal -> status code to show instead of good
         self._context, self._connection, self._before = context, context.connection, before
         self._server = Server(user_manager=_Users(self._connection))
-        self._groups: list[tuple[float, list[tuple[Point, Any]]]] = []  # by sampling interval
-        self._written: dict[Point, tuple[Value, int]] = {}
+        self._space = Space(self._server)
+        self._groups: dict[float, _Group] = {}  # by sampling interval
         self._writing: asyncio.Task[None] | None = None
         self._port = 0
 
@@ -86,14 +94,20 @@ class OpcuaServer:
         server, context = self._server, self._context
         await server.init()
         await server.set_application_uri(f"urn:shopfloor-gateway:simulator:{context.name}")
-        server.disable_clock()
+        install(server)
         wanted = self._connection.port if context.port is None else context.port
         server.set_endpoint(urlsplit(self._connection.url)._replace(netloc=f"{context.host}:{wanted}").geturl())
         server.socket_address = (context.host, wanted)
         await self._protect()
-        await self._build()
-        for _, points in self._groups:
-            await self._write(points)
+        await self._space.build(self._connection, context.machines, self._before)
+        context.left_out.update(self._space.left_out)
+        server.disable_clock(not self._space.reads_server)
+        for placed in self._space.variables:
+            self._groups.setdefault(placed.variable.sampling, _Group()).variables.append(placed)
+        for stream in self._space.streams:
+            self._groups.setdefault(stream[0].sampling, _Group()).streams.append(stream)
+        for group in self._groups.values():
+            await self._write(group)
         await server.start()
         self._port = _port(server)
         self._writing = asyncio.create_task(self._keep_writing(), name=f"opcua simulator[{context.name}]")
@@ -136,75 +150,95 @@ class OpcuaServer:
             else [_SECURITY[link.security]]
         )
 
-    async def _build(self) -> None:
-        for uri in self._before:
-            await self._server.register_namespace(uri)
-        groups: dict[float, list[tuple[Point, Any]]] = defaultdict(list)
-        variables: set[Any] = set()
-        for machine in self._context.machines:
-            settings = machine.settings
-            assert isinstance(settings, OpcuaMachine)
-            folder = await self._server.nodes.objects.add_folder(ua.NodeId(), ua.QualifiedName(machine.path.machine, 1))
-            for name, signal in settings.signals.items():
-                node = await self._node_id(settings, name)
-                if node.NamespaceIndex == 0:
-                    continue  # the server's own
-                point = Point(machine.path.machine, name, signal, machine.waves[name])
-                if node not in variables:
-                    kind = _TYPES[point.type]
-                    first = ua.get_default_value(kind)
-                    await folder.add_variable(node, ua.QualifiedName(name, node.NamespaceIndex), first, kind)
-                    variables.add(node)
-                groups[signal.sampling or SAMPLING].append((point, node))
-        self._groups = list(groups.items())
-
-    async def _node_id(self, settings: OpcuaMachine, signal: str) -> Any:
-        address = settings.address_of(signal)
-        if isinstance(address.namespace, str):
-            index = await self._server.register_namespace(address.namespace)
-        else:
-            index = address.namespace
-            while len(known := await self._server.get_namespace_array()) <= index:
-                await self._server.register_namespace(f"urn:shopfloor-gateway:simulator:{len(known)}")
-        return ua.NodeId(address.identifier, index)
-
     # --- running ---------------------------------------------------------------------------------------------------
 
     async def _keep_writing(self) -> None:
-        clock = self._context.clock
-        ticks = Ticks([rate for rate, _ in self._groups], clock.monotonic())
-        while True:
-            await asyncio.sleep(max(0.0, ticks.next() - clock.monotonic()))
-            for i in ticks.due(clock.monotonic()):
-                await self._write(self._groups[i][1])
+        clock, groups = self._context.clock, list(self._groups.values())
+        ticks = Ticks(list(self._groups), clock.monotonic())
+        try:
+            while True:
+                await asyncio.sleep(max(0.0, ticks.next() - clock.monotonic()))
+                for i in ticks.due(clock.monotonic()):
+                    await self._write(groups[i])
+        except Exception:
+            _log.exception("%s: the simulated values stand still from now on", self._context.name)
+            raise
 
-    async def _write(self, points: Sequence[tuple[Point, Any]]) -> None:
-        """Write what has changed, and write it down."""
+    async def _write(self, group: _Group) -> None:
+        """Write what has changed, raise what has happened, and write it down."""
         now = self._context.clock.now() // 1000 * 1000  # what asyncua can put into a time stamp
         t = (now - self._context.start) / 1e9
-        news: list[tuple[Point, Any, Value, int]] = []
-        for point, node in points:
-            raw = point.raw(t)
-            status = self.status.get((point.machine, point.signal), NO_VALUE if raw is None else GOOD)
-            if self._written.get(point) != (raw, status):
-                self._written[point] = raw, status
-                news.append((point, node, raw, status))
-        self._write_down(news, now)
+        news = [(placed, *found) for placed in group.variables if (found := self._news(placed.variable, t))]
+        happened = [(stream, node, event) for stream, node in group.streams if (event := stream.news(t))]
+        self._write_down([(placed.variable, values, status) for placed, values, status in news], now, t)
         stamp = _1970 + timedelta(microseconds=now // 1000)
-        for point, node, raw, status in news:
-            value = ua.Variant(raw, _TYPES[point.type]) if raw is not None else None
-            code = ua.StatusCode(status)
-            await self._server.write_attribute_value(node, ua.DataValue(value, code, stamp, stamp))
+        for written, (placed, values, status) in enumerate(news, 1):
+            if written % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # clients want an answer meanwhile
+            value = variant(placed.variable.shape, values, placed.encodings) if values is not None else None
+            await self._server.write_attribute_value(
+                placed.node, ua.DataValue(value, ua.StatusCode(status), stamp, stamp)
+            )
+        for i, (stream, node, happening) in enumerate(happened):
+            await self._raise(stream, node, happening, now + i * 1000)  # no two at one time
 
-    def _write_down(self, news: Sequence[tuple[Point, Any, Value, int]], now: int) -> None:
-        values: dict[str, dict[str, Value]] = defaultdict(dict)
+    def _news(self, variable: Variable, t: float) -> tuple[dict[Place, Value] | None, int] | None:
+        """Values and status of a variable, where they are others than before."""
+        values = variable.values(t)
+        given = (self.status.get((point.machine, point.signal), GOOD) for point in variable.points)
+        status = next(filter(None, given), NO_VALUE if values is None else GOOD)
+        if variable.shown == (values, status):
+            return None
+        variable.shown = values, status
+        return values, status
+
+    def _write_down(
+        self, news: Sequence[tuple[Variable, Mapping[Place, Value] | None, int]], now: int, t: float
+    ) -> None:
+        columns: dict[str, dict[str, Value]] = defaultdict(dict)
         quality: dict[str, dict[str, int]] = defaultdict(dict)
-        for point, _, raw, status in news:
-            values[point.machine][point.signal] = point.meant(raw) if status < 0x80000000 else None
-            if status:
-                quality[point.machine][point.signal] = status
-        for machine, column in values.items():
+        for variable, values, status in news:
+            good = values if status < 0x80000000 else None
+            for point in variable.points:
+                columns[point.machine][point.signal] = variable.meant(point, good, t)
+                if status:
+                    quality[point.machine][point.signal] = status
+        for machine, column in columns.items():
             self._context.ledger.served(machine, now, column, quality[machine])
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    async def _raise(self, stream: Stream, node: Any, happening: Happening, now: int) -> None:
+        """At its object, and at the object Server, where all of them can be had (Part 3, 5.2.2)."""
+        root = [each for each, where in self._space.streams if where == _SERVER and each is not stream]
+        for listener in [listener for each in (stream, *root) for listener in each.listeners]:
+            if readings := listener.readings(happening):
+                self._context.ledger.served(listener.machine, now, readings)
+        event = _event(node, happening, _1970 + timedelta(microseconds=now // 1000))
+        for emitting in dict.fromkeys((node, _SERVER)):
+            event.emitting_node = emitting
+            await self._server.iserver.subscription_service.trigger_event(event)
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is looked at in one interval."""
+
+    variables: list[Placed] = field(default_factory=list)
+    streams: list[tuple[Stream, Any]] = field(default_factory=list)
+
+
+def _event(node: Any, happening: Happening, time: datetime) -> Any:
+    event: Any = BaseEvent(node, happening.message, happening.severity)  # type: ignore[no-untyped-call]
+    event.EventId, event.Time, event.ReceiveTime = uuid.uuid4().bytes, time, time
+    alarm = alarm_fields(happening)
+    event.SourceName = happening.source.rpartition("/")[0] or happening.source if alarm else happening.source
+    if alarm:
+        event.EventType = _ALARM
+        for name, value in alarm.items():
+            kind = ua.VariantType.String if isinstance(value, str) else ua.VariantType.Boolean
+            event.add_property(name, value, kind)
+    return event
 
 
 class _Users(UserManager):
