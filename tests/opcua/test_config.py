@@ -38,7 +38,11 @@ def loaded(tmp_path: Path, text: str) -> Configuration:
 
 def test_the_example_loads() -> None:
     machine = load(EXAMPLE, protocols()).machines["lathe-02"]
-    assert list(machine.signals) == ["spindle_speed", "coolant_temp", "part_count", "mode", "door_open", "program"]
+    assert list(machine.signals) == [
+        "spindle_speed", "coolant_temp", "part_count", "mode", "door_open", "program", "feed", "power",
+        "axis_0", "axis_1", "axis_2", "tool", "operation", "firmware",
+        "alarm_severity", "alarm_source", "alarm_message", "alarm_state",
+    ]  # fmt: skip
 
 
 def test_the_readme_shows_the_example() -> None:
