@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from adapters.opcua.connection import Mode, OpcuaConnection
 from adapters.opcua.nodes import Address, parse, parse_path
-from adapters.opcua.signals import EVENT_PARTS, FROM_SERVER, OpcuaSignal
+from adapters.opcua.signals import FROM_SERVER, OpcuaSignal
 from gateway.config import MachineSettings
 from gateway.config.fields import Name, Period, mistake
 
@@ -82,9 +82,5 @@ def _elements(name: str, signal: OpcuaSignal) -> dict[str, OpcuaSignal]:
     if signal.count:
         return {f"{name}_{i}": signal.model_copy(update={"index": i, "count": None}) for i in range(signal.count)}
     if signal.events:
-        elements = {}
-        for part in EVENT_PARTS:
-            elements[f"{name}_{part}"] = copy = signal.model_copy(update={"report": "all"})
-            copy._part = part
-        return elements
+        return {f"{name}_{part}": element for part, element in signal.parts().items()}
     return {name: signal}

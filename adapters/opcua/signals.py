@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
-    PrivateAttr,
     TypeAdapter,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -23,7 +22,6 @@ from gateway.model import ValueType
 
 FROM_SERVER = "from-server"
 EventPart = Literal["severity", "source", "message", "state"]
-EVENT_PARTS: tuple[EventPart, ...] = get_args(EventPart)
 
 
 def _texts(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -42,6 +40,8 @@ Texts = Annotated[
 
 class OpcuaSignal(SignalSettings):
     """One variable of the server, or a part of it; or the events of an object."""
+
+    part: ClassVar[EventPart | None] = None  # which part of an event it is, once `events` is taken apart
 
     node: str | None = Field(
         None,
@@ -101,13 +101,6 @@ class OpcuaSignal(SignalSettings):
         "oldest", description="What the server drops when its queue is full; both is recorded as a loss."
     )
 
-    _part: EventPart | None = PrivateAttr(None)  # of an event; set where `events` is taken apart
-
-    @property
-    def part(self) -> EventPart | None:
-        """Which part of an event this signal is; None for a variable."""
-        return self._part
-
     @property
     def place(self) -> Path:
         """Where in the value of the node it stands; nothing for the value itself."""
@@ -135,3 +128,29 @@ class OpcuaSignal(SignalSettings):
                 if getattr(self, key) is not None:
                     raise mistake(f"events have no {key}", f"remove `{key}` or `events`", key)
         return self
+
+    def parts(self) -> dict[EventPart, OpcuaSignal]:
+        """Events taken apart: one signal for each part. All of them are sent."""
+        values = {**dict(self), "report": "all"}
+        return {part: of.model_construct(self.model_fields_set, **values) for part, of in _PARTS.items()}
+
+
+class _Severity(OpcuaSignal):
+    part = "severity"
+
+
+class _Source(OpcuaSignal):
+    part = "source"
+
+
+class _Message(OpcuaSignal):
+    part = "message"
+
+
+class _State(OpcuaSignal):
+    part = "state"
+
+
+_PARTS: dict[EventPart, type[OpcuaSignal]] = {
+    "severity": _Severity, "source": _Source, "message": _Message, "state": _State,
+}  # fmt: skip

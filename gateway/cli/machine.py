@@ -232,7 +232,10 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
                 async for batch in _batches(adapter, configuration, machine):
                     latest = latest or Latest(batch.header, time.time_ns())
                     latest.update(batch)
-                    if all(row["quality"] != waiting for row in latest.snapshot(0) if row["name"] in signals):
+                    # An event comes when it happens: nobody waits for one.
+                    events = {signal.name for signal in batch.header.signals if signal.kind == "event"}
+                    wanted = signals - events or signals
+                    if all(row["quality"] != waiting for row in latest.snapshot(0) if row["name"] in wanted):
                         break
         except TimeoutError:
             print(f"{machine}: not everything arrived within {FIRST_READING:g} s", file=sys.stderr)

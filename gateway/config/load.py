@@ -117,6 +117,7 @@ class _Loader:
     shared: dict[str, str] = field(default_factory=dict)  # connections that are the same link as another one
     # Equal signals are one object, equal sets of them one mapping: machines of a profile share theirs.
     signals: dict[tuple[object, bytes], Section] = field(default_factory=dict)
+    keys: dict[frozenset[str], set[str]] = field(default_factory=dict)  # that were written, of all signals
     sets: dict[tuple[object, ...], Mapping[str, SignalSettings]] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
 
@@ -294,7 +295,10 @@ class _Loader:
         key = (model, marshal.dumps(plain))
         if key not in self.signals:
             try:
-                self.signals[key] = model.model_validate(plain)
+                self.signals[key] = signal = model.model_validate(plain)
+                # Most signals have the same keys: one set of them is enough for all.
+                keys = self.keys.setdefault(frozenset(signal.model_fields_set), signal.model_fields_set)
+                object.__setattr__(signal, "__pydantic_fields_set__", keys)
             except ValidationError:
                 return plain
         return self.signals[key]

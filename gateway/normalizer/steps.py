@@ -78,6 +78,8 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         signal = replace(signal, type="string")
     elif scaled:
         signal = replace(signal, type="float")
+        if s.range is None and raw.low is not None and raw.high is not None:
+            signal = _with_range(signal, s, raw.low, raw.high)
     is_number = signal.type in ("float", "int")
     return Rule(
         signal=raw if signal == raw else signal,  # of a hundred thousand, one object each is enough
@@ -93,6 +95,15 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         heartbeat=s.heartbeat,
         stale_after=max(s.stale_after, _MISSED_POLLS * s.poll),
     )
+
+
+def _with_range(signal: Signal, s: SignalSettings, low: float, high: float) -> Signal:
+    """The range that the machine tells is that of its raw values; with a factor that changes there is none."""
+    if s.scale_from:
+        return replace(signal, low=None, high=None)
+    divisor, factor = _scaling(s.scale)
+    ends = [(end / divisor if divisor else end * (factor or 1.0)) + (s.offset or 0.0) for end in (low, high)]
+    return replace(signal, low=min(ends), high=max(ends))
 
 
 def _deadband(signal: Signal, deadband: float | None) -> float:

@@ -79,6 +79,55 @@ def test_the_range_is_that_of_the_scaled_value():
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def told(settings: dict[str, object]) -> Signal:
+    """A signal of which the machine itself tells the range of its raw values: 0 to 27648."""
+    raw = Header(MachinePath("m"), (Signal("s", "int", low=0.0, high=27648.0), Signal("f", "int")))
+    plan = Plan(raw, {"s": SignalSettings(**settings), "f": SignalSettings()})
+    return plan.header.signals[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "low", "high"),
+    [
+        ({}, 0.0, 27648.0),
+        ({"scale": 0.1, "offset": -40}, -40.0, 2724.8),
+        ({"scale": -0.5}, -13824.0, 0.0),
+        ({"scale": 0.1, "range": [0, 400]}, 0.0, 400.0),
+        ({"scale_from": "f"}, None, None),
+    ],
+)
+def test_a_range_that_the_machine_tells_is_that_of_its_raw_values(settings, low, high):
+    signal = told(settings)
+    assert (signal.low, signal.high) == (low, high)
+
+
+def test_a_deadband_in_percent_is_a_part_of_the_range():
+    raw = Header(MachinePath("m"), (Signal("s", "float", low=0.0, high=200.0),))
+    for more in ({"range": [0, 200]}, {"unit": "from-server"}):
+        plan = Plan(raw, {"s": SignalSettings(report="change", deadband="1%", **more)})
+        sent = [plan.apply(batch(raw, value), 1.0, T) for value in (10.0, 11.9, 12.1, 10.2, 10.0)]
+        assert [None if each is None else each.value[0] for each in sent] == [10.0, None, 12.1, None, 10.0]
+
+
+def test_what_was_changes_nothing_that_is():
+    plan, raw = plan_of(s=("int", {"report": "change", "scale": 0.1}))
+    assert plan.apply(batch(raw, 10), 1.0, T).value == [1.0]
+    past = plan.past(Batch(raw, [0, 0], [T - 2000, T - 1000], [50, 60], None, historical=True))
+    assert (past.value, past.historical) == ([5.0, 6.0], True)
+    assert plan.apply(batch(raw, 10), 2.0, T + 1) is None, "it is what was said last"
+    plan.lost(0x808A0000, 3.0, T + 2)
+    plan.past(Batch(raw, [0], [T - 3000], [70], None, historical=True))
+    assert plan.bad, "a reading of the past does not bring a signal back"
+
+
+def test_an_event_is_not_bad_when_the_link_is():
+    raw = Header(MachinePath("m"), (Signal("speed", "float"), Signal("alarm_message", "string", kind="event")))
+    plan = Plan(raw, {"speed": SignalSettings(), "alarm_message": SignalSettings()})
+    marks = plan.lost(0x808A0000, 1.0, T)
+    assert list(marks.signal) == [0]
+    assert plan.lasting == 1
+
+
 def test_what_is_no_number_is_quality_and_its_neighbours_stay(broken):
     plan, header = plan_of(a=("float", {}), b=("float", {"scale": 2}), c=("int", {}))
     out = plan.apply(batch(header, broken, 1.5, 7), 1.0, T + 10**9)
