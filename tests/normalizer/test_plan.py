@@ -78,7 +78,6 @@ def test_the_range_is_that_of_the_scaled_value():
     assert plan.apply(batch(header, 401), 2.0, T + 10**9).quality == [OUT_OF_RANGE]
 
 
-@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def told(settings: dict[str, object]) -> Signal:
     """A signal of which the machine itself tells the range of its raw values: 0 to 27648."""
     raw = Header(MachinePath("m"), (Signal("s", "int", low=0.0, high=27648.0), Signal("f", "int")))
@@ -128,6 +127,7 @@ def test_an_event_is_not_bad_when_the_link_is():
     assert plan.lasting == 1
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_quality_and_its_neighbours_stay(broken):
     plan, header = plan_of(a=("float", {}), b=("float", {"scale": 2}), c=("int", {}))
     out = plan.apply(batch(header, broken, 1.5, 7), 1.0, T + 10**9)
