@@ -225,6 +225,7 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
     from gateway.web.snapshot import Latest
 
     latest: Latest | None = None
+    events: set[str] = set()  # come when they happen: nobody waits for one
     waiting = quality_text(WAITING_FOR_DATA)
     async with _adapter_of(configuration, machine) as adapter:
         try:
@@ -232,7 +233,6 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
                 async for batch in _batches(adapter, configuration, machine):
                     latest = latest or Latest(batch.header, time.time_ns())
                     latest.update(batch)
-                    # An event comes when it happens: nobody waits for one.
                     events = {signal.name for signal in batch.header.signals if signal.kind == "event"}
                     wanted = signals - events or signals
                     if all(row["quality"] != waiting for row in latest.snapshot(0) if row["name"] in wanted):
@@ -241,9 +241,11 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
             print(f"{machine}: not everything arrived within {FIRST_READING:g} s", file=sys.stderr)
     if latest is None:
         return
-    rows = _rows(latest, machine, signals)
+    rows = [r for r in _rows(latest, machine, signals) if r["signal"] not in events or r["quality"] != waiting]
     _print(rows, json)
-    if all(row["quality"] in SILENT for row in rows):
+    if not rows:
+        print(f"{machine}: no event has happened meanwhile", file=sys.stderr)
+    elif all(row["quality"] in SILENT for row in rows):
         raise NotConnectedError(f"{machine} does not answer")
 
 
