@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from adapters.opcua.items import Notification
-from adapters.opcua.machine import Arrived, Machine
+from adapters.opcua.machine import Machine
 from adapters.opcua.security.secure import Security
 from adapters.opcua.session import Session
 from adapters.opcua.wire import Values
@@ -44,10 +44,12 @@ class OpcuaAdapter:
         self._security = Security.of(context)
         self._sizes: dict[str, int] = {}  # of requests that the server was found to take
         self._session: Session | None = None
-        self._ready: list[Batch | Gap] = []
+        self._left_behind: Session | None = None  # one that was ended, and could not be closed
+        self._ready: list[Batch | Gap] = []  # found, and not returned yet
         self._kept_alive = False  # a machine without news said that it lives, and that was not returned yet
         self._look_again = math.inf
-        self._polls: list[tuple[Machine, Sequence[int]]] = []  # what is due at each tick
+        self._polls: list[tuple[Machine, Sequence[int]]] = []  # what is due at each tick, as are
+        self._periods: list[float] = []
         self._ticks = Ticks((), 0.0)
         self._looking_back: tuple[Machine, AsyncGenerator[Values]] | None = None  # whose history is read
         self._page: asyncio.Task[Values | None] | None = None  # of it, on its way
@@ -64,11 +66,12 @@ class OpcuaAdapter:
         """
         await self._stop_looking_back()
         self._kept_alive = False
-        # Of what an earlier try has found, what is true now is read anew; what was, and what is missing, stays so.
-        self._ready = [part for part in self._ready if isinstance(part, Gap) or part.historical]
+        self._polls = []  # everything is read now
+        # What was not handed on before the line was lost is how it was: how it is, is read anew.
+        self._ready = [part if isinstance(part, Gap) else replace(part, historical=True) for part in self._ready]
         before = self._session
         if before and before.resumable and (missed := await before.resume()) is not None:
-            await self._go_on(before, missed)
+            await self._go_on(before, missed, anew=False)
         else:
             if before:
                 await before.end()
@@ -78,17 +81,16 @@ class OpcuaAdapter:
         self._plan()
 
     async def _begin(self, before: Session | None) -> None:
+        await self._bury()
         context = self._context
         label = f"{context.name} {self._connection.host}:{self._connection.port}"
-        self._session = None
-        session = Session(
+        self._session = session = Session(
             self._connection, label, f"{context.gateway_id} {context.name}", context.clock, self._security, self._sizes
         )
-        await session.open()
-        self._session = session
         try:
+            await session.open()
             if before and (missed := await session.inherit(before)) is not None:
-                await self._go_on(session, missed)
+                await self._go_on(session, missed, anew=True)
                 return
             for machine in self._machines:
                 self._ready += await machine.start(session, context.clock)
@@ -96,69 +98,55 @@ class OpcuaAdapter:
             await self._hang_up()
             raise
 
-    async def _go_on(self, session: Session, missed: Sequence[Notification]) -> None:
+    async def _go_on(self, session: Session, missed: Sequence[Notification], anew: bool) -> None:
         """Nothing was lost that the server could keep: what was missed, then the values as they are now."""
-        machines = self._by_subscription()
-        for notification in missed:
-            if notification.subscription in machines:
-                self._ready += machines[notification.subscription].arrived(notification)
+        self._take(missed)
         for machine in self._machines:
-            self._ready += await machine.resumed(session, self._context.clock.now())
+            self._ready += await machine.taken_over(session, self._context.clock, anew)
 
     async def read(self) -> Sequence[Batch | Gap]:
         """What has arrived. Empty: the server only said that it lives."""
-        if self._ready:
-            ready, self._ready = self._ready, []
-            return ready
-        if self._kept_alive:
+        while not self._ready and not self._kept_alive:
+            if self._session is None:
+                raise NotConnectedError(f"{self._context.name}: not connected")
+            await self._go_round(self._session)
+        ready, self._ready = self._ready, []
+        if not ready:
             self._kept_alive = False
-            return ()
-        session, clock = self._session, self._context.clock
-        if session is None:
-            raise NotConnectedError(f"{self._context.name}: not connected")
-        while True:
-            now = clock.monotonic()
-            if self._ticks.next() <= now:
-                return await self._poll(session, now)
-            if self._look_again <= now:
-                if found := await self._look(session):
-                    return found
-                continue
-            until = min(self._look_again, self._ticks.next(), now + _LONGEST)
-            self._look_back(session)
-            arrived = await session.notifications(until - now, self._page)
-            news = [*self._take(arrived), *self._turn_page()]
-            self._ready += await self._reread(session)
-            if arrived or news:
-                return news
+        return ready
 
-    def _take(self, arrived: Sequence[Notification]) -> Sequence[Batch | Gap]:
-        machines, news, silent = self._by_subscription(), list[Batch | Gap](), 0
+    async def _go_round(self, session: Session) -> None:
+        """All that is due, and what arrives until something is. It is in hand at once: what fails behind it takes nothing along."""
+        clock = self._context.clock
+        for i in self._ticks.due(clock.monotonic()):
+            machine, handles = self._polls[i]
+            self._ready += await machine.poll(session, handles, clock)
+        if self._look_again <= clock.monotonic():
+            await self._look(session)
+        self._look_back(session)
+        now = clock.monotonic()
+        until = now if self._ready else min(self._look_again, self._ticks.next(), now + _LONGEST)
+        self._take(await session.notifications(max(0.0, until - now), self._page))
+        self._turn_page()
+        await self._reread(session)
+
+    def _take(self, arrived: Sequence[Notification]) -> None:
+        machines = {machine.subscription: machine for machine in self._machines if machine.subscription}
         for notification in arrived:
-            found = machines[notification.subscription].arrived(notification)
-            silent += not found
-            news += found
+            if (machine := machines.get(notification.subscription)) is not None:
+                found = machine.arrived(notification)
+                self._ready += found
+                self._kept_alive |= not found
         if math.isinf(self._look_again):
             self._plan_look()
-        self._kept_alive = bool(news and silent)
-        return news
 
-    async def _reread(self, session: Session) -> list[Batch | Gap]:
+    async def _reread(self, session: Session) -> None:
         """Where notifications were lost: the values as they are now."""
-        found: list[Batch | Gap] = []
         for machine in self._machines:
             if await machine.give_up(session):
                 self._plan()
             if machine.outdated:
-                found += await machine.resumed(session, self._context.clock.now())
-        return found
-
-    async def _poll(self, session: Session, now: float) -> Sequence[Batch | Gap]:
-        found: list[Batch | Gap] = []
-        for i in self._ticks.due(now):
-            machine, handles = self._polls[i]
-            found += await machine.poll(session, handles, self._context.clock)
-        return found
+                self._ready += await machine.resumed(session, self._context.clock)
 
     # --- what was missed, from servers that remember ----------------------------------------------------------------
 
@@ -170,17 +158,18 @@ class OpcuaAdapter:
             self._looking_back = machine, pages
             self._page = asyncio.create_task(anext(pages, None), name=f"history[{self._context.name}]")
 
-    def _turn_page(self) -> Arrived:
+    def _turn_page(self) -> None:
         """The page that has come, if one has."""
         if self._page is None or not self._page.done() or self._looking_back is None:
-            return ()
+            return
         machine, pages = self._looking_back
         values = self._page.result()
         if values is None:
             self._page = self._looking_back = None
-            return machine.filled()
+            self._ready += machine.filled()
+            return
         self._page = asyncio.create_task(anext(pages, None), name=f"history[{self._context.name}]")
-        return (machine.remembered(values, self._context.clock.now()),)
+        self._ready.append(machine.remembered(values, self._context.clock.now()))
 
     async def _stop_looking_back(self) -> None:
         """It goes on in the next session."""
@@ -199,49 +188,51 @@ class OpcuaAdapter:
         return WriteResult(False, "writing is not enabled")
 
     async def close(self) -> None:
-        session, self._ready = self._session, []
-        if await self._hang_up() or session is None:
-            return
+        self._ready = []
+        await self._hang_up()
         try:
-            await asyncio.wait_for(session.bury(), self._connection.timeout)
+            await asyncio.wait_for(self._bury(), self._connection.timeout)
         except (NotConnectedError, TimeoutError) as exc:
             _log.debug("%s: %s", self._context.name, exc)
 
-    async def _hang_up(self) -> bool:
-        """False: the server may still have the session."""
+    async def _hang_up(self) -> None:
         session, self._session = self._session, None
         self._kept_alive = False
         await self._stop_looking_back()
-        return session is None or await session.end()
+        if session and not await session.end():
+            self._left_behind = session
 
-    def _by_subscription(self) -> dict[int, Machine]:
-        return {machine.subscription: machine for machine in self._machines if machine.subscription}
+    async def _bury(self) -> None:
+        """Close the session that the server still has although we are done with it. Raises NotConnectedError."""
+        if self._left_behind:
+            await self._left_behind.bury()
+            self._left_behind = None
 
     # --- what is done in turn ----------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        self._polls = [(machine, handles) for machine in self._machines for handles in machine.polls.values()]
+        """Polls that are planned already go on at their ticks."""
+        polls = [(machine, handles) for machine in self._machines for handles in machine.polls.values()]
         periods = [period for machine in self._machines for period in machine.polls]
-        self._ticks = Ticks(periods, self._context.clock.monotonic() + min(periods, default=0.0))
+        if (polls, periods) != (self._polls, self._periods):
+            self._polls, self._periods = polls, periods
+            self._ticks = Ticks(periods, self._context.clock.monotonic() + min(periods, default=0.0))
         self._plan_look()
 
     def _plan_look(self) -> None:
         incomplete = any(machine.incomplete for machine in self._machines)
         self._look_again = self._context.clock.monotonic() + LOOK_AGAIN if incomplete else math.inf
 
-    async def _look(self, session: Session) -> Arrived:
+    async def _look(self, session: Session) -> None:
         """Look for missing nodes, and for missing namespaces first."""
         await session.read_namespaces()
-        found: list[Batch | Gap] = []
         for machine in self._machines:
             if machine.incomplete:
                 before = machine.header
-                found += await machine.look_again(session, self._context.clock.now())
-                if machine.header is not before:  # which is announced by connect() only
-                    session.give_up()
+                self._ready += await machine.look_again(session, self._context.clock)
+                if machine.header is not before:  # which is announced by connect() only; the session goes on
                     raise NotConnectedError(f"{self._context.name}: a missing node is there now: connecting again")
         self._plan()
-        return found
 
 
 def _warn_of_indexes(machine: str, settings: OpcuaMachine) -> None:

@@ -359,20 +359,22 @@ class Client:
         """Delete subscriptions. That one is not there is fine."""
         await self._session.delete_subscriptions(list(subscriptions))
 
-    async def transferred(self, subscriptions: Sequence[int]) -> bool:
-        """Take subscriptions over from a session that is no more (Part 4, 5.14.7). False: not all of them are ours now."""
+    async def transferred(self, subscriptions: Sequence[int]) -> list[int]:
+        """Take subscriptions over from a session that is no more (Part 4, 5.14.7). Those that are ours now."""
         wanted = ua.TransferSubscriptionsParameters(SubscriptionIds=list(subscriptions), SendInitialValues=False)
         try:
             results = await self._session.transfer_subscriptions(wanted)
         except ua.UaStatusCodeError:
-            return False
-        return all(result.StatusCode.is_good() for result in results)
+            return []
+        return [id for id, result in zip(subscriptions, results, strict=False) if result.StatusCode.is_good()]
 
     async def republished(self, subscription: int, sequence: int) -> wire.Published | None:
         """A notification that the server has sent before (Part 4, 5.14.6); None where it does not keep it any more."""
         try:
             published = await self._session.republished(subscription, sequence)
-        except ua.uaerrors.BadMessageNotAvailable:
+        except ua.UaStatusCodeError as exc:
+            if exc.code not in _NOT_SENT_AGAIN:
+                raise
             return None
         # Some servers, asyncua's is one, have an empty message instead of a refusal.
         return published if published.sequence == sequence else None
@@ -802,6 +804,13 @@ def _deadband(deadband: Deadband) -> Any:
     return ua.DataChangeFilter(
         Trigger=ua.DataChangeTrigger.StatusValue, DeadbandType=kind, DeadbandValue=deadband.value
     )
+
+
+# A notification that is kept no more, and a server that keeps none.
+_NOT_SENT_AGAIN = frozenset((
+    ua.StatusCodes.BadMessageNotAvailable, ua.StatusCodes.BadServiceUnsupported, ua.StatusCodes.BadNotImplemented,
+    ua.StatusCodes.BadNotSupported,
+))  # fmt: skip
 
 
 # --- events ----------------------------------------------------------------------------------------------------------

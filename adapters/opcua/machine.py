@@ -45,7 +45,7 @@ from gateway.model import (
 
 _log = logging.getLogger(__name__)
 
-_CATCHING_UP = 10_000_000_000  # ns for which a server may still send what it kept while the line was lost
+_CATCHING_UP = 10_000_000_000  # ns for which a server may still send what was read already, or was before that
 _UNREADABLE = (CONFIG_ERROR, INVALID_DATA)
 
 _EXPLAINED = {
@@ -73,7 +73,8 @@ class Machine:
         self._watch = Watch(path.machine, self._targets, publishing(connection, settings))
         self._now: dict[int, list[Value]] = {}  # signal -> what was read, to be recognised when it is also reported
         self._then: dict[int, list[Value]] = {}  # the same before the line was lost
-        self._catching_up = 0  # ns: until then what is older than `_now` was missed; 0: nothing was
+        self._behind = False  # what is older than `_now` was missed
+        self._known_until = 0  # ns: after that `_now` and `_then` are of no use
         self._polled_at: dict[int, int] = {}  # handle -> time stamp of its last value
         self._streams = {
             target.handle: Stream(target.signals, target.severity)
@@ -109,12 +110,13 @@ class Machine:
         self._known.forget_session()
         for column in (self._now, self._then, self._polled_at):
             column.clear()
-        self._catching_up, now = 0, clock.now()
+        self._behind = False
         values = await self._look(session, [handle for handle in self._targets if handle not in self._streams])
         await self._watch.events(session, self._streams)
-        if session.profile.first_read_is_bad and self.subscription:
-            values = values.only([row for row, status in enumerate(values.status) if not is_bad(status)])
-        current = self._current(values, now)
+        if session.profile.first_read_is_bad:  # what is reported will tell
+            rows = enumerate(zip(values.signal, values.status, strict=True))
+            values = values.only([row for row, (h, status) in rows if not (is_bad(status) and h in self._watch.items)])
+        current = self._current(values, clock.now())
         listening = clock.now()  # what changed after the values were read, and before, nobody was told
         gaps = await self._look_back(session, current, listening)
         if self.subscription:
@@ -135,25 +137,38 @@ class Machine:
         self._missed.delivered(first.keys(), first.values())
         return gaps
 
-    async def resumed(self, session: Session, now: int) -> Arrived:
+    async def taken_over(self, session: Session, clock: Clock, anew: bool) -> Arrived:
+        """Go on over another line, or (`anew`) in another session with the same subscriptions."""
+        if anew:
+            await self._watch.register(session, list(self._watch.polled))
+        self._watch.excuse(session)
+        current = await self.resumed(session, clock)
+        kept = [i for handle in self._watch.single for i in self._targets[handle].signals]
+        return (*current, *self._missed.overwritten(self.header, sorted(kept), clock.now()))
+
+    async def resumed(self, session: Session, clock: Clock) -> Arrived:
         """All values as they are now, in a session of which something was missed; what the server kept comes after."""
         await self._known.learn_more(session)
         self.outdated = False
         values = await self._watch.read(session, [h for h in self._watch.nodes if h not in self._streams])
         self._counters.requests += 1
-        self._then, self._catching_up = {**self._then, **self._now}, now + _CATCHING_UP
+        self._then, self._behind = {**self._then, **self._now}, True
         if self._streams:
             await session.refresh_conditions(self.subscription)
-        return self._current(values, now)
+        return self._current(values, clock.now())
 
-    async def look_again(self, session: Session, now: int) -> Arrived:
-        """Look for the nodes that are missing, in the same session. The values of those that are there now."""
+    async def look_again(self, session: Session, clock: Clock) -> Arrived:
+        """Look for the nodes that are missing, in the same session. The values of those that are there now, and news of others."""
         missing = self._watch.missing
         events, handles = (sorted(missing & self._streams.keys()), sorted(missing - self._streams.keys()))
         values = await self._look(session, handles)
         await self._watch.events(session, events)
-        found = [row for row, handle in enumerate(values.signal) if handle not in self._watch.missing]
-        return self._current(values.only(found), now) if found else ()
+        news = [
+            row
+            for row, (handle, status) in enumerate(zip(values.signal, values.status, strict=True))
+            if handle not in self._watch.missing or self._told.get(self._targets[handle].signals[0]) != status
+        ]
+        return self._current(values.only(news), clock.now()) if news else ()
 
     async def _look(self, session: Session, handles: Sequence[int]) -> Values:
         """The values of these targets; what is not known of them yet is learnt, and they are watched from now on."""
@@ -206,9 +221,9 @@ class Machine:
             if any(values.status) and (handles := decode.overflowed(values)):
                 self._counters.overflows += len(handles)
                 missed.overflowed((i for handle in handles for i in self._targets[handle].signals), before, arrival)
-            batch = self._decode(values, arrival)
-            missed.delivered(batch.signal, batch.time)
-            found += self._without_known(batch) if self._now else (batch,)
+            if len(batch := self._decode(values, arrival)):
+                missed.delivered(batch.signal, batch.time)
+                found += self._without_known(batch) if self._now else (batch,)
         if notification.events is not None:
             found += self._events(notification.events, before, arrival)
         if notification.again:  # it was sent while the line was lost: how it was, not how it is
@@ -250,8 +265,9 @@ class Machine:
         batch = self._decode(values, now)
         quality = batch.quality or [GOOD] * len(batch)
         for i, *reading in zip(batch.signal, batch.time, batch.value, quality, strict=True):
-            if self.subscription:
+            if self._known.handle_of[i] in self._watch.items:
                 self._now[i] = reading
+        self._known_until = now + _CATCHING_UP
         return (batch,) if len(batch) else ()
 
     def _decode(self, values: Values, arrival: int) -> Batch:
@@ -265,12 +281,14 @@ class Machine:
 
     def _without_known(self, batch: Batch) -> list[Batch]:
         """Leave out what reading at the start of the session already brought; what was missed before it is history."""
-        missed = self._missed.alive < self._catching_up
+        if self._missed.alive >= self._known_until:
+            self._now.clear()
+            self._then.clear()
         quality = batch.quality or [GOOD] * len(batch)
         past, news = [], []
         for row, (i, *reading) in enumerate(zip(batch.signal, batch.time, batch.value, quality, strict=True)):
             known = self._now.get(i)
-            if missed and known is not None and reading[0] < known[0]:  # type: ignore[operator]  # times
+            if self._behind and known is not None and reading[0] < known[0]:  # type: ignore[operator]  # times
                 if self._then.pop(i, None) != reading:
                     past.append(row)
                 continue

@@ -35,6 +35,7 @@ class Missed:
         self._remembering: Mapping[int, NodeId] = {}
         self._overflow: tuple[set[int], int, int] | None = None
         self._told = 0  # when overflows were declared last
+        self._overwritten = 0  # until when it was declared that values were written over
 
     def heard(self, arrival: int, server: int) -> None:
         """A sign of life: when it arrived, and when it was sent by the server's clock.
@@ -65,10 +66,16 @@ class Missed:
 
     def overflows(self, header: Header, now: int) -> list[Gap]:
         """What is to be declared of them by now."""
-        if self._overflow is None or now - self._told < _TOGETHER:
+        if self._overflow is None or 0 <= now - self._told < _TOGETHER:  # our clock may have been set back
             return []
         (signals, start, end), self._overflow, self._told = self._overflow, None, now
         return [Gap(header, sorted(signals), start, end, 0, "server-queue-overflow: the server kept too few values")]
+
+    def overwritten(self, header: Header, signals: Sequence[int], now: int) -> list[Gap]:
+        """Nobody asked until now, and of these signals the server has kept one value only, which it need not say."""
+        start, self._overwritten = max(self.alive, self._overwritten), now
+        cause = "link-lost: the server keeps only the newest value"
+        return [Gap(header, signals, start, now, 0, cause)] if signals else []
 
     # --- outages -----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from adapters.opcua.client import Client
@@ -56,7 +57,7 @@ class Publishing:
         self._subscriptions: dict[int, _Subscription] = {}
         self._asked: list[asyncio.Task[Published]] = []
         self._seen: list[tuple[int, int]] = []  # notifications to be acknowledged
-        self._held: list[Notification] = []  # that have arrived and were not handed on: the line was lost on the way
+        self._held: list[Notification] = []  # that have arrived and were not handed on yet
 
     @property
     def ids(self) -> list[int]:
@@ -67,6 +68,11 @@ class Publishing:
     def asked(self) -> Sequence[asyncio.Task[Published]]:
         """The requests that wait at the server, to wait for."""
         return self._asked
+
+    @property
+    def held(self) -> bool:
+        """Whether something has arrived that was not returned yet."""
+        return bool(self._held)
 
     def add(self, id: int, silence: float) -> None:
         """Listen to a subscription that keeps itself alive after `silence` seconds."""
@@ -112,13 +118,21 @@ class Publishing:
                     f"no sign of life of a subscription for {subscription.patience:.0f} s: the server has deleted it"
                 )
 
+    async def hold(self, arrival: int) -> None:
+        """Keep what has arrived for later, and ask for more. What has failed is raised when it is taken."""
+        with suppress(Exception):
+            self._held += await self._arrived(arrival)
+        self.ask()
+
     # --- what arrived ----------------------------------------------------------------------------------------------
 
     async def take(self, arrival: int) -> list[Notification]:
-        """What has arrived: the next notification of each subscription, after those that were missing before it.
+        """What has arrived: the next notification of each subscription, after those that were missing before it."""
+        held, self._held = self._held, []
+        return held or await self._arrived(arrival)
 
-        What is returned counts as received, and nothing else: an error behind it is raised the next time.
-        """
+    async def _arrived(self, arrival: int) -> list[Notification]:
+        """What is returned counts as received, and nothing else: an error behind it is raised the next time."""
         arrived: list[Notification] = []
         for task in [task for task in self._asked if task.done()]:
             try:

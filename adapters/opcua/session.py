@@ -67,6 +67,7 @@ class Session:
         self._left = 0.0  # when we last stopped listening
         self._dead = False  # nothing more goes over this line
         self._over = False  # the server has ended it, or what we subscribed to
+        self.left_behind = False  # we are done with it, and the server still has it, as far as we know
         self._resumed_in_vain = 0  # times, one after the other
 
     # --- opening and closing ---------------------------------------------------------------------------------------
@@ -107,10 +108,6 @@ class Session:
         """Whether the server may still have this session, and all there is of it."""
         return self._client.has_session and not self._over
 
-    def give_up(self) -> None:
-        """Have the next connect() begin another one."""
-        self._over = True
-
     async def resume(self) -> list[Notification] | None:
         """Go on with this session over a new line (Part 4, 5.6.3): what was published meanwhile.
 
@@ -129,7 +126,7 @@ class Session:
         except Exception as exc:
             self._resumed_in_vain += 1
             # What has no status code is no answer: the line is lost again, and the server may still have all of it.
-            if not isinstance(getattr(exc, "code", None), int) and self._resumed_in_vain < _IN_VAIN:
+            if not _answer(exc) and self._resumed_in_vain < _IN_VAIN:
                 with self._told():
                     raise
             _log.info("%s: the session cannot be taken over on the new line: %s", self._label, explain(exc))
@@ -143,24 +140,29 @@ class Session:
         if not ids or list(self.uris) != list(other.uris):
             return None
         with self._told():
-            if not await self._client.transferred(ids):
+            ours = await self._client.transferred(ids)
+            if len(ours) < len(ids):
+                if ours:  # all are made anew, and these would report for ever to nobody
+                    await self._client.unsubscribe(ours)
                 return None
             self._publishing.adopt(other._publishing)
             return await self._publishing.catch_up(self._clock.now())
 
     async def end(self) -> bool:
-        """Close the session, and with it its subscriptions. False: the line was dead, and the server still has it."""
+        """Close the session, and with it its subscriptions. False: it is left behind."""
         await self._stop()
-        had_session = self._client.has_session
+        had_session, answered = self._client.has_session, False
         try:
             if self._client.connected and not self._dead:
                 await self._client.log_out()
-                return True
+                answered = True
         except Exception as exc:
+            answered = _answer(exc)  # it does not know this session
             _log.debug("%s: closing: %s", self._label, explain(exc))
         finally:
             self._client.hang_up()
-        return not had_session
+            self.left_behind = (self.left_behind or had_session) and not answered
+        return not self.left_behind
 
     async def bury(self) -> None:
         """Take the session over on a new line and close it: small servers have few, and keep the dead for long.
@@ -170,6 +172,7 @@ class Session:
         try:
             with self._told():
                 await self._client.redial()
+            self.left_behind = False
             with suppress(Exception):
                 await self._client.take_over()
                 await self._client.log_out()
@@ -276,8 +279,14 @@ class Session:
     ) -> list[R]:
         limit = self._limits[kind]
         size = limit.size
+
+        async def answers(part: Sequence[T]) -> Sequence[R]:
+            found = await call(part)
+            await self._keep_subscriptions()
+            return found
+
         with self._told():
-            results = await in_batches(things, limit, call)
+            results = await in_batches(things, limit, answers)
         self._heard = self._clock.monotonic()
         if limit.size < size:
             self._sizes[kind] = limit.size
@@ -346,6 +355,7 @@ class Session:
         if self._ping is None and now >= doubtful:
             self._ping = asyncio.create_task(self._client.ping(self._patience), name=f"ping[{self._label}]")
         until = timeout if self._ping else min(timeout, doubtful - now)
+        until = 0.0 if publishing.held else until
         tasks = [*publishing.asked, *(task for task in (self._renewal, self._ping, also) if task)]
         await asyncio.wait(tasks, timeout=until, return_when=asyncio.FIRST_COMPLETED)
         self._left = self._clock.monotonic()
@@ -358,6 +368,14 @@ class Session:
             self._pinged(ping)
         publishing.check(self._heard)
         return await publishing.take(self._clock.now())
+
+    async def _keep_subscriptions(self) -> None:
+        """Ask for notifications at times although nobody listens: a server ends what nobody asks for (Part 4, 5.14.1.1)."""
+        now = self._clock.monotonic()
+        if now - self._left > self._connection.session_timeout / 10:
+            self._publishing.excuse(now - self._left)
+            self._left = now
+            await self._publishing.hold(self._clock.now())
 
     @property
     def _patience(self) -> float:
@@ -376,3 +394,8 @@ class Session:
                 )
         else:
             raise error
+
+
+def _answer(exc: Exception) -> bool:
+    """Whether it is what the server says, and not that it cannot be heard."""
+    return isinstance(getattr(exc, "code", None), int)

@@ -37,8 +37,10 @@ class Watch:
         """`publishing`: seconds between two notifications."""
         self.subscription = 0  # its id; 0: there is none
         self.nodes: dict[int, NodeId] = {}
+        self.registered: dict[int, NodeId] = {}  # ids of what is polled that are cheaper to read by, in this session
         self.items: dict[int, int] = {}  # monitored items
         self.polled: dict[int, float] = {}  # with their periods in seconds
+        self.single: set[int] = set()  # reported, and the server keeps but the newest value
         self.missing: set[int] = set()  # without a node, or refused
         self._machine, self._targets, self._publishing = machine, targets, publishing
         self._compared = False  # what the server revised was logged
@@ -64,6 +66,8 @@ class Watch:
         """The nodes that are there, and what the server says of all it has been asked for."""
         found = await self._resolve(session, handles)
         self.nodes.update(found)
+        for handle in found:  # it may be another node than the one that was registered
+            self.registered.pop(handle, None)
         values = await self.read(session, list(found))
         there = {h: found[h] for h, s in zip(values.signal, values.status, strict=True) if s not in NO_NODE}
         self.missing.update(set(handles) - there.keys())
@@ -72,7 +76,7 @@ class Watch:
 
     async def read(self, session: Session, handles: Sequence[int]) -> Values:
         """Values as they are now."""
-        values = await session.values([self.nodes[handle] for handle in handles])
+        values = await session.values([self.registered.get(handle) or self.nodes[handle] for handle in handles])
         values.signal = list(handles)
         return values
 
@@ -112,10 +116,16 @@ class Watch:
                 values.type[row], values.value[row], values.status[row] = 0, None, item.status
             else:
                 self.items[item.handle] = item.id
+                (self.single.add if item.revised_queue == 1 else self.single.discard)(item.handle)
                 self._unheard[item.handle] = (
                     session.monotonic() + FIRST_REPORT + 3 * max(item.sampling, self._publishing)
                 )
         await self._poll(session, [h for h in there if h not in self.items and h not in self.missing])
+
+    def excuse(self, session: Session) -> None:
+        """While the line was lost nothing could be reported."""
+        due = session.monotonic() + FIRST_REPORT
+        self._unheard = {handle: max(due, each) for handle, each in self._unheard.items()}
 
     def heard(self, handles: Iterable[int]) -> None:
         """They were reported."""
@@ -170,14 +180,18 @@ class Watch:
         self._compare(items)
 
     async def _poll(self, session: Session, handles: Sequence[int]) -> None:
-        """Have these read in turn, from now on, by ids that are cheap for the server."""
+        """Have these read in turn, from now on."""
         if not handles:
             return
-        registered = await session.registered([self.nodes[handle] for handle in handles])
-        self.nodes.update(zip(handles, registered, strict=True))
+        await self.register(session, handles)
         for handle in handles:
             target = self._targets[handle]
             self.polled[handle] = target.poll or max(target.sampling, _POLL)
+
+    async def register(self, session: Session, handles: Sequence[int]) -> None:
+        """Have ids for these that are cheap for the server (Part 4, 5.8.5)."""
+        registered = await session.registered([self.nodes[handle] for handle in handles])
+        self.registered.update(zip(handles, registered, strict=True))
 
     def _item(self, handle: int) -> Item:
         target = self._targets[handle]
@@ -214,7 +228,7 @@ class Watch:
         if unknown := [handle for handle in wanted if handle not in found and handle not in self.missing]:
             _log.warning("%s: the server does not have %d objects whose events are wanted", self._machine, len(unknown))
         self.missing.update(handle for handle in wanted if handle not in self.items)
-        self.missing.difference_update(self.items)
+        self.missing.difference_update(handle for handle in wanted if handle in self.items)
         if found and self.subscription:
             await session.refresh_conditions(self.subscription)
 
