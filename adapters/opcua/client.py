@@ -46,7 +46,7 @@ from adapters.opcua.browsing import (
 from adapters.opcua.config import OpcuaConnection
 from adapters.opcua.explain import Step, refusal
 from adapters.opcua.history import Asked
-from adapters.opcua.items import Deadband, Item
+from adapters.opcua.items import TOO_MUCH, Deadband, Item
 from adapters.opcua.nodes import Kind, NodeId
 from adapters.opcua.security.certificates import CertificateError, chain
 from adapters.opcua.security.choice import Endpoint, Login, Token, login_of, stronger, token_of
@@ -446,10 +446,13 @@ class Client:
         )
         try:
             return await self._session.history(details, nodes)
+        except wire.GarbledError:
+            status = int(ua.StatusCodes.BadDecodingError)
         except ua.UaStatusCodeError as exc:
-            if exc.code not in _NO_HISTORY:
+            if exc.code in _ABOUT_THE_SESSION or type(exc).__name__ in TOO_MUCH:
                 raise
-            return [wire.History(exc.code, None, wire.Values()) for _ in nodes]
+            status = exc.code
+        return [wire.History(status, None, wire.Values()) for _ in nodes]
 
     async def release_history(self, nodes: Sequence[Asked]) -> None:
         """Give continuation points up: a server has few."""
@@ -863,13 +866,12 @@ def _event_request(item: Item, fields: Sequence[events.Field], severity: int) ->
 
 _HISTORY_READ = 0x04  # of an access level: Part 3, 8.57
 
-# Faults of a server that keeps no history, or cannot read it: no reason to doubt the connection.
-_NO_HISTORY = frozenset((
-    ua.StatusCodes.BadHistoryOperationUnsupported, ua.StatusCodes.BadHistoryOperationInvalid,
-    ua.StatusCodes.BadServiceUnsupported, ua.StatusCodes.BadNotSupported, ua.StatusCodes.BadNotImplemented,
-    ua.StatusCodes.BadUserAccessDenied, ua.StatusCodes.BadTimestampsToReturnInvalid,
-    ua.StatusCodes.BadTimestampNotSupported, ua.StatusCodes.BadInvalidArgument, ua.StatusCodes.BadInvalidTimestampArgument,
-    ua.StatusCodes.BadInternalError, ua.StatusCodes.BadUnexpectedError, ua.StatusCodes.BadNothingToDo,
+# Faults that are about the session or the server as a whole. All others are what it has to say about its history.
+_ABOUT_THE_SESSION = frozenset((
+    ua.StatusCodes.BadSessionIdInvalid, ua.StatusCodes.BadSessionClosed, ua.StatusCodes.BadSessionNotActivated,
+    ua.StatusCodes.BadSecureChannelIdInvalid, ua.StatusCodes.BadSecureChannelClosed,
+    ua.StatusCodes.BadSecurityChecksFailed, ua.StatusCodes.BadConnectionClosed, ua.StatusCodes.BadCommunicationError,
+    ua.StatusCodes.BadServerNotConnected, ua.StatusCodes.BadServerHalted, ua.StatusCodes.BadShutdown,
 ))  # fmt: skip
 
 

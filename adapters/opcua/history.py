@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from adapters.opcua.items import Limit, in_batches
+from adapters.opcua.items import TOO_MUCH, Limit, in_batches
 from adapters.opcua.nodes import NodeId
 from adapters.opcua.wire import History, Values
 from gateway.model import EARLIEST, LATEST
@@ -28,6 +28,7 @@ from gateway.model import EARLIEST, LATEST
 PAGE = 1000  # values of a node in one answer: some 20 kB; a server may give fewer
 TOGETHER = 10  # nodes in one request: so it is answered soon, and takes few continuation points
 MOST_OF_ONE = 100_000  # values of a node for one outage: a day of one a second
+_DAY = 86_400_000_000_000  # ns that a clock may be ahead; more is no clock
 MOST_IN_ALL = 1_000_000  # for one outage: minutes of work for a server, and some 100 MB of the buffer
 
 
@@ -70,10 +71,14 @@ def gap(last: int, first: int, lost: int, found: int, longest: float) -> tuple[i
 
     `last`: the time of its last value before the outage, 0 where it had none; `first`: of the first one in the new
     session, 0 likewise. `lost` and `found`: when the outage began and ended, by the server's clock as far as that is
-    known. `longest`: the seconds of it that are fetched.
+    known. `longest`: the seconds of it that are fetched. The machine's own clock may be ahead of both, or be set back.
     """
-    after = max(last or lost - 1, found - round(longest * 1e9))
-    before = first if after < first < found else found
+    ahead = last - lost
+    if (first < last and first) or ahead > _DAY:
+        last = ahead = 0
+    end = found + max(0, ahead)
+    after = max(last or lost - 1, end - round(longest * 1e9))
+    before = first if after < first < end else end
     return (after, before) if longest > 0 and before - after > 1 else None
 
 
@@ -267,7 +272,9 @@ async def pages(backfill: Backfill, client: Client, limit: Limit) -> AsyncIterat
             read = partial(client.history, question.start, question.end, question.most)
             try:
                 answers = await in_batches(question.nodes, limit, read)
-            except TimeoutError:
+            except Exception as exc:  # too much at once, for its time or its messages
+                if not isinstance(exc, TimeoutError) and type(exc).__name__ not in TOO_MUCH:
+                    raise
                 backfill.too_slow()
                 continue
             if (values := backfill.take(answers)).signal:

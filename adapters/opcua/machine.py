@@ -120,7 +120,7 @@ class Machine:
         listening = clock.now()  # what changed after the values were read, and before, nobody was told
         gaps = await self._look_back(session, current, listening)
         if self.subscription:
-            self._missed.heard(listening, listening)
+            self._missed.began(listening)
         return (*current, *gaps)
 
     async def _look_back(self, session: Session, current: Sequence[Batch], now: int) -> list[Gap]:

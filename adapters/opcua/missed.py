@@ -17,6 +17,8 @@ from adapters.opcua.history import Backfill, Wanted
 from adapters.opcua.nodes import NodeId
 from gateway.model import Gap, Header, quality_text
 
+_WINDOW = 60_000_000_000  # ns in which two clocks are compared: they drift, and somebody sets them
+_NEVER = -(2**63)
 _TOGETHER = 10_000_000_000  # ns for which overflows are put into one loss record
 
 
@@ -29,7 +31,8 @@ class Missed:
         self.backfill: Backfill | None = None
         self._longest = longest
         self._ahead = 0  # of the server's clock before ours
-        self._compared = False  # the two clocks, in this session
+        self._best = self._best_before = _NEVER  # of it in this window and the one before
+        self._since = 0  # when this window began
         self._lost: tuple[int, int] | None = None  # the outage whose history is fetched, by our clock
         self._last: dict[int, int] = {}  # signal with history -> time of its last value
         self._remembering: Mapping[int, NodeId] = {}
@@ -44,11 +47,17 @@ class Missed:
         told best by the sign that took least; where both times are the same, nothing is known of the server's.
         """
         if server == arrival:
-            self.alive, self._ahead, self._compared = arrival, 0, False
+            self.alive, self._ahead = arrival, 0
             return
-        self._ahead = max(self._ahead, server - arrival) if self._compared else server - arrival
-        self._compared = True
-        self.alive = min(arrival, server - self._ahead)
+        if not 0 <= arrival - self._since < _WINDOW:
+            self._best_before, self._best, self._since = self._best, _NEVER, arrival
+        self._best = max(self._best, server - arrival)
+        self._ahead = max(self._best, self._best_before)
+        self.alive = server - self._ahead
+
+    def began(self, now: int) -> None:
+        """Somebody listens from now on. Until the server's clock is seen, it is what it was."""
+        self.alive, self._best, self._best_before, self._since = now, _NEVER, _NEVER, 0
 
     def delivered(self, signal: Iterable[int], time: Iterable[int]) -> None:
         """Values that were handed on."""

@@ -128,8 +128,8 @@ def numbers(first: int, last: int) -> list[tuple[int, Any]]:
         (99, 150, 60, (140, 150)),
         (99, 0, 60, (140, 200)),
         (99, 0, 0, None),  # `history: 0s`
-        (200, 200, 3600, None),
-        (250, 0, 3600, None),
+        (200, 200, 3600, (200, 300)),  # a machine whose clock is 100 s ahead of the server's
+        (250, 0, 3600, (250, 350)),
     ],
 )
 def test_the_gap_of_a_signal(last: int, first: int, longest: float, expected: tuple[int, int] | None) -> None:
