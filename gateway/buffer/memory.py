@@ -180,21 +180,27 @@ def _losses(gone: Iterable[_Kept], epoch: str, cause: str) -> Iterable[Loss]:
 
 
 def _stretches(losses: Iterable[Loss], most: int) -> list[Loss]:
-    """The same in as few records as there can be: one for each stretch of seqs, and no more than `most`."""
-    merged: list[Loss] = []
+    """The same in as few records as there can be: one for each stretch of seqs, and no more than `most`.
+
+    What never had a seq (0), the gap of a machine, stays by itself; of those there are no more than `most`, either.
+    """
+    gaps, merged = list[Loss](), list[Loss]()
     for loss in sorted(losses, key=lambda each: each.first):
-        # What never had a seq (0) stays by itself.
-        if merged and merged[-1].last and loss.first <= merged[-1].last + 1:
+        if not loss.last:
+            gaps.append(loss)
+        elif merged and loss.first <= merged[-1].last + 1:
             merged[-1] = _together(merged[-1], loss)
         else:
             merged.append(loss)
-    while len(merged) > most:
-        merged[-2:] = [_together(merged[-2], merged[-1])]
-    return merged
+    for each in (gaps, merged):
+        while len(each) > most:
+            each[-2:] = [_together(each[-2], each[-1])]
+    return [*gaps, *merged]
 
 
 def _together(a: Loss, b: Loss) -> Loss:
-    real = [each for each in (a, b) if each.count] or [a, b]  # a loss record by itself has no readings, and no time
+    # A loss record by itself has no readings, and no time; a gap has a time, whether its values can be counted or not.
+    real = [each for each in (a, b) if each.count or not each.last] or [a, b]
     return replace(
         a,
         last=max(a.last, b.last),

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -124,6 +125,15 @@ class Poller:
                 await asyncio.sleep(self.backoff.pause())
 
     async def _close(self, adapter: Adapter) -> None:
+        """To be told once more to stop is no reason to leave without a good-bye: a session would stay at the machine."""
+        closing = asyncio.create_task(self._say_good_bye(adapter), name=f"close[{self.name}]")
+        while not closing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([closing])
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError
+
+    async def _say_good_bye(self, adapter: Adapter) -> None:
         try:
             async with asyncio.timeout(CLOSING):
                 await adapter.close()
@@ -172,12 +182,16 @@ class Poller:
             self.reason = ""
             for machine in self._by_name.values():
                 machine.plan.forget()
+                if not machine.plan.lasting:  # events hold for no time, so that nothing else tells that it is there
+                    self._set_state(machine, "online", "")
         if not arrived:  # a subscription that only keeps alive: nothing is stale
             for machine in self._by_name.values():
                 machine.plan.alive(now)
         for batch in arrived:
             if isinstance(batch, Gap):
                 self.sink.lost(batch)
+                continue
+            if not len(batch):
                 continue
             machine = self._machines[batch.header]
             counters = self.counters.of(batch.header.path.machine)
