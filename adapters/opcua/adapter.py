@@ -127,6 +127,7 @@ class OpcuaAdapter:
         now = clock.monotonic()
         until = now if self._ready else min(self._look_again, self._ticks.next(), now + _LONGEST)
         self._take(await session.notifications(max(0.0, until - now), self._page))
+        self._kept_alive |= session.pinged
         self._turn_page()
         await self._reread(session)
 

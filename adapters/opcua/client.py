@@ -401,8 +401,9 @@ class Client:
             try:
                 (result,) = await self._session.create_monitored_items(parameters)
             except ua.UaStatusCodeError as exc:
-                if exc.code not in _ABOUT_THE_FILTER or attempt == attempts[-1]:
+                if exc.code not in _ABOUT_THE_FILTER:
                     raise
+                item.status = exc.code
                 continue
             item.status, item.id, item.revised_queue = (
                 _status(result.StatusCode),

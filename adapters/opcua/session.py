@@ -65,6 +65,7 @@ class Session:
         self._ping: asyncio.Task[None] | None = None
         self._heard = 0.0  # monotonic: when the server last answered anything
         self._left = 0.0  # when we last stopped listening
+        self.pinged = False  # it has just shown that it lives, without anything else to say
         self._dead = False  # nothing more goes over this line
         self._over = False  # the server has ended it, or what we subscribed to
         self.left_behind = False  # we are done with it, and the server still has it, as far as we know
@@ -347,6 +348,7 @@ class Session:
 
     async def _listen(self, timeout: float, also: asyncio.Task[Any] | None) -> list[Notification]:
         publishing, now = self._publishing, self._clock.monotonic()
+        self.pinged = False
         publishing.excuse(now - self._left)
         self._heard = max(self._heard, now - QUIET)
         publishing.ask()
@@ -385,7 +387,7 @@ class Session:
     def _pinged(self, ping: asyncio.Task[None]) -> None:
         error = ping.exception()
         if error is None:
-            self._heard = self._left
+            self._heard, self.pinged = self._left, True
         elif isinstance(error, TimeoutError):
             if self._heard < self._left - self._patience:
                 self._dead = True

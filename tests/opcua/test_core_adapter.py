@@ -240,6 +240,15 @@ async def test_a_subscription_outlives_the_slow_start_of_the_other_machines(cnc:
             assert cnc.subscriptions() == len(machines)
 
 
+async def test_a_server_that_publishes_seldom_is_alive_meanwhile(cnc: NodeOpcua) -> None:
+    """Or all its signals would go stale between two notifications, and come back."""
+    async with Plant(cnc.url, {"a": {"count": COUNT}}, publishing="30s") as it:
+        await it.read()
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                assert list(await it.adapter.read()) == []
+
+
 # --- sessions that are taken over ------------------------------------------------------------------------------------
 
 
@@ -353,6 +362,15 @@ async def test_a_missing_node_is_told_where_first_values_are_bad_by_nature(cnc: 
     async with Plant(cnc.url, {"a": {"count": COUNT, "late": LATE}}, server="kepware") as it:
         await it.until(lambda: it.values("a/count"))
         assert [quality for _, _, quality in it.now.get("a/late", [])] == [NODE_UNKNOWN]
+
+
+async def test_a_server_that_refuses_events_costs_no_values(cnc: NodeOpcua) -> None:
+    events = {"node": "m:s=CNC1", "events": True}
+    polled = {**COUNT, "mode": "poll", "poll": "200ms"}
+    with cnc.misbehaving(refuse={"CreateMonitoredItemsRequest": "BadEventFilterInvalid"}):
+        async with Plant(cnc.url, {"a": {"count": polled, "alarm": events}}) as it:
+            await it.until(lambda: len(it.values("a/count")) > 3)
+            assert it.adapter._machines[0].incomplete, "they are tried again"
 
 
 async def test_a_node_that_has_gone_is_told_once(cnc: NodeOpcua, monkeypatch: pytest.MonkeyPatch) -> None:

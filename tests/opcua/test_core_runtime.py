@@ -163,4 +163,4 @@ def test_many_gaps_in_a_full_buffer_do_not_fill_it() -> None:
     assert min(loss.start for loss in gaps) == T
     assert max(loss.end for loss in gaps) == T + 500_000
     assert buffer.usage.bytes <= 20_000
-    assert sum(r.topic == "data" for r in buffer.read(0, 1000)) > 10
+    assert sum(r.topic == "data" for r in buffer.read(0, 1000)) >= 8
