@@ -126,7 +126,8 @@ def test_what_a_machine_lost_is_declared_and_not_forgotten_when_that_is_dropped(
     gap = Loss(buffer.epoch, 0, 0, 12, T - 5000, T - 1000, "server-queue-overflow", "press", "speed")
     seq = buffer.declare(gap)
     (record,) = buffer.read(seq - 1, 1)
-    assert decode_loss(record.payload)[2] == gap and record.readings == 0
+    assert decode_loss(record.payload)[2] == gap
+    assert record.readings == 0
     fill(buffer, 30)
     declared = [decode_loss(r.payload)[2] for r in buffer.read(0, 1000) if r.topic == "loss"]
     assert sum(loss.count for loss in declared) >= 12

@@ -134,7 +134,11 @@ def test_a_kind_of_server_that_is_not_known_is_refused() -> None:
 
 
 def test_the_table_for_people_has_every_kind_of_server_and_its_figures() -> None:
-    rows = [line.split("|") for line in SERVERS.read_text(encoding="utf-8").splitlines() if line.startswith("| `") and "`server:`" not in line]
+    rows = [
+        line.split("|")
+        for line in SERVERS.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `") and "`server:`" not in line
+    ]
     told = {row[1].strip().strip("`"): [cell.strip().replace(",", "") for cell in row[2:]] for row in rows}
     assert told.keys() == PROFILES.keys()
     for name, profile in PROFILES.items():
