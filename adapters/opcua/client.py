@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
@@ -22,11 +23,12 @@ import asyncua.ua
 from asyncua.client.client import Client as AsyncuaClient
 from asyncua.client.ua_client import UaClient, UaClientState, UASocketProtocol
 from asyncua.client.ua_session import UaSession
+from asyncua.common.connection import SecureConnection, TransportLimits
 from asyncua.common.node import Node
 from asyncua.common.ua_utils import data_type_to_variant_type
-from asyncua.common.utils import create_nonce
+from asyncua.common.utils import Buffer, create_nonce
 from asyncua.crypto import security_policies
-from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.ua_binary import Primitives1, struct_from_binary
 
 from adapters.opcua import events, wire
 from adapters.opcua.browsing import (
@@ -45,6 +47,7 @@ from adapters.opcua.browsing import (
 )
 from adapters.opcua.config import OpcuaConnection
 from adapters.opcua.explain import Step, refusal
+from adapters.opcua.framing import LEAST_BUFFER, MOST, Frames
 from adapters.opcua.history import Asked
 from adapters.opcua.items import TOO_MUCH, Deadband, Item
 from adapters.opcua.nodes import Kind, NodeId
@@ -85,6 +88,8 @@ class Client:
         client.session_timeout = int(connection.session_timeout * 1000)
         client.secure_channel_timeout = int(CHANNEL_LIFETIME * 1000)
         self._session = client.uaclient.session = _Session(client.uaclient)
+        self._highest: dict[int, int] = {}  # client handle of each subscription
+        self._strangers = False  # values of others have come, and that was said
 
     # --- line and session ------------------------------------------------------------------------------------------
 
@@ -111,6 +116,7 @@ class Client:
         try:
             await self.dial()
             answer = await self._client.uaclient._send_request(request)
+            _fits(request, answer)
             response = struct_from_binary(ua.GetEndpointsResponse, answer)
             with suppress(Exception):
                 await self._client.close_secure_channel()
@@ -343,6 +349,7 @@ class Client:
         parameters.SubscriptionId = subscription
         parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
         parameters.ItemsToCreate = [_request(item) for item in items]
+        self._highest[subscription] = max(self._highest.get(subscription, 0), *(item.handle for item in items), 0)
         results = await self._session.create_monitored_items(parameters)
         for item, result in zip(items, results, strict=False):
             item.status, item.id = _status(result.StatusCode), result.MonitoredItemId
@@ -377,12 +384,27 @@ class Client:
                 raise
             return None
         # Some servers, asyncua's is one, have an empty message instead of a refusal.
-        return published if published.sequence == sequence else None
+        return self._known(published) if published.sequence == sequence else None
 
     async def published(self, seen: Sequence[tuple[int, int]]) -> wire.Published:
         """The next notification of any subscription. `seen`: subscription and sequence number of earlier ones."""
         acks = [ua.SubscriptionAcknowledgement(subscription, sequence) for subscription, sequence in seen]
-        return await self._session.published(acks)
+        return self._known(await self._session.published(acks))
+
+    def _known(self, published: wire.Published) -> wire.Published:
+        """Without values of handles that nobody has given out, which would be those of another signal, or of none."""
+        values, highest = published.values, self._highest.get(published.subscription)
+        if highest is None or values is None or max(values.signal, default=0) <= highest:
+            return published
+        rows = [row for row, handle in enumerate(values.signal) if handle <= highest]
+        if not self._strangers:
+            self._strangers = True
+            _log.warning(
+                "%s: the server reports values of nodes that are not monitored; they are left out",
+                self._connection.url,
+            )
+        published.values = values.only(rows)
+        return published
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -469,6 +491,12 @@ class _Session(UaSession):
     def ensure_publish_loop(self) -> None:
         """We ask for notifications ourselves."""
 
+    async def _send_request(self, request: Any, timeout: float | None = None, *more: Any) -> Buffer:
+        """The answer, if it is one to this: what belongs to something else would be read as values."""
+        answer = await super()._send_request(request, timeout, *more)
+        _fits(request, answer)
+        return answer
+
     async def published(self, acks: Sequence[Any]) -> wire.Published:
         request = ua.PublishRequest()
         request.Parameters.SubscriptionAcknowledgements = acks
@@ -505,8 +533,108 @@ class _Session(UaSession):
         return values
 
 
+class _GarbledError(wire.GarbledError, ua.UaError):  # type: ignore[misc]  # of asyncua's as well, which lets those through
+    """Bytes that cannot be read; as asyncua's own it keeps its text on the way up."""
+
+
+class _Body(Buffer):
+    """asyncua's, which goes backwards for lengths below zero: a list of 2^31 strings fits into eight bytes then.
+
+    And asyncua makes objects of a hundred bytes out of single ones, so what it reads in one message is counted.
+    """
+
+    most = 1_000_000  # parts of a message that asyncua reads: a second of work
+
+    def __init__(self, data: bytes, start_pos: int = 0, size: int = -1, reads: list[int] | None = None) -> None:
+        super().__init__(data, start_pos, size)
+        self._reads = [0] if reads is None else reads  # shared with its copies
+
+    def read(self, size: int) -> bytes:
+        self._reads[0] += 1
+        if size < 0 or self._reads[0] > self.most:
+            raise _GarbledError(f"{size} bytes announced" if size < 0 else "a message of a million parts")
+        return super().read(size)
+
+    def skip(self, size: int) -> None:
+        if size < 0:
+            raise _GarbledError(f"{size} bytes announced")
+        super().skip(size)
+
+    def copy(self, size: int = -1) -> Buffer:
+        copied = super().copy(size)
+        return _Body(copied._data, copied.cur_pos, len(copied), self._reads)
+
+
+class _Nulls:
+    """Values of no bytes: as many as anybody likes to announce, if nobody counts."""
+
+    @staticmethod
+    def unpack_array(data: Buffer, length: int) -> Sequence[None]:
+        if not 0 <= length <= len(data):
+            raise _GarbledError(f"{length} values without a type announced")
+        return (None,) * length
+
+
+Primitives1.Null = _Nulls  # type: ignore[attr-defined]  # where asyncua looks up how arrays are read
+
+
+class _Message(ua.Message):  # type: ignore[misc]
+    def body(self) -> Buffer:
+        return _Body(bytes(super().body()))
+
+
+class _Channel(SecureConnection):
+    """asyncua's, with messages that are read more carefully."""
+
+    def _receive(self, msg: Any) -> Any:
+        message = super()._receive(msg)
+        return message and _Message(message._chunks)
+
+
+_ANSWERS: dict[type, int] = {}  # the encoding of the answer to each kind of request
+
+
+def _fits(request: Any, answer: Buffer) -> None:
+    """Raises GarbledError for an answer of another type, or about more nodes than were asked for."""
+    kind = type(request)
+    if kind not in _ANSWERS:
+        name = f"{kind.__name__.removesuffix('Request')}Response_Encoding_DefaultBinary"
+        _ANSWERS[kind] = getattr(ua.ObjectIds, name)
+    try:
+        reader = wire.Reader(bytes(answer))
+        if reader.node() != NodeId(0, "i", _ANSWERS[kind]):
+            raise _GarbledError(f"an answer of another type to a {kind.__name__}")
+        if kind is ua.ReadRequest:
+            reader.at = 0
+            reader.response_header()
+            if reader.number("i") > len(request.Parameters.NodesToRead):
+                raise _GarbledError("values of more nodes than were asked for")
+    except (StructError, IndexError) as exc:
+        raise _GarbledError(f"an answer that ends too early: {exc}") from exc
+
+
 class _Socket(UASocketProtocol):
-    """asyncua's, which forgets why a server refuses a channel."""
+    """asyncua's, which believes every length, and forgets why a server refuses a channel or what it has sent."""
+
+    def __init__(self, timeout: float, security_policy: Any) -> None:
+        super().__init__(timeout, security_policy)
+        self.frames = Frames()
+        self._connection = _Channel(security_policy, TransportLimits(2**31, LEAST_BUFFER, 0, 0))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if chunks := self.frames.feed(data):
+                self._process_received_data(chunks)
+        except wire.GarbledError as exc:
+            self._fail_all_pending(_GarbledError(str(exc)))
+            self.disconnect_socket()
+
+    def disconnect_socket(self) -> None:
+        """Also called over an answer that cannot be read; then those who wait for it are told so."""
+        exc = sys.exc_info()[1]
+        if isinstance(exc, Exception) and not isinstance(exc, ua.UaStatusCodeError) and self._callbackmap:
+            self._fail_all_pending(_GarbledError(f"{str(exc) or type(exc).__name__}"))
+        super().disconnect_socket()
 
     async def open_secure_channel(self, params: Any) -> Any:
         if self._open_secure_channel_exchange is not None:
@@ -525,12 +653,24 @@ class _Socket(UASocketProtocol):
         return opened.Parameters
 
     def _process_received_message(self, msg: Any) -> None:
+        if isinstance(msg, ua.Message) and msg.request_id() not in self._callbackmap:
+            raise _GarbledError(f"an answer to request {msg.request_id()}, which nobody has made")
+        if isinstance(msg, ua.Acknowledge):
+            self._agree(msg)
         try:
             super()._process_received_message(msg)
         except ua.UaStatusCodeError as exc:
             if isinstance(msg, ua.ErrorMessage) and msg.Reason:
                 exc.add_note(str(msg.Reason))
             raise
+
+    def _agree(self, acknowledged: Any) -> None:
+        """How much may be sent at once. asyncua takes one side's buffer for the other's; what arrives, `frames` limits."""
+        limits, most = self._connection._limits, acknowledged.ReceiveBufferSize
+        if most < LEAST_BUFFER:
+            raise _GarbledError(f"it takes no more than {most} bytes at once, and {LEAST_BUFFER} are the least")
+        limits.max_send_buffer, limits.max_recv_buffer = min(most, 65535), 2**31
+        limits.max_message_size = limits.max_chunk_count = 0
 
 
 class _Line(UaClient):
@@ -669,6 +809,8 @@ class _Client(AsyncuaClient):
             wanted.UserTokenSignature.Algorithm = signing.AsymmetricSignatureURI
             wanted.UserTokenSignature.Signature = signing.sign_asymmetric(pair.key, challenge)
         self._server_nonce = (await self.uaclient.activate_session(wanted)).ServerNonce
+        if isinstance(self.uaclient.protocol, _Socket):
+            self.uaclient.protocol.frames.most = MOST  # it has let us in
 
     def _put_password(self, identity: Any, password: str, token: Token) -> None:
         """Encrypted (Part 4, 7.41.2.2), or plain where the channel encrypts: `token_of` lets nothing else pass."""

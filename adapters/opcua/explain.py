@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from struct import error as StructError
 from typing import Literal
 
 from adapters.opcua.security.certificates import day, printable
@@ -61,8 +62,13 @@ def explain(exc: BaseException) -> str:
             return "the server broke off: it does not trust our certificate, or wants another kind of security"
     if "No matching endpoints" in str(exc):
         return _HINTS["BadSecurityPolicyRejected"]
+    if isinstance(exc, _NOT_READ) or name in ("UaError", "NotEnoughData"):
+        return f"the server sent something that cannot be read ({name}: {exc})"
     return f"{name}: {exc}" if str(exc) else name
 
+
+# What asyncua and we stumble over where bytes are not what they should be.
+_NOT_READ = (ValueError, TypeError, LookupError, AttributeError, StructError, OverflowError, RecursionError)
 
 # --- our certificates ------------------------------------------------------------------------------------------------
 

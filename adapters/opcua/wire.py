@@ -6,8 +6,9 @@
     scalar     a Value; a DateTime, Guid, NodeId … as text        array   a list of them, of lists for dimensions
     structure  a Body, for `structures` to read                   Variant in an array, DataValue: Tagged, Stamped
 
-Nothing is believed that is not there: before an array is made its bytes are counted, and nesting has an end. Raises
-GarbledError for what is no answer, and nothing else.
+Nothing is believed that is not there: before an array is made its bytes are counted, nesting has an end, and so has what
+one message may cost: values of one byte become objects of a hundred. Raises GarbledError for what is no answer, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def read_response(data: bytes) -> tuple[int, Values]:
         reader = Reader(data)
         result = reader.response_header()
         values = Values()
-        for i in range(reader.number("i")):
+        for i in range(reader.count(1, _ITEM)):
             values.add(i, *reader.data_value())
         return result, values
     except (error, IndexError, RecursionError) as exc:
@@ -262,6 +263,11 @@ _9999 = 2_650_467_743_999_999_999  # 9999-12-31T23:59:59.9999999Z
 _DEPTH = 100
 _DIMENSIONS = 16
 
+# What the values of one message may cost: 4,000,000 numbers in arrays, 2,000,000 items or 1,000,000 of anything else.
+# That is a second of work, and 100 MB.
+_MOST = 2**22
+_NUMBER, _ITEM, _OTHER = 1, 2, 4
+
 # The fewest bytes that one value takes.
 LEAST = {
     **{code: _STRUCTS[format].size for code, format in NUMBERS.items()},
@@ -274,12 +280,13 @@ _Bytes = bytes  # which is also a name in there
 class Reader:
     """Goes through the bytes of an answer."""
 
-    __slots__ = ("at", "data", "depth")
+    __slots__ = ("at", "data", "depth", "left")
 
     def __init__(self, data: bytes, at: int = 0, depth: int = 0) -> None:
         self.data = data
         self.at = at
         self.depth = depth
+        self.left = _MOST
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
@@ -304,15 +311,19 @@ class Reader:
         data = self.bytes()
         return None if data is None else data.decode(errors="replace")
 
-    def count(self, least: int) -> int:
+    def count(self, least: int, cost: int = _OTHER) -> int:
         """The length of an array whose elements take `least` bytes each; below 0: null."""
         count = self.number("i")
-        if count > 0 and count * least > len(self.data) - self.at:
-            raise IndexError(f"{count} elements announced")
+        if count > 0:
+            if count * least > len(self.data) - self.at:
+                raise IndexError(f"{count} elements announced")
+            self.left -= count * cost
+            if self.left < 0:
+                raise GarbledError(f"more than {_MOST // cost} values in one message")
         return count
 
     def skip_array(self, size: int) -> None:
-        count = self.count(size)
+        count = self.count(size, 0)
         self.at += max(0, count) * size
 
     def deeper(self) -> None:
@@ -408,7 +419,7 @@ class Reader:
         result = self.number("I")
         self.diagnostic_info()
         self.depth = 0
-        for _ in range(self.number("i")):
+        for _ in range(self.count(4)):
             self.bytes()
         _, self.at = self.structure()
         return result
@@ -428,7 +439,7 @@ class Reader:
         """One dimension of them; None for null."""
         if code not in LEAST:
             raise GarbledError(f"an array of the unknown type {code}")
-        count = self.count(LEAST[code])
+        count = self.count(LEAST[code], _NUMBER if code in NUMBERS else _OTHER)
         return None if count < 0 else self.elements(code, count)
 
     def elements(self, code: int, count: int) -> list[Any]:
@@ -480,18 +491,19 @@ class Reader:
         """What a server has to say (Part 4, 7.21)."""
         published.sequence = self.number("I")
         published.time = self.number("q")
-        for _ in range(self.number("i")):
+        for _ in range(self.count(3)):
             kind, end = self.structure()
+            start = self.at
             if kind == _DATA_CHANGE:
                 published.values = published.values or Values()
-                self.monitored_items(published.values)
+                self.monitored_items(published.values, end if end > start else None)
             elif kind == _STATUS_CHANGE:
                 published.ended = self.number("I")
             elif kind == _EVENTS:
                 published.events = published.events or []
                 for _ in range(self.count(8)):
                     published.events.append(self.event())
-            self.at = end
+            self.leave(start, end)
 
     def event(self) -> Event:
         """One of an event notification list (Part 4, 7.25.3)."""
@@ -508,19 +520,28 @@ class Reader:
         """One result of a HistoryRead. Its values have `signal` in their column."""
         history = History(self.number("I"), self.bytes() or None, Values())
         kind, end = self.structure()
-        if kind in _HISTORY and end > self.at:
-            for _ in range(self.count(1)):
+        start = self.at
+        if kind in _HISTORY and end > start:
+            for _ in range(self.count(1, _ITEM)):
                 history.values.add(signal, *self.data_value())
-        self.at = end
+        self.leave(start, end)
         return history
 
-    def monitored_items(self, values: Values) -> None:
-        """The items of a data change notification: the hot path.
+    def leave(self, start: int, end: int) -> None:
+        """Go on behind a structure, never back: its bytes are read once. Without a length it ends where it was read to."""
+        if self.at > end > start:
+            raise IndexError(f"{end - start} bytes announced")
+        self.at = max(self.at, end)
+
+    def monitored_items(self, values: Values, end: int | None = None) -> None:
+        """The items of a data change notification, which ends there: the hot path.
 
         Most servers send many of one shape one after the other; with others it changes from item to item.
         """
-        left = self.number("i")
+        left = self.count(5, _ITEM)
         data, at = self.data, self.at
+        if end is not None and left * 5 > end - at:
+            raise IndexError(f"{left} items announced")
         signals, types, column, statuses, times = values._columns()
         alone = 0  # items to be read one by one before the next look for a row
         while left > 0:

@@ -79,6 +79,7 @@ class Poller:
     _connected_at: float = 0.0  # monotonic: its first answer; 0: none yet
     _machines: dict[Header, _Machine] = field(default_factory=dict)
     _by_name: dict[str, _Machine] = field(default_factory=dict)
+    _unexpected: str = ""  # the last error nobody expected
 
     def prepare(self) -> None:
         """Make the adapter and show its machines, before anything is connected. Raises PartMissingError."""
@@ -93,8 +94,13 @@ class Poller:
                     self.prepare()
                 assert self._adapter is not None
                 await self._keep_reading(self._adapter)
-            except Exception:
-                log.exception("%s: unexpected error; the connection is built anew", self.name)
+            except Exception as exc:
+                # With its way here once: it may come again with every try.
+                again, self._unexpected = repr(exc) == self._unexpected, repr(exc)
+                log.error(
+                    "%s: unexpected error; the connection is built anew: %s",
+                    self.name, type(exc).__name__, exc_info=None if again else exc,
+                )  # fmt: skip
                 self._try(self._lost, "an unexpected error, see the log")
             finally:
                 adapter, self._adapter = self._adapter, None
