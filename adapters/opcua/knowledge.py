@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adapters.opcua import data_types
-from adapters.opcua.compound import declared, declared_code, picked
 from adapters.opcua.config import FROM_SERVER, OpcuaMachine, OpcuaSignal
-from adapters.opcua.field_path import Path
 from adapters.opcua.nodes import NodeId
 from adapters.opcua.session import Session
-from adapters.opcua.structures import Definitions
+from adapters.opcua.structures import learning
+from adapters.opcua.structures.definitions import Definitions
+from adapters.opcua.structures.field_path import Path
+from adapters.opcua.structures.picking import declared, declared_code, picked
 from adapters.opcua.targets import Target
 from adapters.opcua.units import Unit
 from adapters.opcua.wire import ARRAY, KINDS, Body, Values
@@ -86,7 +86,7 @@ class Knowledge:
         declared_types = await session.attribute(_DATA_TYPE, [there[handle] for handle in handles])
         types = {h: type for h, type in zip(handles, declared_types, strict=True) if isinstance(type, NodeId)}
         bodies = [body.encoding for value in values.value for body in _bodies(value)]
-        await data_types.learn(session, self._definitions, types.values(), bodies)
+        await learning.learn(session, self._definitions, types.values(), bodies)
         rows, _ = picked(values, self._picks, self._definitions)
         codes = dict(zip(rows.signal, rows.type, strict=True))
         for i in nodes:
@@ -97,7 +97,7 @@ class Knowledge:
                 self._types[i] = self._types[i] or KINDS[codes.get(i, 0) & ~ARRAY]
         if without_texts:
             wanted = [(nodes[i], types.get(self.handle_of[i]), self._places.get(i, ())) for i in without_texts]
-            for i, texts in zip(without_texts, await data_types.texts(session, self._definitions, wanted), strict=True):
+            for i, texts in zip(without_texts, await learning.texts(session, self._definitions, wanted), strict=True):
                 self._texts[i] = texts
 
     @property
@@ -108,7 +108,7 @@ class Knowledge:
     async def learn_more(self, session: Session) -> None:
         """What they are."""
         if self._definitions.unknown:
-            await data_types.learn(session, self._definitions, (), list(self._definitions.unknown))
+            await learning.learn(session, self._definitions, (), list(self._definitions.unknown))
 
     def rows(self, values: Values) -> tuple[Values, Mapping[int, str]]:
         """One row per signal; and of parts that cannot be had why, by signal."""

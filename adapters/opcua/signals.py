@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from adapters.opcua.connection import Mode
-from adapters.opcua.field_path import Path, path_of
+from adapters.opcua.structures.field_path import Path, path_of
 from gateway.config import SignalSettings
 from gateway.config.explain import did_you_mean
 from gateway.config.fields import Period, RawNumber, mistake

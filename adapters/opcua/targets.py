@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass, field
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine, OpcuaSignal
-from adapters.opcua.field_path import Path
 from adapters.opcua.items import Deadband
 from adapters.opcua.nodes import Address
+from adapters.opcua.structures.field_path import Path
 from gateway.config.fields import Percent
 
 _OUTAGE = 10.0  # seconds of a lost line that a server should be able to bridge

@@ -11,9 +11,10 @@ from asyncua.ua.ua_binary import extensionobject_from_binary, struct_to_binary, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.opcua import standard_types, wire
+from adapters.opcua import wire
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.structures import (
+from adapters.opcua.structures import standard
+from adapters.opcua.structures.definitions import (
     ABSENT,
     Definitions,
     Enumeration,
@@ -336,8 +337,8 @@ def test_a_definition_is_read() -> None:
 
 def test_the_standards_own_are_what_asyncua_has() -> None:
     """asyncua's classes are made from the Foundation's own files."""
-    assert len(standard_types.structures()) > 20
-    for row in standard_types.structures():
+    assert len(standard.structures()) > 20
+    for row in standard.structures():
         cls = getattr(ua, row.name)
         assert (row.id, row.encoding) == (
             getattr(ua.ObjectIds, row.name),
@@ -346,9 +347,9 @@ def test_the_standards_own_are_what_asyncua_has() -> None:
         assert [name for name, _, _ in row.fields] == [name for name in cls.__dataclass_fields__ if name != "Encoding"]
         written = wire.Body(NodeId(0, "i", row.encoding), struct_to_binary(cls()))
         Definitions().decode(written)
-    for name, id in standard_types.ENUMERATIONS.items():
+    for name, id in standard.ENUMERATIONS.items():
         assert getattr(ua.ObjectIds, name) == id
-    for id, code in standard_types.SIMPLE.items():
+    for id, code in standard.SIMPLE.items():
         name = ua.ObjectIdNames[id]
         base = getattr(ua, name).__mro__[0].__name__
         assert base == ua.VariantType(code).name, name

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticCustomError
 
-from adapters.opcua import compound, decode
-from adapters.opcua.compound import picked
+from adapters.opcua import decode
 from adapters.opcua.config import OpcuaMachine
-from adapters.opcua.field_path import parse_field, path_of, path_text
 from adapters.opcua.nodes import NodeId
 from adapters.opcua.signals import OpcuaSignal
-from adapters.opcua.structures import Definitions, Enumeration, Field, Form, Structure
+from adapters.opcua.structures import picking
+from adapters.opcua.structures.definitions import Definitions, Enumeration, Field, Form, Structure
+from adapters.opcua.structures.field_path import parse_field, path_of, path_text
+from adapters.opcua.structures.picking import picked
 from adapters.opcua.wire import ARRAY, Body, Stamped, Tagged, Unreadable, Values
 from gateway.errors import ConfigErrors
 from gateway.model import (
@@ -324,8 +325,8 @@ def test_what_is_declared_is_known_without_a_value() -> None:
     definitions = types()
 
     def code(*path: str | int) -> int:
-        type = compound.declared(MACHINE, path, definitions)
-        return compound.declared_code(type, definitions) if type else -1
+        type = picking.declared(MACHINE, path, definitions)
+        return picking.declared_code(type, definitions) if type else -1
 
     assert code("Axes", 0, "Position") == 11
     assert code("Axes", 0, "Mode") == 6
@@ -333,7 +334,7 @@ def test_what_is_declared_is_known_without_a_value() -> None:
     assert code("Any") == 0, "anything can come"
     assert code("Axes", 0) == 0, "a structure is no value"
     assert code("Sped") == -1
-    mode = compound.declared(MACHINE, ("Axes", 0, "Mode"), definitions)
+    mode = picking.declared(MACHINE, ("Axes", 0, "Mode"), definitions)
     assert mode
     assert definitions.texts(mode) == {0: "off", 3: "auto"}
 

@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 
-from adapters.opcua import data_types
-from adapters.opcua.dictionary import named, parse_dictionary
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.structures import Definitions, Enumeration, Field, Form, Record, Simple, Structure, UndefinedError
+from adapters.opcua.structures import learning
+from adapters.opcua.structures.definitions import (
+    Definitions,
+    Enumeration,
+    Field,
+    Form,
+    Record,
+    Simple,
+    Structure,
+    UndefinedError,
+)
+from adapters.opcua.structures.dictionary import named, parse_dictionary
 from adapters.opcua.wire import Body
 
 HEAD = (
@@ -151,7 +160,7 @@ THEIR_T = structured("T", 'Name="E" TypeName="opc:UInt16"')
 
 async def test_types_of_another_dictionary_are_found() -> None:
     definitions = Definitions()
-    await data_types.learn(Tables(dictionary(OUR_S, OUR_U), dictionary(THEIR_T, head=THEIR_HEAD)), definitions, [TYPE])
+    await learning.learn(Tables(dictionary(OUR_S, OUR_U), dictionary(THEIR_T, head=THEIR_HEAD)), definitions, [TYPE])
     assert definitions.refused == {}
     record = definitions.decode(Body(ENCODING, b"\7\x34\x12\1"))
     assert record.layout.names == ("A", "B", "C")
@@ -168,12 +177,12 @@ async def test_types_of_another_dictionary_are_found() -> None:
 )
 async def test_a_dictionary_that_is_of_no_use_is_the_reason(ours: bytes, theirs: bytes, says: str) -> None:
     definitions = Definitions()
-    await data_types.learn(Tables(ours, theirs), definitions, [TYPE])
+    await learning.learn(Tables(ours, theirs), definitions, [TYPE])
     assert says in definitions.refused[TYPE]
 
 
 async def test_a_type_that_no_dictionary_has_is_named() -> None:
     definitions = Definitions()
-    await data_types.learn(Tables(dictionary(OUR_S, OUR_U), b"<broken"), definitions, [TYPE])
+    await learning.learn(Tables(dictionary(OUR_S, OUR_U), b"<broken"), definitions, [TYPE])
     with pytest.raises(UndefinedError, match=r"S\.B: the server does not define the data type .*urn:b#T"):
         definitions.decode(Body(ENCODING, b"\7\x34\x12\1"))

@@ -8,12 +8,12 @@ import pytest
 from asyncua import Server, ua
 from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
 
-from adapters.opcua import data_types
 from adapters.opcua.client import Client
 from adapters.opcua.config import OpcuaConnection
 from adapters.opcua.items import Limit, in_batches
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.structures import Definitions, Enumeration, Form, Structure
+from adapters.opcua.structures import learning
+from adapters.opcua.structures.definitions import Definitions, Enumeration, Form, Structure
 from gateway.model import CONFIG_ERROR, GOOD, NOT_AVAILABLE, Value
 from opcua.helpers import Reader
 from parts.node_opcua_types import NodeOpcuaTypes
@@ -95,7 +95,7 @@ async def test_every_structure_of_a_server_is_learnt(source: Source) -> None:
     all_types = await source.subtypes(NodeId(0, "i", 22))
     assert len(all_types) > 150
     definitions = Definitions()
-    await data_types.learn(source, definitions, all_types)
+    await learning.learn(source, definitions, all_types)
     assert definitions.refused == {}
     assert source.asked < 200, "in batches"
     structures = [type for type in all_types if isinstance(definitions.definition(type), Structure)]
@@ -117,7 +117,7 @@ async def test_what_is_learnt_reads_what_the_server_sends(source: Source) -> Non
     definitions = Definitions()
     station, any_, status = await source.attribute(13, nodes)
     # Only of the first one the data type is known; the others say by their encoding what they are.
-    await data_types.learn(source, definitions, [NodeId(namespace, "i", 3005)], [any_.encoding, status.encoding])
+    await learning.learn(source, definitions, [NodeId(namespace, "i", 3005)], [any_.encoding, status.encoding])
     record = definitions.decode(station)
     fields = dict(zip(record.layout.names, record.values, strict=True))
     assert (fields["Mode"], fields["When"], fields["Raw"]) == (3, "2024-02-29T06:30:00.250000Z", "01fe")
@@ -131,7 +131,7 @@ async def test_texts_of_states_are_learnt_from_variables_and_types(source: Sourc
     namespace = await source.namespace("urn:shop:types")
     mode, flags, server_state = NodeId(namespace, "i", 3001), NodeId(namespace, "i", 3006), NodeId(0, "i", 852)
     definitions = Definitions()
-    await data_types.learn(source, definitions, [mode, flags, NodeId(namespace, "i", 3005), NodeId(0, "i", 19)])
+    await learning.learn(source, definitions, [mode, flags, NodeId(namespace, "i", 3005), NodeId(0, "i", 19)])
     wanted: list[tuple[NodeId, NodeId | None, tuple[str | int, ...]]] = [
         (NodeId(namespace, "s", name), type, path)
         for name, type, path in (
@@ -145,7 +145,7 @@ async def test_texts_of_states_are_learnt_from_variables_and_types(source: Sourc
             ("Numbers", NodeId(0, "i", 11), ()),
         )
     ]
-    texts = await data_types.texts(source, definitions, wanted)
+    texts = await learning.texts(source, definitions, wanted)
     modes = {0: "Aus", 3: "Automatik"}
     assert [dict(each) for each in texts[:3]] == [
         {0: "shut", 1: "open"},
@@ -162,13 +162,13 @@ async def test_texts_of_states_are_learnt_from_variables_and_types(source: Sourc
 async def test_what_nobody_defines_is_refused_with_a_reason(source: Source) -> None:
     definitions = Definitions()
     gone = NodeId(0, "s", "NoSuchType")
-    await data_types.learn(source, definitions, [gone], [NodeId(0, "s", "NoSuchEncoding")])
+    await learning.learn(source, definitions, [gone], [NodeId(0, "s", "NoSuchEncoding")])
     assert definitions.refused == {
         NodeId(0, "s", "NoSuchEncoding"): "the server does not say of which data type it is",
         gone: "the server does not say what s=NoSuchType is",
     }
     asked = source.asked
-    await data_types.learn(source, definitions, [gone], [NodeId(0, "s", "NoSuchEncoding")])
+    await learning.learn(source, definitions, [gone], [NodeId(0, "s", "NoSuchEncoding")])
     assert source.asked == asked, "asking again is useless"
 
 
@@ -176,7 +176,7 @@ async def test_options_and_unions_of_a_dictionary(source: Source) -> None:
     """What a dictionary says with bits and switches, a definition says with its form."""
     namespace = await source.namespace("urn:shop:types")
     definitions = Definitions()
-    await data_types.learn(source, definitions, [NodeId(namespace, "i", number) for number in (3003, 3004)])
+    await learning.learn(source, definitions, [NodeId(namespace, "i", number) for number in (3003, 3004)])
     forms = [definitions.definition(NodeId(namespace, "i", number)) for number in (3003, 3004)]
     old = source._old
     assert [f.form for f in forms if isinstance(f, Structure)] == (

@@ -16,9 +16,9 @@ from typing import Any
 from uuid import UUID
 
 from adapters.opcua.browsing import VARIABLE, QualifiedName, Structure, Text
-from adapters.opcua.compound import declared, declared_code
-from adapters.opcua.field_path import Path, parse_field, path_text
-from adapters.opcua.structures import Definitions, Record
+from adapters.opcua.structures.definitions import Definitions, Record
+from adapters.opcua.structures.field_path import Path, parse_field, path_text
+from adapters.opcua.structures.picking import declared, declared_code
 from adapters.opcua.tools import companion
 from adapters.opcua.tools.companion import Machine, Types
 from adapters.opcua.tools.crawl import Tree

@@ -12,7 +12,7 @@ from adapters.opcua.browsing import Attribute, Attributes, QualifiedName, Struct
 from adapters.opcua.config import FROM_SERVER, OpcuaSignal
 from adapters.opcua.items import Item
 from adapters.opcua.nodes import Address, NodeAddress, NodeId, resolve, resolve_path
-from adapters.opcua.structures import Record
+from adapters.opcua.structures.definitions import Record
 from adapters.opcua.tools.crawl import Node
 from adapters.opcua.tools.describe import BUILT_IN, STRUCTURE, DataTypes, Description, describe
 from adapters.opcua.tools.explorer import Explorer

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from adapters.opcua.browsing import Attribute, Range, Structure
-from adapters.opcua.data_types import learn
-from adapters.opcua.field_path import Path
 from adapters.opcua.items import Limit
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.structures import ABSENT, Definitions, MisfitError, Record, UndefinedError
+from adapters.opcua.structures.definitions import ABSENT, Definitions, MisfitError, Record, UndefinedError
+from adapters.opcua.structures.field_path import Path
+from adapters.opcua.structures.learning import learn
 from adapters.opcua.tools.explorer import Explorer
 from adapters.opcua.wire import Body, Tagged
 from gateway.errors import NotConnectedError
@@ -88,7 +88,7 @@ def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 class _Source:
-    """Fulfils `data_types.Source`, in batches."""
+    """Fulfils `learning.Source`, in batches."""
 
     def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from adapters.opcua.browsing import CLASSES, VARIABLE, Attribute, QualifiedName, Structure
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.structures import ABSENT, Record
+from adapters.opcua.structures.definitions import ABSENT, Record
 from adapters.opcua.tools.crawl import Node, Tree
 from adapters.opcua.tools.describe import HISTORY, READABLE, WRITABLE, Description
 from adapters.opcua.tools.written import Written

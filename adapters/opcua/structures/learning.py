@@ -15,11 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from adapters.opcua.compound import declared
-from adapters.opcua.dictionary import named, parse_dictionary
-from adapters.opcua.field_path import Path
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.structures import (
+from adapters.opcua.structures.definitions import (
     Definition,
     Definitions,
     Enumeration,
@@ -29,6 +26,9 @@ from adapters.opcua.structures import (
     UndefinedError,
     definition_of,
 )  # fmt: skip
+from adapters.opcua.structures.dictionary import named, parse_dictionary
+from adapters.opcua.structures.field_path import Path
+from adapters.opcua.structures.picking import declared
 from adapters.opcua.wire import BODY, Body, node_text
 
 # Attributes (Part 6, A.1) and reference types (Part 6, A.2).

@@ -2,7 +2,7 @@
 
     DataTypeDefinition ─ definition_of ─▶ Structure, Enumeration ─┐
     binary dictionary ── `dictionary` ──▶ the same                ├─▶ Definitions ── decode(Body) ──▶ Record
-    the standard's own ── `standard_types` ───────────────────────┘   of one session
+    the standard's own ── `standard` ─────────────────────────────┘   of one session
 
 A definition holds for one session: a PLC download changes types and namespace indexes. The first body of a kind has its
 definition compiled: a row of numbers is one `unpack`, everything else a call per field. A body that its definition does
@@ -16,8 +16,8 @@ from enum import IntEnum
 from struct import Struct, error
 from typing import Any, NamedTuple
 
-from adapters.opcua import standard_types
 from adapters.opcua.nodes import NodeId
+from adapters.opcua.structures import standard
 from adapters.opcua.wire import (
     ARRAY,
     BODY,
@@ -174,13 +174,13 @@ class Definitions:
         self._types: dict[NodeId, Definition] = {}
         self._of_encoding: dict[NodeId, NodeId] = {}
         self._layouts: dict[NodeId, Layout] = {}
-        for row in standard_types.structures():
+        for row in standard.structures():
             fields = (Field(name, NodeId(0, "i", id), 1 if many else -1) for name, id, many in row.fields)
             encoding = NodeId(0, "i", row.encoding)
             self.define(NodeId(0, "i", row.id), Structure(row.name, Form.PLAIN, tuple(fields), encoding))
-        for id in standard_types.ENUMERATIONS.values():
+        for id in standard.ENUMERATIONS.values():
             self.define(NodeId(0, "i", id), Enumeration({}))
-        for id, code in standard_types.SIMPLE.items():
+        for id, code in standard.SIMPLE.items():
             self.define(NodeId(0, "i", id), Simple(code))
 
     # --- what is known -----------------------------------------------------------------------------------------------

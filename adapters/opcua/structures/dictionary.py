@@ -10,8 +10,16 @@ from collections.abc import Mapping
 from xml.parsers import expat
 
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.standard_types import BUILT_IN, structures
-from adapters.opcua.structures import Definition, Enumeration, Field, Form, Simple, Structure, UndefinedError
+from adapters.opcua.structures.definitions import (
+    Definition,
+    Enumeration,
+    Field,
+    Form,
+    Simple,
+    Structure,
+    UndefinedError,
+)
+from adapters.opcua.structures.standard import BUILT_IN, structures
 
 _MOST = 16 * 2**20  # bytes
 _BSD = "http://opcfoundation.org/BinarySchema/"

@@ -19,9 +19,8 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from adapters.opcua.field_path import Path, path_text
 from adapters.opcua.nodes import NodeId
-from adapters.opcua.structures import (
+from adapters.opcua.structures.definitions import (
     ABSENT,
     Definitions,
     Enumeration,
@@ -31,6 +30,7 @@ from adapters.opcua.structures import (
     Structure,
     UndefinedError,
 )
+from adapters.opcua.structures.field_path import Path, path_text
 from adapters.opcua.wire import ARRAY, BODY, DATA_VALUE, VARIANT, Body, Stamped, Tagged, Unreadable, Values
 from gateway.config.explain import did_you_mean
 from gateway.model import CONFIG_ERROR, INVALID_DATA, NOT_AVAILABLE, is_bad
