@@ -114,8 +114,11 @@ class Adapter(Protocol):
     async def write(self, command: Command) -> WriteResult:
         """Only called for signals whose configuration allows it."""
 
-    async def close(self) -> None:
-        """Safe to call twice, and after a connect() that failed. Leaves nothing open on the other side."""
+    async def close(self) -> Sequence[Batch | Gap]:
+        """Safe to call twice, and after a connect() that failed. Leaves nothing open on the other side.
+
+        What was found and not returned by read() yet, of which gaps and historical batches are handed on.
+        """
 
 
 class Plugin(Protocol):

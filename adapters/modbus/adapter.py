@@ -136,11 +136,12 @@ class ModbusAdapter:
         """Not yet."""
         return WriteResult(False, f"{command.machine}/{command.signal}: writing is not enabled")
 
-    async def close(self) -> None:
+    async def close(self) -> Sequence[Batch]:
         """Close the link for good, until connect()."""
         self._closed = True
         self._link.close()
         await asyncio.sleep(0)  # the socket is closed by the loop
+        return ()
 
     # --- what is next ------------------------------------------------------------------------------------------------
 

@@ -188,13 +188,14 @@ class OpcuaAdapter:
     async def write(self, command: Command) -> WriteResult:  # noqa: ARG002
         return WriteResult(False, "writing is not enabled")
 
-    async def close(self) -> None:
-        self._ready = []
+    async def close(self) -> Sequence[Batch | Gap]:
+        left, self._ready = self._ready, []
         await self._hang_up()
         try:
             await asyncio.wait_for(self._bury(), self._connection.timeout)
         except (NotConnectedError, TimeoutError) as exc:
             _log.debug("%s: %s", self._context.name, exc)
+        return [*left, *(gap for machine in self._machines for gap in machine.last_words())]
 
     async def _hang_up(self) -> None:
         session, self._session = self._session, None

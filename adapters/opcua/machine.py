@@ -243,6 +243,10 @@ class Machine:
                 found.append(Batch(self.header, taken.signal, taken.time, taken.value, taken.quality))
         return found
 
+    def last_words(self) -> list[Gap]:
+        """What was to be declared later."""
+        return self._missed.overflows(self.header, self._missed.alive, last=True)
+
     # --- history -----------------------------------------------------------------------------------------------------
 
     @property

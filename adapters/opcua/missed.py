@@ -73,9 +73,9 @@ class Missed:
         before.update(signals)
         self._overflow = before, start, until
 
-    def overflows(self, header: Header, now: int) -> list[Gap]:
-        """What is to be declared of them by now."""
-        if self._overflow is None or 0 <= now - self._told < _TOGETHER:  # our clock may have been set back
+    def overflows(self, header: Header, now: int, last: bool = False) -> list[Gap]:
+        """What is to be declared of them by now; all of it, if nothing comes after."""
+        if self._overflow is None or (0 <= now - self._told < _TOGETHER and not last):  # a clock may be set back
             return []
         (signals, start, end), self._overflow, self._told = self._overflow, None, now
         return [Gap(header, sorted(signals), start, end, 0, "server-queue-overflow: the server kept too few values")]

@@ -18,7 +18,7 @@ from typing import Protocol
 from gateway.adapter import Adapter
 from gateway.clock import Clock
 from gateway.config import MachineSettings
-from gateway.counters import FlowCounters
+from gateway.counters import FlowCounters, MachineCounters
 from gateway.errors import NotConnectedError
 from gateway.model import NOT_CONNECTED, Batch, Gap, Header, MachinePath, quality_text
 from gateway.mqtt.payload import State
@@ -142,7 +142,12 @@ class Poller:
     async def _say_good_bye(self, adapter: Adapter) -> None:
         try:
             async with asyncio.timeout(CLOSING):
-                await adapter.close()
+                left = await adapter.close()
+            for part in left or ():
+                if isinstance(part, Gap):
+                    self.sink.lost(part)
+                elif part.historical and len(part):
+                    self._remember(part)
         except Exception:
             log.exception("%s: error while closing", self.name)
 
@@ -199,21 +204,30 @@ class Poller:
                 continue
             if not len(batch):
                 continue
-            machine = self._machines[batch.header]
-            counters = self.counters.of(batch.header.path.machine)
-            counters.polls += 1
-            counters.read += len(batch)
-            if batch.quality is not None:
-                counters.bad += batch.value.count(None)
             if batch.historical:
-                self.sink.accept(machine.plan.past(batch))
+                self._remember(batch)
                 continue
+            machine = self._machines[batch.header]
+            counters = self._count(batch)
             news = machine.plan.apply(batch, now, now_ns)
             if machine.plan.seen is not None:
                 self.sink.show(machine.plan.seen)
             counters.suppressed += len(batch) - (0 if news is None else len(news))
             if news is not None:
                 self._hand_on(machine, news)
+
+    def _remember(self, batch: Batch) -> None:
+        """What was: it changes nothing that is."""
+        self._count(batch)
+        self.sink.accept(self._machines[batch.header].plan.past(batch))
+
+    def _count(self, batch: Batch) -> MachineCounters:
+        counters = self.counters.of(batch.header.path.machine)
+        counters.polls += 1
+        counters.read += len(batch)
+        if batch.quality is not None:
+            counters.bad += batch.value.count(None)
+        return counters
 
     def _lost(self, reason: str) -> None:
         """The link is gone: said once in the log, and once in every signal."""

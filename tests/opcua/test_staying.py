@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.errors import NotConnectedError
-from gateway.model import GOOD
+from gateway.model import GOOD, Gap
 from opcua.helpers import Reader
 from opcua.test_faults import through
 from parts.node_opcua import NodeOpcua
@@ -73,6 +73,23 @@ async def test_more_than_the_server_keeps_is_declared(cnc: NodeOpcua) -> None:
             assert gap.cause.startswith("server-queue-overflow")
             assert gap.start <= began + 10**9
             assert gap.end >= it.past["count"][-1][0] if it.past["count"] else True
+
+
+async def test_what_would_have_been_declared_later_is_said_at_the_end(cnc: NodeOpcua) -> None:
+    """Overflows are put together for some seconds; the process may end before."""
+    signal = {"count": {**COUNT["count"], "queue": 2}}
+    async with Reader(cnc.url, signal, publishing="1s") as it:
+        await it.read()
+        for round in (1, 2):
+            await count_from(10 * round, 10 * round + 9, cnc)
+            await it.until(lambda round=round: it.last("count")[1] == 10 * round + 9)
+        assert len(it.gaps) == 1
+        (left,) = await it.adapter.close()
+        assert isinstance(left, Gap)
+        assert left.cause.startswith("server-queue-overflow")
+        assert left.start >= it.gaps[0].start
+        assert left.end > it.gaps[0].end
+        assert await it.adapter.close() == []
 
 
 async def test_subscriptions_outlive_their_session(cnc: NodeOpcua) -> None:

@@ -21,6 +21,8 @@ SETTINGS = MachineSettings(connection="c", signals={"a": SignalSettings()})
 class Script:
     """An adapter that does what each step says: a value, an error, or the end of the test."""
 
+    left: Sequence[object] = ()  # what it has in hand when it ends
+
     def __init__(self, steps: list[object], done: asyncio.Event) -> None:
         self.steps, self.done = steps, done
         self.headers = [HEADER]
@@ -44,8 +46,9 @@ class Script:
         return [Batch(HEADER, HEADER.order, (1,), (step,), None)]
 
     async def write(self, command: object) -> None: ...
-    async def close(self) -> None:
+    async def close(self) -> Sequence[object]:
         self.closed += 1
+        return self.left
 
 
 class Sink:
@@ -106,6 +109,18 @@ async def test_what_a_machine_remembers_is_handed_on_and_what_it_lost_is_declare
     gap = Gap(HEADER, (0,), 5, 10, 0, "link-lost")
     sink, _ = await play(1, past, gap, 2)
     assert [value for value, _ in sink.readings] == [1, 7, 8, 2]
+    assert sink.gaps == [gap]
+
+
+async def test_what_an_adapter_has_in_hand_when_it_ends_is_handed_on():
+    past = Batch(HEADER, (0,), (10,), (7,), None, historical=True)
+    now, gap = Batch(HEADER, (0,), (11,), (8,), None), Gap(HEADER, (0,), 5, 10, 0, "server-queue-overflow")
+    Script.left = (past, now, gap)
+    try:
+        sink, _ = await play(1, 2)
+    finally:
+        Script.left = ()
+    assert [value for value, _ in sink.readings] == [1, 2, 7], "what is true now is read anew"
     assert sink.gaps == [gap]
 
 
