@@ -197,6 +197,8 @@ class Session:
         while True:
             await asyncio.sleep(0.75 * self._client.channel_lifetime)  # Part 4, 5.6.2.1
             await self._client.renew_channel()
+            # The server keeps to the old token until it has had a message with the new one: Part 4, 5.6.2.1.
+            await self._client.ping(self._connection.timeout)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
