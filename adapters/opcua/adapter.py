@@ -67,8 +67,7 @@ class OpcuaAdapter:
         await self._stop_looking_back()
         self._kept_alive = False
         self._polls = []  # everything is read now
-        # What was not handed on before the line was lost is how it was: how it is, is read anew.
-        self._ready = [part if isinstance(part, Gap) else replace(part, historical=True) for part in self._ready]
+        self._ready = self._as_it_was()  # how it is, is read anew
         before = self._session
         if before and before.resumable and (missed := await before.resume()) is not None:
             await self._go_on(before, missed, anew=False)
@@ -149,6 +148,10 @@ class OpcuaAdapter:
             if machine.outdated:
                 self._ready += await machine.resumed(session, self._context.clock)
 
+    def _as_it_was(self) -> list[Batch | Gap]:
+        """What was not returned before the line was lost."""
+        return [part if isinstance(part, Gap) else replace(part, historical=True) for part in self._ready]
+
     # --- what was missed, from servers that remember ----------------------------------------------------------------
 
     def _look_back(self, session: Session) -> None:
@@ -189,7 +192,7 @@ class OpcuaAdapter:
         return WriteResult(False, "writing is not enabled")
 
     async def close(self) -> Sequence[Batch | Gap]:
-        left, self._ready = self._ready, []
+        left, self._ready = self._as_it_was(), []
         await self._hang_up()
         try:
             await asyncio.wait_for(self._bury(), self._connection.timeout)

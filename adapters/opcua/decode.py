@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 from adapters.opcua.wire import ARRAY, KINDS, Stamped, Tagged, Unreadable, Values
@@ -15,6 +16,7 @@ from gateway.model import (
     BAD,
     CONFIG_ERROR,
     EARLIEST,
+    GOOD,
     INVALID_DATA,
     LATEST,
     NOT_AVAILABLE,
@@ -97,18 +99,39 @@ def unsupported(code: int) -> str:
     return "a structure: write `field:` for one of its fields"
 
 
-def one_after_the_other(batch: Batch) -> Batch:
-    """No two readings of a signal with the same microsecond, which is all that a payload keeps: later ones move on."""
-    if batch.signal is batch.header.order or len(set(batch.signal)) == len(batch.signal):
+class Stamps:
+    """No two readings of a signal with the same microsecond, which is all that a payload keeps: later ones move on.
+
+    Many servers have clocks of milliseconds, some of seconds, and some give a value the stamp it has had for ever. The
+    same reading once more, as it is read when a session is taken over, is the same reading, with its time.
+    """
+
+    def __init__(self) -> None:
+        self._newest = 0  # µs
+        self._last: dict[int, tuple[int, int, Value, int]] = {}  # signal -> stamp, time it was given, value, quality
+
+    def apart(self, batch: Batch) -> Batch:
+        """The same readings, each at a time of its own."""
+        signal, time, quality = batch.signal, batch.time, batch.quality or repeat(GOOD)
+        if not time:
+            return batch
+        once = signal is batch.header.order or len(set(signal)) == len(signal)
+        if not once or min(time) // 1000 <= self._newest:
+            time = list(map(self._given, signal, time, batch.value, quality))
+            batch = replace(batch, time=time) if time != batch.time else batch
+        else:
+            self._last.update(zip(signal, zip(time, time, batch.value, quality, strict=False), strict=False))
+        self._newest = max(self._newest, max(time) // 1000)
         return batch
-    taken: set[tuple[int, int]] = set()
-    time = []
-    for i, t in zip(batch.signal, batch.time, strict=True):
-        while (place := (i, t // 1000)) in taken:
-            t += 1000
-        taken.add(place)
-        time.append(t)
-    return replace(batch, time=time)
+
+    def _given(self, signal: int, stamp: int, value: Value, quality: int) -> int:
+        before, given, *reading = self._last.get(signal, (0, 0, None, GOOD))
+        if stamp // 1000 != before // 1000:
+            given = stamp
+        elif reading != [value, quality]:
+            given += 1000
+        self._last[signal] = stamp, given, value, quality
+        return given
 
 
 # Only what loses nothing: None where it would.

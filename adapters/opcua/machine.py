@@ -81,6 +81,7 @@ class Machine:
             for target in self._targets.values()
             if target.severity is not None
         }
+        self._stamps = decode.Stamps()
         self._told: dict[int, int] = {}  # signal -> trouble that was logged
 
     @property
@@ -256,7 +257,8 @@ class Machine:
 
     def remembered(self, values: Values, now: int) -> Batch:
         """A page of it."""
-        return replace(decode.batch(self.header, self._known.types, values, now), historical=True)
+        batch = decode.batch(self.header, self._known.types, values, now)
+        return replace(decode.Stamps().apart(batch), historical=True)
 
     def filled(self) -> Arrived:
         """It is all there is."""
@@ -281,7 +283,7 @@ class Machine:
         batch = decode.batch(self.header, self._known.types, values, arrival)
         if batch.quality is not None or not self._told.keys().isdisjoint(batch.signal):
             self._note(batch, values.type, troubles)
-        return decode.one_after_the_other(batch)
+        return self._stamps.apart(batch)
 
     def _without_known(self, batch: Batch) -> list[Batch]:
         """Leave out what reading at the start of the session already brought; what was missed before it is history."""

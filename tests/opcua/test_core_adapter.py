@@ -388,3 +388,28 @@ async def test_a_node_that_has_gone_is_told_once(cnc: NodeOpcua, monkeypatch: py
             await it.read()
         qualities = [quality for _, _, quality in it.now.get("a/late", [])]
         assert qualities in ([], [NODE_UNKNOWN]), "another word of the server for the same at most"
+
+
+async def test_news_that_came_when_the_gateway_stopped_are_handed_on(
+    cnc: NodeOpcua, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While something else was to be read."""
+    plant = Plant(cnc.url, {"a": {"count": COUNT}})
+    await plant.adapter.connect()
+    await plant.first_reported()
+    reading = asyncio.Event()
+
+    async def for_ever(_: Session, __: Any) -> Any:
+        reading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Session, "values", for_ever)
+    plant.adapter._machines[0].outdated = True
+    cnc.set("s=CNC1.PartCount", 5)
+    task = asyncio.create_task(plant.adapter.read())
+    await asyncio.wait_for(reading.wait(), 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    left = await plant.adapter.close()
+    assert [list(part.value) for part in left if not isinstance(part, Gap)] == [[5]]
+    assert all(part.historical for part in left if not isinstance(part, Gap)), "nobody says that it is still so"
