@@ -72,13 +72,14 @@ def gap(last: int, first: int, lost: int, found: int, longest: float) -> tuple[i
     `last`: the time of its last value before the outage, 0 where it had none; `first`: of the first one in the new
     session, 0 likewise. `lost` and `found`: when the outage began and ended, by the server's clock as far as that is
     known. `longest`: the seconds of it that are fetched. The machine's own clock may be ahead of both, or be set back.
+
+    The first value does not end it: it was read before the server was told to report, which takes its time.
     """
     ahead = last - lost
     if (first < last and first) or ahead > _DAY:
         last = ahead = 0
-    end = found + max(0, ahead)
-    after = max(last or lost - 1, end - round(longest * 1e9))
-    before = first if after < first < end else end
+    before = max(found + max(0, ahead), first if first - found < _DAY else 0)
+    after = max(last or lost - 1, before - round(longest * 1e9))
     return (after, before) if longest > 0 and before - after > 1 else None
 
 

@@ -63,3 +63,26 @@ async def test_a_session_that_is_lost_over_its_history_is_begun_anew(cnc: NodeOp
             await asyncio.wait_for(it.lost(), 10)
         await it.reconnect()
         await it.until(lambda: 3.0 in [value for _, value, _ in it.past["speed"]])
+
+
+async def test_what_changed_between_the_first_values_and_the_items_is_fetched(cnc: NodeOpcua) -> None:
+    """Both take their time where there are many: whoever listens does so from the end of it."""
+    async with Reader(cnc.url, SPEED) as it:
+        await it.read()
+        cnc.kill_sessions()
+        await it.lost()
+        cnc.set("s=CNC1.SpindleSpeed", 9)
+        with cnc.misbehaving(slow={"CreateMonitoredItemsRequest": 1000}):
+            connecting = asyncio.create_task(it.reconnect())
+            before = cnc.seen()["CreateMonitoredItemsRequest"]
+            while cnc.seen()["CreateMonitoredItemsRequest"] == before:
+                await asyncio.sleep(0.01)
+            now = datetime.now(UTC)
+            for n in range(10, 15):
+                cnc.set("s=CNC1.SpindleSpeed", n, time=now + timedelta(milliseconds=n))
+            await connecting
+        await it.until(lambda: 14.0 in it.values("speed"))
+        await it.until(lambda: len(it.past["speed"]) >= 4)
+        assert it.values("speed")[-1] == 14.0
+        assert {10.0, 11.0, 12.0, 13.0} <= {value for _, value, _ in it.past["speed"]}
+        assert not it.gaps

@@ -121,11 +121,11 @@ def numbers(first: int, last: int) -> list[tuple[int, Any]]:
 @pytest.mark.parametrize(
     ("last", "first", "longest", "expected"),
     [  # lost at 100 s, found again at 200 s
-        (99, 205, 3600, (99, 200)),  # a first value from after the outage
-        (99, 150, 3600, (99, 150)),  # it is known what was from 150 s on
+        (99, 205, 3600, (99, 205)),  # a machine whose clock is ahead
+        (99, 150, 3600, (99, 200)),  # it is known what was at 150 s, not what was after that
         (99, 99, 3600, (99, 200)),  # the first value is the last one: it may have gone and come again
         (99, 0, 3600, (99, 200)),
-        (99, 150, 60, (140, 150)),
+        (99, 150, 60, (140, 200)),
         (99, 0, 60, (140, 200)),
         (99, 0, 0, None),  # `history: 0s`
         (200, 200, 3600, (200, 300)),  # a machine whose clock is 100 s ahead of the server's
@@ -138,11 +138,11 @@ def test_the_gap_of_a_signal(last: int, first: int, longest: float, expected: tu
 
 
 def test_the_gap_of_a_signal_that_had_no_value_yet() -> None:
-    assert gap(0, T + 150 * S, T + 100 * S, T + 200 * S, 3600) == (T + 100 * S - 1, T + 150 * S)
+    assert gap(0, T + 150 * S, T + 100 * S, T + 200 * S, 3600) == (T + 100 * S - 1, T + 200 * S)
 
 
 def test_neighbours_have_no_gap() -> None:
-    assert gap(T, T + 1, T, T + 2, 3600) is None
+    assert gap(T, T + 1, T, T + 1, 3600) is None
 
 
 # --- what is fetched -------------------------------------------------------------------------------------------------
