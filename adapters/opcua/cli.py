@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,13 +133,26 @@ def trust(
         _trust(security, fingerprint, json)
         return
     store = Store(_home(_configuration_here(config))[0] / "opcua" / "pki")
-    if add is not None:
-        file = store.add(add)
-        print_json({"trusted": str(file)}) if json else print(f"trusted: {file}")
-    elif remove is not None:
-        _forget(store, remove, json)
-    else:
-        _list(store, json)
+    with _here():
+        if add is not None:
+            file = store.add(add)
+            print_json({"trusted": str(file)}) if json else print(f"trusted: {file}")
+        elif remove is not None:
+            _forget(store, remove, json)
+        else:
+            _list(store, json)
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """No machine is asked: what is wrong is wrong with our files, and no sign that one cannot be reached."""
+    from adapters.opcua.security.certificates import CertificateError
+    from gateway.errors import GatewayError
+
+    try:
+        yield
+    except CertificateError as exc:
+        raise GatewayError(str(exc)) from exc
 
 
 def _trust(security: ConnectionSecurity, fingerprint: str | None, json: bool) -> None:
@@ -247,7 +260,8 @@ def certificate(config: ConfigOption = None, json: Json = False) -> None:
     from adapters.opcua.security.own import own
 
     data_dir, gateway_id, _ = _home(_configuration_here(config))
-    ours = own(data_dir / "opcua" / "pki", gateway_id, datetime.now(UTC))
+    with _here():
+        ours = own(data_dir / "opcua" / "pki", gateway_id, datetime.now(UTC))
     if json:
         following = report.facts(ours.next) if ours.next else None
         print_json({**report.facts(ours.certificate), "file": str(ours.file), "next": following})
@@ -340,6 +354,7 @@ def browse(
     from adapters.opcua.tools import show
     from adapters.opcua.tools.crawl import Tree
     from adapters.opcua.tools.describe import DataTypes, Description, describe
+    from adapters.opcua.tools.locate import nothing_called
     from adapters.opcua.tools.written import Written
     from gateway.errors import UsageError
 
@@ -378,9 +393,7 @@ def browse(
             print_nodes(wanted, [None] * len(wanted))
             lines.end()
     if not tree.meant:
-        raise UsageError(
-            f"{where.name} has nothing that is called {path}" if path else f"{where.name} has nothing there"
-        )
+        raise UsageError(nothing_called(where.name, path) if path else f"{where.name} has nothing there")
     _remark(tree, limit, path)
 
 
@@ -423,9 +436,9 @@ async def _crawl(
         await crawl(explorer, tree, pattern, start=start.node, depth=depth, limit=limit, everything=everything)
         pattern.wild = False
         return pattern
-    pattern = Pattern(path, written.prefixes, below)
+    pattern = Pattern(path, written.in_patterns, below)
     if not pattern.wild:
-        pattern = Pattern(path, written.prefixes, below=True)
+        pattern = Pattern(path, written.in_patterns, below=True)
         depth = depth and depth + pattern.length
     await crawl(explorer, tree, pattern, depth=depth, limit=limit, everything=everything)
     return pattern
@@ -637,9 +650,10 @@ def import_(
 ) -> None:
     """Write the YAML for what a server has: machines, and signals with unit, range and states. It runs as it is."""
     from adapters.opcua.tools.companion import Types
-    from adapters.opcua.tools.crawl import Tree, matching
+    from adapters.opcua.tools.crawl import Tree
     from adapters.opcua.tools.describe import DataTypes, Description, describe
     from adapters.opcua.tools.importing import Options, imported
+    from adapters.opcua.tools.locate import nothing_called
     from adapters.opcua.tools.pattern import Pattern
     from adapters.opcua.tools.target import stanza_of
     from adapters.opcua.tools.written import Written
@@ -650,6 +664,8 @@ def import_(
             raise UsageError(f"'{name}' cannot be a name: letters, digits, '_', '-' and '.'")
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} is there already; --force replaces it")
+    if output is not None and not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent} to write {output.name} into")
     where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes, allow)
     if not where.known:
         where.name = connection
@@ -675,7 +691,7 @@ def import_(
                 stanza=None if where.known else stanza_of(where.connection, where.name),
                 source=where.connection.url,
                 machine=machine,
-                roots=matching(tree, Pattern(each, written.prefixes), explorer.uris, before) if each else (),
+                roots=_roots(tree, Pattern(each, written.in_patterns), explorer.uris, before, each) if each else (),
                 taken=list(configuration.machines) if where.known and configuration else (),
                 paths=paths,
                 everything=everything,
@@ -688,9 +704,7 @@ def import_(
         pass
     _remark(tree, limit, path)
     if not tree.meant:
-        raise UsageError(
-            f"{where.name} has nothing that is called {path}" if path else f"{where.name} has nothing there"
-        )
+        raise UsageError(nothing_called(where.name, path) if path else f"{where.name} has nothing there")
     result = made[0]
     for line in (*result.machines, *(f"left out: {n} {what}" for what, n in sorted(result.left_out.items()))):
         print(line, file=sys.stderr)
@@ -705,6 +719,16 @@ def import_(
         return
     write_file(output, result.text)
     print(f"{output}: {result.signals} signals", file=sys.stderr)
+
+
+def _roots(tree: Tree, pattern: Pattern, uris: Sequence[str], before: Sequence[Any], each: str) -> Sequence[int]:
+    """The objects that are machines. Raises UsageError."""
+    from adapters.opcua.tools.crawl import matching
+    from gateway.errors import UsageError
+
+    if found := matching(tree, pattern, uris, before):
+        return found
+    raise UsageError(f"--each {each}: nothing there is called so; `gateway opcua browse` shows what is")
 
 
 def _is_name(text: str) -> bool:
@@ -756,6 +780,8 @@ class _Server:
             self.connection = self.connection.model_copy(update=changed)
         else:
             self.name = "server"
+            # What is wrong with the rest is said before somebody is asked.
+            connection_of(target, "?" if user else None, **given, timeout=timeout, max_nodes=max_nodes)
             password = _password(target) if user else None
             self.connection = connection_of(target, password, **given, timeout=timeout, max_nodes=max_nodes)
             if self.connection.security != "None":  # our certificate, and whom we trust, are those of the gateway here
@@ -862,6 +888,10 @@ def _configuration_here(config: Path | None) -> Configuration | None:
 def _password(target: str) -> str:
     import os
 
+    from gateway.errors import UsageError
+
     if "GATEWAY_OPCUA_PASSWORD" in os.environ:
         return os.environ["GATEWAY_OPCUA_PASSWORD"]
+    if not sys.stdin.isatty():
+        raise UsageError(f"the password at {target} goes into the variable GATEWAY_OPCUA_PASSWORD: nobody can be asked")
     return str(typer.prompt(f"password at {target}", hide_input=True, err=True))

@@ -152,7 +152,17 @@ class Client:
     async def _greet(self) -> None:
         self._client.apply()
         await self._client.uaclient.connect_socket(self._connection.host, self._connection.port)
-        await self._client.send_hello()
+        try:
+            await self._client.send_hello()
+        except TimeoutError as exc:
+            raise NotConnectedError(
+                "no answer in time, although somebody takes the connection: is this the port of the OPC UA server? "
+                "Allow more with `timeout:`"
+            ) from exc
+        except ConnectionError as exc:
+            raise NotConnectedError(
+                "whoever takes the connection there breaks it off at once: is this the port of the OPC UA server?"
+            ) from exc
 
     async def log_in(self) -> None:
         """Begin a session."""

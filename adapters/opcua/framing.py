@@ -40,6 +40,7 @@ class Frames:
         self._needed = 0  # bytes that it has
         self._size = 0  # of the message that goes on in the next chunk
         self._chunks = 0  # of it
+        self._begun = False  # it is OPC UA that is spoken there
 
     def feed(self, data: bytes) -> bytes:
         """Whole chunks, as many as there are now. Raises GarbledError for what is none, and for what is too large."""
@@ -73,11 +74,14 @@ class Frames:
     def _judge_beginning(self, begins: bytes) -> None:
         """Also of less than a header: somebody else may never send more than that."""
         if begins and not any(kind.startswith(begins[:3]) for kind in _KINDS):
+            if self._begun:
+                raise GarbledError("what comes after a message is none of OPC UA")
             other = next((name for start, name in _OTHERS if begins.startswith(start)), "something else")
             raise GarbledError(f"this is {other}, not OPC UA: is this the port of the OPC UA server?")
 
     def _count(self, place: int, size: int) -> None:
         """Chunks cost more than their bytes: as many as there are in the largest message, when they are small."""
+        self._begun = True
         if place != _PLACES[1]:
             self._size = self._chunks = 0
             return

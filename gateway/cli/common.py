@@ -44,8 +44,23 @@ def print_json(row: dict[str, Any]) -> None:
     """One line of `--json`."""
     import orjson
 
-    sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str))
+    try:
+        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str)
+    except TypeError:  # text of a machine that is no text
+        line = orjson.dumps(_well_formed(row), option=orjson.OPT_APPEND_NEWLINE, default=str)
+    sys.stdout.buffer.write(line)
     sys.stdout.flush()
+
+
+def _well_formed(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case dict():
+            return {_well_formed(key): _well_formed(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_well_formed(each) for each in value]
+    return value
 
 
 def split_signal(configuration: Configuration, name: str) -> tuple[str, str | None]:

@@ -95,9 +95,9 @@ def _explain_key(wanted: str) -> None:
     found = [key for key in keys if _ends_with(key.path.split("."), words)]
     found += [key for key in keys if key not in found and _starts_with(key.path.split("."), words)]
     if not found:
-        raise UnknownNameError(
-            f"no key is called '{wanted}'; {did_you_mean(words[-1], {k.path.rpartition('.')[2] for k in keys})}"
-        )
+        known = {k.path.rpartition(".")[2] for k in keys}
+        hint = f"gateway config explain {words[-1]}" if words[-1] in known else did_you_mean(words[-1], known)
+        raise UnknownNameError(f"no key is called '{wanted}'; {hint}")
     for key in found:
         print(f"{key.path}: {key.type}" + (f" = {key.default}" if key.default else ""))
         if key.description:

@@ -137,10 +137,15 @@ def json_value(value: Value) -> Value:
 
 
 def text_of(value: Value) -> str | None:
-    """For people: integers whole, floats with six digits but never with less than their integer part."""
+    """For people: integers whole, floats with six digits but never with less than their integer part.
+
+    Text without line ends and whatever else would move the cursor or change the terminal: a machine says what it likes.
+    """
     match value:
-        case None | str():
-            return value
+        case None:
+            return None
+        case str():
+            return value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
         case bool():
             return "true" if value else "false"
         case int():

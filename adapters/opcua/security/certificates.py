@@ -135,7 +135,7 @@ def parse(data: bytes, what: str = "this") -> Certificate:
             return Certificate(x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER))
         x509.load_der_x509_certificate(data)
     except ValueError as exc:
-        raise CertificateError(f"{what} is not a certificate: {exc}") from exc
+        raise CertificateError(f"{what} is not a certificate") from exc
     return Certificate(data)
 
 

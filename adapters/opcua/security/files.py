@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import suppress
@@ -20,7 +21,7 @@ def make_folder(folder: Path, mode: int = 0o755) -> None:
             each.mkdir(mode=mode if each == folder else 0o755, exist_ok=True)
             _give_to_owner(each)
     except OSError as exc:
-        raise _cannot("made", folder, exc) from exc
+        raise cannot("made", folder, exc) from exc
 
 
 def write(file: Path, data: bytes, mode: int = 0o644, *, replace: bool = True) -> bool:
@@ -48,7 +49,7 @@ def write(file: Path, data: bytes, mode: int = 0o644, *, replace: bool = True) -
             with suppress(FileNotFoundError):
                 temporary.unlink()
     except OSError as exc:
-        raise _cannot("written", file, exc) from exc
+        raise cannot("written", file, exc) from exc
 
 
 def read(file: Path) -> bytes | None:
@@ -58,7 +59,7 @@ def read(file: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise _cannot("read", file, exc) from exc
+        raise cannot("read", file, exc) from exc
 
 
 def read_secret(file: Path) -> bytes | None:
@@ -76,6 +77,18 @@ def _give_to_owner(path: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def _cannot(what: str, path: Path, exc: OSError) -> CertificateError:
-    hint = "; give it to the user that the gateway runs as" if isinstance(exc, PermissionError) else ""
+def cannot(what: str, path: Path, exc: OSError) -> CertificateError:
+    """Which file, why, and what to do."""
+    hint = _HINTS.get(exc.errno or 0, "")
     return CertificateError(f"{path} cannot be {what}: {exc.strerror or exc}{hint}")
+
+
+_ELSEWHERE = "; `gateway: {data_dir: …}` can name another folder"
+_HINTS = {
+    errno.EACCES: "; give it to the user that the gateway runs as",
+    errno.EPERM: "; give it to the user that the gateway runs as",
+    errno.ENOSPC: "; make room there",
+    errno.EDQUOT: "; make room there",
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+}

@@ -196,10 +196,10 @@ class Security:
 
 
 _CURES = {
-    "expired": "Have the server make a new one; `allow: [expired]` at the connection takes it as it is",
+    "expired": "Have the server make a new one; `allow: [expired]` at the connection (of an address: --allow expired) takes it as it is",
     "wrong-host": "Write the host it is made out for into `url`, or have the server make a new one; "
-    "`allow: [wrong-host]` at the connection takes it as it is",
-    "wrong-uri": "Have the server make a new one; `allow: [wrong-uri]` at the connection takes it as it is",
+    "`allow: [wrong-host]` at the connection (of an address: --allow wrong-host) takes it as it is",
+    "wrong-uri": "Have the server make a new one; `allow: [wrong-uri]` at the connection (of an address: --allow wrong-uri) takes it as it is",
     "usage": "Have the server make a new one",
 }
 

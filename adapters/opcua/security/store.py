@@ -104,7 +104,7 @@ class Store:
         except FileNotFoundError:
             return []
         except OSError as exc:
-            raise CertificateError(f"{self.folder / place / kind} cannot be read: {exc.strerror}") from exc
+            raise files.cannot("read", self.folder / place / kind, exc) from exc
         return [file for file in found if file.is_file() and not file.name.startswith(".")]
 
     # --- changing --------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class Store:
         try:
             entry.file.unlink(missing_ok=True)
         except OSError as exc:
-            raise CertificateError(f"{entry.file} cannot be removed: {exc.strerror}") from exc
+            raise files.cannot("removed", entry.file, exc) from exc
 
     def _not_rejected(self, certificate: Certificate) -> None:
         for entry in list(self.entries("rejected")):
@@ -181,7 +181,7 @@ def _crl(data: bytes, file: Path) -> x509.CertificateRevocationList:
             return x509.load_pem_x509_crl(data)
         return x509.load_der_x509_crl(data)
     except ValueError as exc:
-        raise CertificateError(f"{file} is neither a certificate nor a revocation list: {exc}") from exc
+        raise CertificateError(f"{file} is neither a certificate nor a revocation list (PEM or DER)") from exc
 
 
 def _small(file: Path) -> bytes:

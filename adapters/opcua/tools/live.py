@@ -21,7 +21,7 @@ from adapters.opcua.tools.opened import Structures
 from adapters.opcua.tools.show import plain, value_text
 from adapters.opcua.tools.written import Written
 from adapters.opcua.wire import Body
-from gateway.model import NODE_UNKNOWN, quality_text
+from gateway.model import NODE_UNKNOWN, NOT_AVAILABLE, quality_text
 
 NO_NODE = (NODE_UNKNOWN, 0x80330000, 0x80350000)  # BadNodeIdUnknown, BadNodeIdInvalid, BadAttributeIdInvalid
 _1601 = 11_644_473_600 * 10**9  # ns from there to 1970
@@ -188,12 +188,22 @@ def picked_from(value: Any, part: Sequence[str | int]) -> Any:
 # --- what is shown ---------------------------------------------------------------------------------------------------
 
 
+_NO_VARIABLE = 0x80350000  # BadAttributeIdInvalid: what an object says that is asked for its value
+
+
+def _status(reading: Reading) -> int:
+    """Of what is taken of the value: an element or a field may not be there, although the value is good."""
+    value = reading.value
+    there = not value.good or value.value is None or picked_from(value.value, reading.part) is not None
+    return value.status if there else NOT_AVAILABLE
+
+
 def object_of(reading: Reading) -> dict[str, Any]:
     """A reading as an object of `--json`. Times are ms since 1970."""
     value = reading.value
     found: dict[str, Any] = {"name": reading.name, "node": reading.node}
     found["value"] = plain(picked_from(value.value, reading.part), reading.written) if value.good else None
-    found |= {"type": reading.type, "unit": reading.unit, "quality": quality_text(value.status)}
+    found |= {"type": reading.type, "unit": reading.unit, "quality": quality_text(_status(reading))}
     found["status"] = f"0x{value.status:08X}"
     if reading.text:
         found["text"] = reading.text
@@ -206,9 +216,10 @@ def columns(reading: Reading) -> tuple[str, ...]:
     """Name, value, unit, type, quality, source time, server time."""
     shown = reading.value._replace(value=picked_from(reading.value.value, reading.part))
     text = value_text(shown._replace(status=0), 80) if shown.good else "–"
+    quality = quality_text(_status(reading)) + (" (no variable)" if shown.status == _NO_VARIABLE else "")
     return (
         reading.name, f"{reading.text} ({text})" if reading.text else text, reading.unit, reading.type,
-        quality_text(shown.status), _clock(shown.source_time), _clock(shown.server_time),
+        quality, _clock(shown.source_time), _clock(shown.server_time),
     )  # fmt: skip
 
 

@@ -45,6 +45,16 @@ def node_id(text: str, namespaces: Mapping[str, str], uris: Sequence[str]) -> No
     return found
 
 
+def nothing_called(server: str, text: str) -> str:
+    """For people, who forget what a shell does with a semicolon."""
+    cut = (
+        "; the shell ends a command at a ;, so put node ids into quotes"
+        if re.fullmatch(r"(ns|nsu)=[^;]+", text)
+        else ""
+    )
+    return f"{server} has nothing that is called {text}{cut}"
+
+
 async def located(explorer: Explorer, text: str, written: Written) -> Located:
     """The node with this id, and a way to it. Raises UsageError, NotConnectedError."""
     id = node_id(text, written.prefixes, explorer.uris)
@@ -84,7 +94,7 @@ async def nodes_of(explorer: Explorer, text: str, written: Written) -> list[tupl
     """The nodes that an id, a path or a pattern means, each as it is written. Raises UsageError, NotConnectedError."""
     if is_node_id(text):
         return [(node_id(text, written.prefixes, explorer.uris), text)]
-    pattern, tree = Pattern(text, written.prefixes), Tree()
+    pattern, tree = Pattern(text, written.in_patterns), Tree()
     await crawl(explorer, tree, pattern)
     found = [i for i in tree.order() if tree.nodes[i].meant]
     if pattern.wild:
@@ -92,5 +102,5 @@ async def nodes_of(explorer: Explorer, text: str, written: Written) -> list[tupl
     if not found and text in ("", "Objects"):
         return [(objects().id, text)]
     if not found:
-        raise UsageError(f"the server has nothing that is called {text}")
+        raise UsageError(nothing_called("the server", text))
     return [(tree.nodes[i].id, written.shown([tree.nodes[at].name for at in tree.way(i)])) for i in found]

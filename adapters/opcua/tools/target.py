@@ -32,9 +32,11 @@ def connection_of(text: str, password: str | None = None, **more: Any) -> OpcuaC
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
         context = error.get("ctx", {})
-        raise UsageError(
-            f"'{text}': {context.get('message', error['msg'])}; {context.get('hint') or _EXAMPLE}"
-        ) from exc
+        key = context.get("key") or next(iter(error["loc"]), "url")
+        message, hint = context.get("message", error["msg"]), context.get("hint")
+        if key != "url":
+            raise UsageError(f"--{str(key).replace('_', '-')}: {message}" + (f"; {hint}" if hint else "")) from exc
+        raise UsageError(f"'{text}': {message}; {hint or _EXAMPLE}") from exc
 
 
 def stanza_of(connection: OpcuaConnection, name: str) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Written:
         self._used: set[int] = set()
 
     @property
+    def in_patterns(self) -> dict[str, str]:
+        """URIs by prefix, and by their number in this session, as other tools show them."""
+        return {**{str(i): uri for i, uri in enumerate(self.uris) if i}, **self.prefixes}
+
+    @property
     def used(self) -> dict[str, str]:
         """URIs by prefix, of what was written so far."""
         return {self._by_index[i]: self.uris[i] for i in sorted(self._used)}
