@@ -132,7 +132,7 @@ async def test_a_restarting_server_sees_no_storm() -> None:
 @pytest.mark.timeout(180)
 async def test_control_without_growing_pauses_there_is_one() -> None:
     times, _ = await storm(lambda: Backoff(0.1, 0.1))
-    assert most_within(times, 1) > 3 * CLIENTS
+    assert len(times) > 5 * CLIENTS, "each of them more than five times in ten seconds"
     assert len([t for t in times if t > 5]) > 2 * CLIENTS
 
 
