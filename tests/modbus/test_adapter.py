@@ -392,7 +392,7 @@ async def test_a_poor_line_costs_what_is_lost_on_it(server: Server, unheard: Ans
     rng = random.Random(3)
     server.answer = lambda r: unheard(r) if rng.random() < 0.1 else r.answer()
     signals = {f"s{i}": {"holding": 200 * i, "type": "uint16"} for i in range(18)}
-    it = adapter(server.port, {"m": {"signals": signals, "poll": "100ms"}}, timeout="20ms")
+    it = adapter(server.port, {"m": {"signals": signals, "poll": "300ms"}}, timeout="60ms")
     await it.connect()
     good = dict.fromkeys(signals, 0)
     for _ in range(40):
