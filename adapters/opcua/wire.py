@@ -317,10 +317,14 @@ class Reader:
         if count > 0:
             if count * least > len(self.data) - self.at:
                 raise IndexError(f"{count} elements announced")
-            self.left -= count * cost
-            if self.left < 0:
-                raise GarbledError(f"more than {_MOST // cost} values in one message")
+            self.pay(count * cost)
         return count
+
+    def pay(self, cost: int = _OTHER) -> None:
+        """For what is made of the bytes. Raises GarbledError where that is too much for one message."""
+        self.left -= cost
+        if self.left < 0:
+            raise GarbledError("more values than there can be in one message")
 
     def skip_array(self, size: int) -> None:
         count = self.count(size, 0)

@@ -34,6 +34,9 @@ from adapters.opcua.wire import (
 # --- definitions -----------------------------------------------------------------------------------------------------
 
 
+_ALWAYS = 40_000  # what a body may cost besides its bytes (see wire): 10,000 structures that have none
+
+
 class UndefinedError(ValueError):
     """Nothing is known of a data type, or nothing that can be used."""
 
@@ -228,6 +231,7 @@ class Definitions:
             raise UndefinedError(f"{why} (encoding {node_text(body.encoding)})")
         layout = self.layout(type)
         reader = Reader(body.data or b"")
+        reader.left = min(reader.left, _ALWAYS + 8 * len(reader.data))
         try:
             values = layout.read(reader)
         except (error, IndexError, GarbledError, RecursionError) as exc:
@@ -246,8 +250,10 @@ class Definitions:
             layout = self._layouts[type] = Layout(type, definition)  # before its fields: a structure can hold itself
             try:
                 elements = [self._element(definition, field) for field in definition.fields]
-            except UndefinedError:
+            except (UndefinedError, RecursionError) as exc:
                 self._layouts.clear()  # others may hold this one
+                if isinstance(exc, RecursionError):
+                    raise UndefinedError("structures in structures without an end") from exc
                 raise
             layout.codes = [code for code, _ in elements]
             layout.read = _FORMS[definition.form](definition, elements)
@@ -284,6 +290,7 @@ class Definitions:
 
         def read(reader: Reader) -> Record:
             reader.deeper()
+            reader.pay()  # a structure may have no bytes at all, and thousands of them
             record = Record(layout, layout.read(reader))
             reader.depth -= 1
             return record

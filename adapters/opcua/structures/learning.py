@@ -37,6 +37,7 @@ _HAS_ENCODING, _HAS_DESCRIPTION, _HAS_SUBTYPE, _HAS_COMPONENT = 38, 39, 45, 47
 _OPC_BINARY = NodeId(0, "i", 93)  # the folder of all binary dictionaries
 _ENUMERATION = NodeId(0, "i", 29)
 
+_LEVELS = 100  # structures within structures: each takes requests of its own
 _MOST = 2000  # types in one session: more than any machine has, fewer than would fill our memory
 _DEEPEST = 50  # supertypes of a type
 
@@ -67,12 +68,13 @@ async def learn(
         else:
             definitions.unknown.discard(encoding)
             definitions.refused[encoding] = "the server does not say of which data type it is"
-    asked = 0
+    asked = levels = 0
     while ask := [type for type in wanted if not definitions.knows(type) and type not in definitions.refused]:
-        asked += len(ask)
-        if asked > _MOST:
+        asked, levels = asked + len(ask), levels + 1
+        if asked > _MOST or levels > _LEVELS:
+            why = f"{_MOST} data types" if asked > _MOST else f"{_LEVELS} structures within each other"
             for type in ask:
-                definitions.refused[type] = f"it consists of more than {_MOST} data types"
+                definitions.refused[type] = f"it consists of more than {why}"
             return
         wanted = dict.fromkeys(await _learn(source, definitions, ask))
 

@@ -29,10 +29,9 @@ async def offer(security: Security) -> Offer:
     link = security.connection
     try:
         return await Client(link, f"{security.gateway_id} {security.name}").endpoints()
-    except NotConnectedError:
-        raise
     except Exception as exc:
-        raise NotConnectedError(f"{security.name} {link.host}:{link.port}: {explain(exc)}") from exc
+        said = str(exc) if isinstance(exc, NotConnectedError) else explain(exc)
+        raise NotConnectedError(f"{security.name} {link.host}:{link.port}: {said}") from exc
 
 
 def chosen(offered: Offer, security: Security) -> Endpoint | None:
