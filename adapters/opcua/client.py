@@ -629,6 +629,7 @@ class _Socket(UASocketProtocol):
     def __init__(self, timeout: float, security_policy: Any) -> None:
         super().__init__(timeout, security_policy)
         self.frames = Frames()
+        self._garbled: Exception | None = None  # what came before anybody waited for something
         self._connection = _Channel(security_policy, TransportLimits(2**31, LEAST_BUFFER, 0, 0))
 
     def data_received(self, data: bytes) -> None:
@@ -636,8 +637,14 @@ class _Socket(UASocketProtocol):
             if chunks := self.frames.feed(data):
                 self._process_received_data(chunks)
         except wire.GarbledError as exc:
-            self._fail_all_pending(_GarbledError(str(exc)))
+            self._garbled = _GarbledError(str(exc))
+            self._fail_all_pending(self._garbled)
             self.disconnect_socket()
+
+    async def send_hello(self, url: str, max_messagesize: int = 0, max_chunkcount: int = 0) -> Any:
+        if self._garbled:
+            raise self._garbled
+        return await super().send_hello(url, max_messagesize, max_chunkcount)
 
     def disconnect_socket(self) -> None:
         """Also called over an answer that cannot be read; then those who wait for it are told so."""
