@@ -46,6 +46,7 @@ NOT_A_NUMBER = 0x8FF30000
 INVALID_DATA = 0x8FF40000
 WRONG_TYPE = 0x8FF50000
 UNKNOWN_STATE = 0x4FF00000
+CLOCK_NOT_SET = 0x4FF10000
 
 REASONS: Mapping[int, str] = {
     CONFIG_ERROR: "config-error",  # the configuration and the machine do not fit
@@ -63,6 +64,7 @@ REASONS: Mapping[int, str] = {
     NOT_A_NUMBER: "not-a-number",  # NaN or infinity
     INVALID_DATA: "invalid-data",  # bytes that are no value of this type
     WRONG_TYPE: "wrong-type",  # not of the type this signal has had since start-up
+    CLOCK_NOT_SET: "clock-not-set",  # read in a boot that never learnt the time: its stamp is a guess
     UNKNOWN_STATE: "unknown-state",  # a number that `enum` does not name
 }
 _SEVERITIES = {GOOD: "good", UNCERTAIN: "uncertain", BAD: "bad", SEVERITY: "bad"}

@@ -1,12 +1,13 @@
 """The contract of a buffer.
 
     append ─▶ 1 2 3 4 5 6 7 8 9   the next one gets 10
-                    ▲     ▲   ▲
-               stored   sent  accepted
+                ▲   ▲     ▲   ▲
+           stored  sent accepted last
 
-Every record has an identity (epoch, seq). The epoch is new whenever records may have been forgotten; seq counts from 1
-without gaps. Records up to `stored` are given up. What has to be dropped before is declared by a loss record, which is
-appended like any other; and if that has to be dropped too, by the next one.
+A record has two numbers. Its *position* counts in this buffer, for ever, and orders what is kept. Its identity for the
+rest of the world is (epoch, seq): the epoch is new whenever records may have been forgotten, and seq counts from 1 in
+it, without gaps. Records up to `stored` are given up. What has to be dropped before is declared by a loss record, which
+is appended like any other; and if that has to be dropped too, by the next one.
 """
 
 from __future__ import annotations
@@ -20,49 +21,70 @@ from gateway.mqtt.payload import Loss, Ranges
 Encode = Callable[[int], bytes]
 """Makes a payload, which contains its own seq."""
 
+Declare = Callable[[Loss, int], tuple[str, bytes]]
+"""Makes topic and payload of a loss record, which gets the given seq."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A message on its way."""
 
-    seq: int
+    position: int  # in this buffer
+    epoch: str
+    seq: int  # in its epoch
     topic: str
     payload: bytes
     readings: int  # how many it holds, for the loss record should it be dropped
     first: int  # ns since 1970: its oldest reading
     last: int  # ns since 1970: its newest reading
+    is_loss: bool = False  # a loss record itself
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a buffer is."""
+    """How full a buffer is, and how it stands with its disk."""
 
     records: int
     bytes: int
     max_bytes: int
     dropped: int  # records, since start-up; each declared as lost
+    unsafe: int = 0  # records that are in memory only
+    trouble: str = ""  # why nothing can be written at the moment; empty while all is well
 
 
 class Buffer(Protocol):
     """Keeps records in order until they are stored."""
 
     @property
-    def epoch(self) -> str: ...
+    def epoch(self) -> str:
+        """Of what is appended now."""
+
+    @property
+    def last(self) -> int:
+        """The newest position."""
 
     @property
     def accepted(self) -> int:
-        """The last seq that this buffer keeps as safely as it can: on disk, the last that an fdatasync covers.
+        """Everything up to this position outlives a power cut: an fdatasync covers it.
 
-        Only these may be sent: a seq that is forgotten after it was sent would be used twice.
+        Younger records may be sent, too: after a crash the epoch is a new one, so no identity is used twice.
         """
 
     @property
+    def ready(self) -> int:
+        """Everything up to this position may be sent: what has no time yet waits for it."""
+
+    @property
     def sent(self) -> int:
-        """Everything up to this seq was acknowledged by the broker."""
+        """Everything up to this position was acknowledged by the broker."""
 
     @property
     def stored(self) -> int:
-        """Everything up to this seq was acknowledged by the store, or declared lost."""
+        """Everything up to this position was acknowledged by the store, or declared lost."""
+
+    @property
+    def full(self) -> bool:
+        """No machine should be read for it: set with `when_full: stop-polling` only."""
 
     @property
     def usage(self) -> Usage: ...
@@ -74,13 +96,19 @@ class Buffer(Protocol):
         """Take over a loss record about readings that never came this far, such as what a machine dropped. Its seq."""
 
     def read(self, after: int, limit: int) -> Sequence[Record]:
-        """Up to `limit` records with a seq above `after`, in order, without those known as stored."""
+        """Up to `limit` records with a position above `after`, in order, without those known as stored."""
 
-    def mark_sent(self, seq: int) -> None:
-        """The broker has everything up to `seq`. A lower one than before rewinds: read and send again from there."""
+    def mark_sent(self, position: int) -> None:
+        """The broker has everything up to there. A lower one than before rewinds: read and send again from there."""
 
-    def mark_stored(self, ranges: Ranges) -> None:
-        """The store has these. The stored mark moves as far as they reach without a gap, and frees records."""
+    def mark_stored(self, epoch: str, ranges: Ranges, upto: int) -> None:
+        """The store has these seqs, as far as they are not behind the position `upto`, the last that was ever sent.
 
-    def give_up(self, seq: int, cause: str) -> None:
+        The stored mark moves as far as they reach without a gap, and frees records.
+        """
+
+    def mark_delivered(self, position: int) -> None:
+        """This one is where it belongs, although no store has said so."""
+
+    def give_up(self, position: int, cause: str) -> None:
         """Drop this one record, which nobody will ever take, and declare it."""

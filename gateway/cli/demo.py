@@ -57,7 +57,7 @@ async def _demo(port: int | None, data: Path | None, seconds: float | None, in_p
         print(f"{time.monotonic() - began:5.1f} s  {text}", flush=True)
 
     from gateway.config import load
-    from gateway.runtime.app import App
+    from gateway.runtime.app import App, paho_links, system_clock
     from gateway.runtime.registry import protocols
     from simulators.plant import simulate
     from simulators.scenario import read_scenario
@@ -77,11 +77,8 @@ async def _demo(port: int | None, data: Path | None, seconds: float | None, in_p
             why = "as told" if in_process else "there is no Mosquitto here: apt install mosquitto"
             say(f"broker and store are linked inside this process ({why})")
         configuration = _settings(plant.redirect(plan), broker_port, _page_port(port), kept)
-        if links is None:
-            from gateway.runtime.app import paho_links
-
-            links = paho_links(configuration)
-        app = App(configuration, links)
+        clock = system_clock(configuration)
+        app = App(configuration, links or paho_links(configuration, clock), clock)
         running = asyncio.create_task(app.run(), name="gateway")
         stack.callback(lambda: say(_summary(app)))
         stack.push_async_callback(_end, running)

@@ -25,7 +25,7 @@ def run(
 ) -> None:
     """Read the machines and bring their readings to the broker; write the store too, where `store:` is configured."""
     from gateway.errors import ConfigErrors
-    from gateway.runtime.app import App, paho_links
+    from gateway.runtime.app import App, paho_links, system_clock
 
     configuration = load_config(config, option)
     if not configuration.machines:
@@ -38,14 +38,15 @@ def run(
             "no store is configured, so a reading counts as delivered when the broker has it; "
             "where a `gateway store` runs elsewhere, write mqtt: {delivery: store}"
         )
-    run_until_stopped(App(configuration, paho_links(configuration)).run(once=once))
+    clock = system_clock(configuration)
+    run_until_stopped(App(configuration, paho_links(configuration, clock), clock).run(once=once))
     log.info("stopped")
 
 
 def store(config: ConfigArgument = None, option: ConfigOption = None, verbose: Verbose = False) -> None:
     """Write what arrives at the broker into the store, and nothing else."""
     from gateway.errors import ConfigErrors
-    from gateway.runtime.app import App, paho_links
+    from gateway.runtime.app import App, paho_links, system_clock
 
     configuration = load_config(config, option)
     if configuration.settings.store is None:
@@ -54,7 +55,8 @@ def store(config: ConfigArgument = None, option: ConfigOption = None, verbose: V
         )
         raise ConfigErrors([error])
     set_up_logging(verbose)
-    run_until_stopped(App(configuration, paho_links(configuration)).run(edge=False))
+    clock = system_clock(configuration)
+    run_until_stopped(App(configuration, paho_links(configuration, clock), clock).run(edge=False))
     log.info("stopped")
 
 

@@ -138,6 +138,9 @@ class MachineSettings(Reporting):
     description: str = Field("", max_length=500, description="What the machine is, for people.")
     area: Level | None = Field(None, description="ISA-95 area, instead of the one in `site`.")
     line: Level | None = Field(None, description="ISA-95 line (work centre) it belongs to.", examples=["L1"])
+    priority: Literal["low", "normal", "high"] = Field(
+        "normal", description="Whose readings go first when the buffer is full: those of `low` before all others."
+    )
     signals: Mapping[Name, SignalSettings] = Field(default_factory=dict, description="Its signals by name.")
 
     @model_validator(mode="after")
@@ -177,6 +180,11 @@ class GatewaySettings(Section):
         Path("data"),
         description="Where it keeps its files; relative to the configuration.",
         examples=["/var/lib/gateway"],
+    )
+    clock: Literal["plausible", "synchronized"] = Field(
+        "plausible",
+        description="When the time of this box is believed: as soon as it can be right, or only once something has "
+        "synchronized it (chrony, timesyncd, ntpd). What is read before is kept, and gets its time afterwards.",
     )
 
 
@@ -265,6 +273,17 @@ class MqttSettings(Section):
     window: int = Field(
         50, ge=1, le=100, description="Messages that may wait for the broker's acknowledgement at a time."
     )
+    backlog_rate: Size | None = Field(
+        None,
+        ge=1024,
+        description="Bytes per second at the most for what has waited, on a poor link; what is new is not limited.",
+        examples=["32KiB"],
+    )
+    hold_unheard: bool = Field(
+        True,
+        description="Keep what nobody subscribes to, until somebody does. With `false` a message counts as delivered "
+        "although the broker had nobody to give it to.",
+    )
     keepalive: Duration = Field(
         30.0, ge=1, le=3600, description="Silence after which the broker is asked for a sign of life.", examples=["30s"]
     )
@@ -295,12 +314,24 @@ class MqttSettings(Section):
 class BufferSettings(Section):
     """Where readings wait until the store has them."""
 
-    max_size: Size = Field(128 * 2**20, ge=2**20, description="What it may hold at most.", examples=["2GiB"])
+    max_size: Size = Field(2 * 2**30, ge=2**20, description="What it may take of the disk at most.", examples=["2GiB"])
     max_age: Duration = Field(
-        14 * 86400.0, ge=60, description="Older readings are dropped, with a loss record.", examples=["14d"]
+        14 * 86400.0,
+        ge=60,
+        description="What has waited longer is dropped, with a loss record. Only time in which the gateway runs counts.",
+        examples=["14d"],
     )
-    when_full: Literal["drop-oldest"] = Field(
-        "drop-oldest", description="What happens when it is full. Every loss is recorded."
+    when_full: Literal["drop-oldest", "stop-polling", "thin"] = Field(
+        "drop-oldest",
+        description="What happens when it is full. `drop-oldest`: the oldest readings go, those of machines with a low "
+        "`priority` first. `stop-polling`: machines are not read until there is room. `thin`: of the oldest readings one "
+        "per signal and `thin_interval` stays; counters, states and text are never thinned. Every loss is recorded.",
+    )
+    thin_interval: Duration = Field(
+        60.0, ge=1, description="`thin`: the time of which one value stays.", examples=["1min"]
+    )
+    min_free: Size = Field(
+        64 * 2**20, ge=0, description="What is left of the disk for others, however large the buffer may be."
     )
     commit_interval: Period = Field(1.0, description="How long a reading may wait for the disk.", examples=["1s"])
 

@@ -26,6 +26,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway.clock import Clock
 from gateway.errors import BrokerError, NotConnectedError
 from gateway.mqtt.link import Listener, Message, Will
 from gateway.schedule import Backoff
@@ -37,6 +38,7 @@ SILENCE = 15.0  # seconds a PUBACK may take: then the connection is dead, whatev
 LASTING = 5.0  # seconds after which a connection counts as a success
 SESSION_EXPIRY = 14 * 86400  # seconds the broker keeps messages for a store that is away
 INBOUND_WINDOW = 200  # messages a broker may send us before we acknowledge one
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the ssl module has no name for
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,18 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
-    def ssl_context(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer, certificate and host name verified. Raises BrokerError for files that cannot be used."""
+    def ssl_context(self, check_time: bool = True) -> ssl.SSLContext:
+        """TLS 1.2 or newer, certificate and host name verified. Raises BrokerError for files that cannot be used.
+
+        Without `check_time` it does not matter when the certificates are valid; all the rest does.
+        """
         try:
             context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if self.cert and self.key:
                 context.load_cert_chain(self.cert, self.key)
+            if not check_time:
+                context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
         except (OSError, ssl.SSLError) as exc:
             files = ", ".join(str(f) for f in (self.ca, self.cert, self.key) if f)
             raise BrokerError(f"{self}: the certificate files cannot be used ({files}): {exc}") from exc
@@ -74,14 +81,24 @@ class Endpoint:
 class PahoLink:
     """One session with a broker; see gateway/mqtt/link.py for the contract."""
 
-    def __init__(self, endpoint: Endpoint, *, will: Will | None = None, backoff: Backoff | None = None) -> None:
-        self._endpoint, self._will = endpoint, will
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        will: Will | None = None,
+        backoff: Backoff | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`clock`: while it is not trusted, a certificate may be of any time. Without one the time always counts."""
+        self._endpoint, self._will, self._clock = endpoint, will, clock
         self._backoff = backoff or Backoff(first=0.5, cap=30.0)
         self._protocol = paho.MQTTv5
         self._unanswered = 0  # CONNECTs in a row that the other side ended without a word
         self._client: paho.Client | None = None
         self._generation = 0
         self._thrown_out = 0  # connections in a row that the broker ended at once
+        self._check_time = True  # of the certificates of this connection
+        self._ended_by_us = False
         self._owed: dict[int, float] = {}  # published, not yet acknowledged; since when
         self._since = 0.0  # when this connection stood; 0: not yet
         self._ended: asyncio.Future[str] | None = None  # resolved with the reason when a connection ends
@@ -107,14 +124,17 @@ class PahoLink:
             return
         client = self._client
         if client is not None and self.connected:
-            client.disconnect()
-            for _ in range(100):  # until DISCONNECT has left, so that the broker does not publish our will
-                if not client.want_write():
-                    break
-                await asyncio.sleep(0.01)
+            await self._say_good_bye(client)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         self._close()
+
+    async def _say_good_bye(self, client: paho.Client) -> None:
+        client.disconnect()
+        for _ in range(100):  # until DISCONNECT has left, so that the broker does not publish our will
+            if not client.want_write():
+                break
+            await asyncio.sleep(0.01)
 
     async def _keep_connected(self) -> None:
         assert self._listener is not None
@@ -132,7 +152,7 @@ class PahoLink:
             if self._since and self._loop.time() - self._since > LASTING:
                 self._backoff.reset()
                 self._thrown_out = 0
-            elif self._since:
+            elif self._since and not self._ended_by_us:
                 self._thrown_out += 1
                 if (
                     self._thrown_out > 1
@@ -149,6 +169,7 @@ class PahoLink:
         endpoint = self._endpoint
         self._ended = ended = self._loop.create_future()
         self._generation += 1
+        self._ended_by_us = False
         try:
             client = self._client = self._make_client()
             await asyncio.to_thread(self._connect, client)
@@ -160,6 +181,8 @@ class PahoLink:
             client.loop_misc()
             if self._since:
                 self._watch_progress()
+                if not self._check_time and self._clock is not None and self._clock.trusted() and not ended.done():
+                    await self._end_unchecked(client)
                 continue
             waited += 0.5
             if waited >= CONNECT_TIMEOUT:
@@ -186,7 +209,8 @@ class PahoLink:
         if endpoint.user is not None:
             client.username_pw_set(endpoint.user, endpoint.password)
         if endpoint.tls:
-            client.tls_set_context(endpoint.ssl_context())
+            self._choose_check()
+            client.tls_set_context(endpoint.ssl_context(self._check_time))
         if self._will is not None:
             client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
         client.max_inflight_messages_set(0)  # the window is the publisher's
@@ -200,6 +224,24 @@ class PahoLink:
         client.on_socket_register_write = self._on_register_write
         client.on_socket_unregister_write = self._on_unregister_write
         return client
+
+    def _choose_check(self) -> None:
+        """A box that takes now for 1970 would refuse every certificate, and nobody would hear of it until it is set.
+
+        Who answers is verified as ever; what is given up, until the time is known, is that an old key is of no use.
+        """
+        checked, self._check_time = self._check_time, self._clock is None or self._clock.trusted()
+        if checked and not self._check_time:
+            log.warning(
+                "%s: the time is not known yet: the broker's certificate and name are verified, but not whether it has "
+                "expired; that follows when the clock is right",
+                self._endpoint,
+            )
+
+    async def _end_unchecked(self, client: paho.Client) -> None:
+        self._ended_by_us = True
+        self._end("the time is known now: connecting again, to verify that the broker's certificate is still valid")
+        await self._say_good_bye(client)
 
     def _connect(self, client: paho.Client) -> None:
         endpoint = self._endpoint
@@ -348,6 +390,8 @@ class PahoLink:
 
 
 _CLOSED = "the broker closed the connection"
+_OUT_OF_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 def _refusal(endpoint: Endpoint, code: ReasonCode) -> str:
@@ -367,6 +411,16 @@ def _why(endpoint: Endpoint, exc: Exception) -> str:
     if isinstance(exc, socket.gaierror):
         return f"{endpoint}: the name '{endpoint.host}' is not known: check mqtt.url and DNS"
     if isinstance(exc, ssl.SSLCertVerificationError):
+        if exc.verify_code in _OUT_OF_TIME:
+            return (
+                f"{endpoint}: the broker's certificate is not valid at this time ({exc.verify_message}): "
+                "check its dates, and the clock of this machine"
+            )
+        if exc.verify_code in _OTHER_NAME:
+            return (
+                f"{endpoint}: the broker's certificate is for another name ({exc.verify_message}): "
+                "mqtt.url must have the name or address that the certificate is made out to"
+            )
         return f"{endpoint}: the broker's certificate is not trusted ({exc.verify_message}): set mqtt.ca to the CA that signed it"
     if isinstance(exc, ssl.SSLError) or (endpoint.tls and isinstance(exc, ConnectionResetError)):
         said = getattr(exc, "reason", None) or exc

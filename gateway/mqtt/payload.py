@@ -14,8 +14,20 @@ from typing import Any, Literal
 
 import orjson
 
+from gateway.clock import artificial
 from gateway.errors import PayloadError
-from gateway.model import EARLIEST, LATEST, Batch, Header, MachinePath, Value, is_bad, quality_code, quality_text
+from gateway.model import (
+    CLOCK_NOT_SET,
+    EARLIEST,
+    LATEST,
+    Batch,
+    Header,
+    MachinePath,
+    Value,
+    is_bad,
+    quality_code,
+    quality_text,
+)
 
 VERSION = 1
 MAX_BYTES = 16 * 2**20
@@ -294,6 +306,28 @@ def decode_loss(payload: bytes) -> tuple[str, int, Loss]:
     except (KeyError, TypeError, ValueError, OverflowError) as exc:
         raise PayloadError(f"this loss record is broken: {exc!r}") from exc
     return gateway, seq, Loss(epoch, first, last, count, start, end, cause, machine, signal)
+
+
+# --- times that were not known yet ---------------------------------------------------------------------------------
+
+
+def rebase(payload: bytes, shift: int, sure: bool) -> bytes:
+    """The same message, its artificial times (gateway/clock.py) moved by `shift` ns; others are left alone.
+
+    Where that is only a guess, every reading is uncertain.
+    """
+    message = _object(payload)
+    for frame in message.get("frames", ()):
+        if not artificial(round(frame["t"] * 1e6)):
+            continue
+        frame["t"] = milliseconds(nanoseconds(frame["t"]) + shift)
+        if not sure:
+            said = dict.fromkeys(frame["values"], quality_text(CLOCK_NOT_SET))
+            frame["quality"] = {**said, **frame.get("quality", {})}
+    for key in ("from", "to"):
+        if key in message and artificial(round(message[key] * 1e6)):
+            message[key] = milliseconds(nanoseconds(message[key]) + shift)
+    return orjson.dumps(message)
 
 
 # --- common ----------------------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """From the buffer to the broker: a window of unacknowledged messages, and two marks.
 
-    buffer ─ read(after position) ─▶ window ─▶ broker ─ PUBACK ─▶ sent mark
-       ▲                               ▲  │                          store ─ ranges ─▶ stored mark: records are freed
-       │                               │  └ refused ─▶ its topic waits, and is tried again; the others go on
-       └──── position goes back to the stored mark when that stands still ◀────┘
+    buffer ─ what is new ──▶ live ─────┐
+       │                               ├─▶ window ─▶ broker ─ PUBACK ─▶ sent mark
+       └─ what waited ─────▶ history ──┘     │                 store ─ ranges ─▶ stored mark: records are freed
+              ▲        (in order, at its own pace)
+              │                              └ refused ─▶ its topic waits, and is tried again; the others go on
+              └──── everything above the stored mark, when that stands still
 
 A PUBACK proves that the broker has a message in its memory, no more. So with `delivery: store` records stay until the
-store says that it has them, and whatever it does not get is sent again.
+store says that it has them, and whatever it does not get is sent again. What has piled up meanwhile does not delay what
+is new: it follows in order beside it, no faster than the store takes it (gateway/publisher/history.py).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from gateway.errors import NotConnectedError, PayloadError
 from gateway.mqtt.link import Link, Message
 from gateway.mqtt.payload import decode_stored
 from gateway.mqtt.topics import Topics
+from gateway.publisher.history import History
 from gateway.schedule import Backoff
 
 log = logging.getLogger(__name__)
@@ -38,6 +42,7 @@ STALL = 30.0  # seconds without progress of the stored mark, after which records
 STALL_AFTER_CONNECT = 5.0  # the same after a new connection: the broker may have forgotten what it acknowledged
 LONGEST_STALL = 600.0
 HOLD = 5.0  # seconds at the most between two attempts with a topic that the broker refuses
+BEHIND = 4  # windows that what is new may be behind, before it is left to follow
 PATIENCE = 3  # refusals in a row before it is worth a word: a store that starts beside us subscribes in a moment
 
 Content = bytes | Callable[[], bytes]  # of a retained message; a large one is made when it is sent
@@ -48,7 +53,7 @@ Retained = Iterable[tuple[str, Content]]
 class _Topic:
     """A topic the broker does not take at the moment, and what waits for it."""
 
-    waiting: deque[int] = field(default_factory=deque)  # seqs, ascending
+    waiting: deque[int] = field(default_factory=deque)  # positions, ascending
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.2, cap=HOLD))
     until: float = 0.0
     trying: bool = False  # one message is under way, to find out
@@ -70,14 +75,22 @@ class Publisher:
         delivery: Literal["store", "broker"],
         window: int,
         births: Callable[[], Retained],
+        rate: float | None = None,
+        hold: bool = True,
     ) -> None:
-        """`births` gives the retained messages of a new connection: meta and status of all machines, and our own."""
+        """`births` gives the retained messages of a new connection: meta and status of all machines, and our own.
+
+        `rate`: bytes per second at the most of what waited. Without `hold` a message that nobody subscribes to counts
+        as taken.
+        """
         self._link, self._buffer, self._topics = link, buffer, topics
         self._gateway, self._clock, self._counters = gateway, clock, counters
         self._delivery, self._window, self._births = delivery, window, births
-        self._position = 0  # the last seq that was handed to the link, or waits for its topic
-        self._furthest = 0  # the highest position there ever was: no store can have what lies beyond
-        self._in_flight: dict[int, tuple[int, str]] = {}  # message id -> seq and topic, ascending
+        self._hold_unheard = hold
+        self._live = buffer.sent  # the last position that was handed on as new, or waits for its topic
+        self._history = History(window, rate, limited=delivery == "store")  # what lies below it and is to be sent
+        self._furthest = buffer.last  # the highest there ever was: no store can have what lies beyond
+        self._in_flight: dict[int, tuple[int, str]] = {}  # message id -> position and topic
         self._refused: dict[str, _Topic] = {}
         self._retained: dict[str, Content] = {}  # to be published before data: the newest of each topic
         self._owed: dict[int, str] = {}  # message id -> topic of retained messages under way
@@ -86,6 +99,7 @@ class Publisher:
         self._moved = self._progress  # the same, but not for another attempt
         self._stall = STALL
         self._probed = False
+        self.turns = 0  # ticks, for the watchdog
         self.reason = "not connected yet"  # why nothing flows; empty while all is well
         self.alarm = ""  # what somebody should look at although messages flow
 
@@ -96,7 +110,12 @@ class Publisher:
     @property
     def busy(self) -> bool:
         """Something is still on its way to where it belongs."""
-        return self._buffer.stored < self._buffer.accepted or bool(self._retained or self._owed)
+        return self._buffer.stored < self._buffer.ready or bool(self._retained or self._owed)
+
+    @property
+    def backlog(self) -> int:
+        """Messages that waited and are still to be sent."""
+        return self._history.count
 
     @property
     def unanswered(self) -> float:
@@ -138,12 +157,14 @@ class Publisher:
             if reason_code >= FAILURE:
                 self._say(self._why(retained, reason_code))
         elif (found := self._in_flight.pop(mid, None)) is not None:
-            seq, topic = found
-            if reason_code >= FAILURE or reason_code == NO_SUBSCRIBERS:
-                self._hold(topic, seq, reason_code)
+            position, topic = found
+            if reason_code >= FAILURE or (reason_code == NO_SUBSCRIBERS and self._hold_unheard):
+                self._hold(topic, position, reason_code)
             else:
                 self._counters.sent += 1
                 self._taken(topic)
+                if self._delivery == "broker":
+                    self._delivered(position)
             self._move_sent()
         self.wake()
 
@@ -154,12 +175,10 @@ class Publisher:
         except PayloadError as exc:
             self._alarm(f"{message.topic}: a store's acknowledgement cannot be read: {exc}")
             return
-        if (stored.gateway, stored.epoch) != (self._gateway, self._buffer.epoch):
-            return  # of another gateway, or of our life before
-        # Nobody can have stored what was never sent.
-        self._mark_stored(
-            (first, min(last, self._furthest)) for first, last in stored.ranges if first <= self._furthest
-        )
+        if stored.gateway == self._gateway:
+            before = self._buffer.stored
+            self._buffer.mark_stored(stored.epoch, stored.ranges, self._furthest)
+            self._note_stored(before)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -175,25 +194,15 @@ class Publisher:
                 self._owed[self._link.publish(topic, payload, retain=True)] = topic
             if self._refused:
                 self._try_again()
-            while (room := self._room()) > 0 and self._position < self._buffer.accepted:
-                records = self._buffer.read(self._position, room)
-                for record in records:
-                    if record.seq > self._buffer.accepted:
-                        return
-                    self._position = record.seq
-                    held = self._refused.get(record.topic)
-                    if held is not None:
-                        held.waiting.append(record.seq)
-                    else:
-                        self._send(record)
-                if not records:
-                    self._position = self._buffer.accepted
+            self._send_live()
+            self._send_history()
         except NotConnectedError:
             return  # on_disconnected follows, and everything is sent again
 
     def tick(self) -> None:
         """What time brings: another attempt with what was refused, and a stored mark that stands still."""
         buffer, now = self._buffer, self._clock.monotonic()
+        self.turns += 1
         if self._delivery == "store" and self._link.connected:
             if buffer.stored >= buffer.sent:
                 self._progress = self._moved = now
@@ -201,13 +210,48 @@ class Publisher:
                 self._send_again(now)
         self.wake()
 
+    def _send_live(self) -> None:
+        buffer, ready = self._buffer, self._buffer.ready
+        if ready - self._live > BEHIND * self._window:  # too slow for all of it: what is new goes on, the rest follows
+            self._history.add(self._live + 1, ready - self._window)
+            self._live = ready - self._window
+        while (room := self._room()) > 0 and self._live < ready:
+            records = [record for record in buffer.read(self._live, room) if record.position <= ready]
+            for record in records:
+                self._hand_on(record)
+                self._live = record.position
+            if not records:
+                self._live = ready
+
+    def _send_history(self) -> None:
+        buffer, history = self._buffer, self._history
+        while history.count:
+            now = self._clock.monotonic()
+            allowed = history.allowed(self._room(), buffer.stored, now)
+            if allowed <= 0:
+                return
+            first, last = history.next
+            records = [record for record in buffer.read(first - 1, allowed) if record.position <= last]
+            for record in records:
+                self._hand_on(record)
+                history.sent(record.position, len(record.payload), now)
+            if not records:
+                history.skip()
+
+    def _hand_on(self, record: Record) -> None:
+        held = self._refused.get(record.topic)
+        if held is not None:
+            insort(held.waiting, record.position)
+        else:
+            self._send(record)
+
     def _room(self) -> int:
         under_way = len(self._in_flight) + len(self._owed) + len(self._forgotten)
         return min(self._window, self._link.receive_maximum) - under_way
 
     def _send(self, record: Record) -> None:
-        self._in_flight[self._link.publish(record.topic, record.payload)] = (record.seq, record.topic)
-        self._furthest = max(self._furthest, record.seq)
+        self._in_flight[self._link.publish(record.topic, record.payload)] = (record.position, record.topic)
+        self._furthest = max(self._furthest, record.position)
 
     def _send_again(self, now: float) -> None:
         """The store does not acknowledge what the broker has: ask with one record, and rewind once it answers."""
@@ -227,20 +271,21 @@ class Publisher:
         else:
             log.info("%d messages did not arrive in the store: sending them again", waiting)
             self._counters.rewinds += 1
+            self._history.slow_down()
             self._rewind(buffer.stored)
         self._probed = True
 
     # --- what the broker refuses ---------------------------------------------------------------------------------------
 
-    def _hold(self, topic: str, seq: int, code: int) -> None:
+    def _hold(self, topic: str, position: int, code: int) -> None:
         """The broker answered, and did not take it: this topic waits and is tried again, the others go on."""
         if code in FOR_GOOD:
             self._counters.refused += 1
-            self._buffer.give_up(seq, FOR_GOOD[code])
+            self._buffer.give_up(position, FOR_GOOD[code])
             self._taken(topic)
             return
         held = self._refused.setdefault(topic, _Topic())
-        insort(held.waiting, seq)
+        insort(held.waiting, position)
         if held.trying or held.open or not held.backoff.attempts:
             held.until = self._clock.monotonic() + held.backoff.pause()
             held.trying = held.open = False
@@ -257,9 +302,9 @@ class Publisher:
             if not held.waiting and not held.trying:
                 del self._refused[topic]
             while held.waiting and not held.trying and now >= held.until and self._room() > 0:
-                seq = held.waiting.popleft()
-                for record in self._buffer.read(seq - 1, 1):
-                    if record.seq == seq:  # and not stored meanwhile
+                position = held.waiting.popleft()
+                for record in self._buffer.read(position - 1, 1):
+                    if record.position == position:  # and not stored meanwhile
                         held.trying = not held.open
                         self._send(record)
 
@@ -281,31 +326,37 @@ class Publisher:
     # --- marks -------------------------------------------------------------------------------------------------------
 
     def _move_sent(self) -> None:
-        # Records go out in order, so everything below the lowest one under way or waiting was acknowledged or is stored.
-        lowest = self._position + 1
-        if self._refused:
-            waiting = [held.waiting[0] for held in self._refused.values() if held.waiting]
-            lowest = min([lowest, *waiting, *(seq for seq, _ in self._in_flight.values())])
-        elif self._in_flight:
-            lowest = next(iter(self._in_flight.values()))[0]
+        # Everything below the lowest one that is under way, waits or is still to be sent was acknowledged or is stored.
+        lowest = min(
+            [
+                self._live + 1,
+                *(position for position, _ in self._in_flight.values()),
+                *(held.waiting[0] for held in self._refused.values() if held.waiting),
+                *([self._history.next[0]] if self._history.count else ()),
+            ]
+        )
         if lowest - 1 > self._buffer.sent:
             self._buffer.mark_sent(lowest - 1)
-            if self._delivery == "broker":
-                self._mark_stored([(1, lowest - 1)])
 
-    def _mark_stored(self, ranges: Iterable[tuple[int, int]]) -> None:
+    def _delivered(self, position: int) -> None:
+        """The broker is the end of its way."""
         before = self._buffer.stored
-        self._buffer.mark_stored(list(ranges))
+        self._buffer.mark_delivered(position)
+        self._note_stored(before)
+
+    def _note_stored(self, before: int) -> None:
         moved = self._buffer.stored - before
         if moved > 0:
+            now = self._clock.monotonic()
             self._counters.stored += moved
-            self._progress = self._moved = self._clock.monotonic()
+            self._progress = self._moved = now
+            self._history.stored(self._buffer.stored, now)
             self._stall = STALL_AFTER_CONNECT if self._probed else STALL  # what is missing besides shall not wait long
             self._probed = False
             if self.alarm:
                 log.info("store: acknowledges again")
                 self.alarm = ""
-        self._position = max(self._position, self._buffer.stored)
+        self._live = max(self._live, self._buffer.stored)
         self.wake()
 
     def _rewind(self, to: int) -> None:
@@ -314,11 +365,12 @@ class Publisher:
         self._in_flight.clear()
         self._refused.clear()
         self._buffer.mark_sent(min(to, self._buffer.sent))
-        self._position = self._buffer.sent
+        self._history.restart(self._buffer.sent + 1, self._live)
 
     def _start_over(self) -> None:
         """Of another connection nothing is under way."""
         self._owed.clear()
+        self._live = max(self._live, self._buffer.ready)  # what is there now waited; what comes is new
         self._rewind(self._buffer.sent)
 
     def _say(self, reason: str) -> None:

@@ -12,23 +12,35 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
+from gateway.buffer import known_time
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
 from gateway.errors import BrokerError, NotConnectedError, StoreError
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.topics import Topics
-from gateway.runtime.edge import Edge
+from gateway.runtime.edge import Edge, buffer_folder
+from gateway.runtime.service import Notifier, Progress, keep_fed
 from gateway.store.writer import StoreWriter
 
 log = logging.getLogger(__name__)
+
+STUCK = 90.0  # seconds without any attempt, after which a part is stuck: the longest pause between two, and some more
 
 MakeLink = Callable[[str, bool, Will | None], Link]
 """Makes a link from client id, persistent, and will."""
 
 
-def paho_links(configuration: Configuration) -> MakeLink:
+def system_clock(configuration: Configuration) -> SystemClock:
+    """The clock of this box, which has to be later than what was recorded before to be believed."""
+    settings = configuration.settings.gateway
+    known = known_time(buffer_folder(configuration))
+    return SystemClock(policy=settings.clock, last_known=known)
+
+
+def paho_links(configuration: Configuration, clock: Clock) -> MakeLink:
     """Links to the broker of a configuration. Raises BrokerError for certificate files that cannot be used."""
     from gateway.mqtt.client import Endpoint, PahoLink
 
@@ -43,9 +55,13 @@ def paho_links(configuration: Configuration) -> MakeLink:
         )  # fmt: skip
         if mqtt.tls:
             endpoint.ssl_context()
-        return PahoLink(endpoint, will=will)
+        return PahoLink(endpoint, will=will, clock=clock)
 
     return make
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -54,7 +70,7 @@ class App:
 
     configuration: Configuration
     links: MakeLink
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock
     counters: FlowCounters = field(default_factory=FlowCounters)
     page: str = ""  # the address of the status page, once it is served
     edge: Edge | None = None
@@ -68,9 +84,13 @@ class App:
         async with AsyncExitStack() as stack:
             if store and self.configuration.settings.store is not None:
                 await self._start_store(stack, alone=not edge)
-            if not edge:
-                await asyncio.Event().wait()
-            await self._run_edge(stack, once)
+            if edge:
+                await self._run_edge(stack, once)
+                return
+            notifier = Notifier()
+            notifier.ready()
+            stack.callback(notifier.stopping)
+            await keep_fed(notifier, Progress(self.clock), lambda: self._store_reason() or "storing")
 
     async def _start_store(self, stack: AsyncExitStack, alone: bool) -> None:
         from gateway.store.open import open_store
@@ -101,8 +121,30 @@ class App:
             log.info("status page: %s", self.page)
         if once:
             await self._once(edge)
-        else:
+            return
+        telling = asyncio.create_task(self._tell(edge), name="service manager")
+        try:
             await edge.run()
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell(self, edge: Edge) -> None:
+        """The service manager: that it runs, how it is, and that all of its parts move on."""
+        notifier, progress = Notifier(), Progress(self.clock)
+        buffer = edge.buffer
+        try:
+            await edge.running.wait()
+            progress.stage("commit", lambda: buffer.accepted < buffer.last, lambda: edge.committer.turns, STUCK)
+            progress.stage("publish", _always, lambda: edge.publisher.turns, STUCK)
+            for poller in edge.pollers:
+                polls = [signal.poll for machine in poller.settings.values() for signal in machine.signals.values()]
+                patience = STUCK + 2 * min(polls, default=0.0)
+                progress.stage(f"poll[{poller.name}]", _always, partial(getattr, poller, "turns"), patience)
+            notifier.ready()
+            await keep_fed(notifier, progress, lambda: edge.in_a_line)
+        finally:
+            notifier.stopping()
 
     async def _once(self, edge: Edge) -> None:
         task = asyncio.create_task(edge.run(), name="edge")

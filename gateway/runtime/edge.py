@@ -10,12 +10,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from gateway import __version__
 from gateway.adapter import Context
-from gateway.buffer import MemoryBuffer
-from gateway.clock import Clock
+from gateway.buffer import Disk, Limits, SegmentLog
+from gateway.buffer.committer import Committer
+from gateway.clock import Clock, TrackedClock
 from gateway.config import Configuration
+from gateway.config.settings import BufferSettings
 from gateway.counters import FlowCounters
 from gateway.model import Batch, Gap, Header, MachinePath
 from gateway.mqtt.link import Link, Will
@@ -53,7 +56,14 @@ class Edge:
         self._gateway = settings.gateway.id
         self._topics = Topics(settings.mqtt.root)
         self._started = clock.now()
-        self.buffer = MemoryBuffer(settings.buffer.max_size, settings.buffer.max_age, self._declare, clock)
+        self.buffer = SegmentLog(
+            Disk(buffer_folder(configuration)),
+            _limits(settings.buffer),
+            self._declare,
+            clock,
+        )
+        self.committer = Committer(self.buffer, clock)
+        self.running = asyncio.Event()  # once everything is started
         self._encode = DataEncoder(self._gateway, self.buffer.epoch)
         self._meta: dict[str, Content] = {}  # by topic, as are
         self._status: dict[str, Content] = {}
@@ -65,6 +75,7 @@ class Edge:
         self.publisher = Publisher(
             link, self.buffer, self._topics, self._gateway, clock, counters,
             delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
+            rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
         )  # fmt: skip
         self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
 
@@ -83,8 +94,10 @@ class Edge:
         for poller in self.pollers:
             poller.prepare()
         await self._link.start(self.publisher)
+        self.committer.start()
         tasks = [asyncio.create_task(poller.run(), name=f"poll[{poller.name}]") for poller in self.pollers]
         tasks.append(asyncio.create_task(self._watch(), name="watch"))
+        self.running.set()
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -96,14 +109,18 @@ class Edge:
             self._say_good_bye()
             await self._drain(deadline + 0.5)
             await self._link.stop()
-            if left := self.buffer.read(self.buffer.stored, 1):
-                count, epoch = self.buffer.usage.records, self.buffer.epoch
-                log.error(
-                    "ended with %d messages that are not stored: those of %s from %d on are lost",
-                    count,
-                    epoch,
-                    left[0].seq,
-                )
+            await self.committer.close()
+            self._say_what_is_left()
+
+    def _say_what_is_left(self) -> None:
+        usage = self.buffer.usage
+        if usage.records and not usage.trouble:
+            log.info("%d messages are not stored yet: they are kept, and follow after the next start", usage.records)
+        elif usage.records:
+            log.error(
+                "ended with %d messages in memory that could not be written (%s): they are lost",
+                usage.unsafe, usage.trouble,
+            )  # fmt: skip
 
     async def read_once(self, running: asyncio.Task[None]) -> None:
         """Until every machine was read, or cannot be, and everything is delivered as far as it can be."""
@@ -116,7 +133,7 @@ class Edge:
                 return
 
     async def _drain(self, deadline: float) -> None:
-        """Give what is on its way a moment to arrive: a buffer in memory ends with the process."""
+        """Give what is on its way a moment to arrive. What does not is on the disk, and goes with the next start."""
         connecting = self._clock.monotonic() + CONNECTING_DRAIN
         while self.publisher.busy and (now := self._clock.monotonic()) < deadline:
             if not self._link.connected and now > connecting:
@@ -126,7 +143,7 @@ class Edge:
 
     async def _watch(self) -> None:
         """What has gone stale, what the publisher has to do again, how broker and store are."""
-        steps = [poller.watch for poller in self.pollers] + [self.publisher.tick, self._note_links]
+        steps = [poller.watch for poller in self.pollers] + [self.publisher.tick, self._note_links, self._note_clock]
         while True:
             for step in steps:
                 try:
@@ -152,6 +169,25 @@ class Edge:
                 self.board.store.set("offline", now, reason)
             elif self.buffer.stored or self._store_reason() is not None:
                 self.board.store.set("online", now)
+
+    def _note_clock(self) -> None:
+        """A clock that somebody set leaves a trace: stamps before and after it are not of one scale."""
+        for step in self._clock.steps() if isinstance(self._clock, TrackedClock) else ():
+            start, end = sorted((step.before, step.after))
+            log.warning("clock: %s (%+.3f s)", step.cause, (step.after - step.before) / 1e9)
+            self.buffer.declare(Loss(self.buffer.epoch, 0, 0, 0, start, end, f"clock: {step.cause}"))
+            self.committer.wake()
+
+    @property
+    def in_a_line(self) -> str:
+        """How it is, for the service manager."""
+        machines = [machine.condition.state for machine in self.board.machines.values()]
+        usage = self.buffer.usage
+        parts = [f"{machines.count('online')} of {len(machines)} machines online", f"{usage.records} messages waiting"]
+        parts += [f"broker: {self.publisher.reason}"] if self.publisher.reason else []
+        parts += [f"store: {self.board.store.reason}"] if self.board.store.reason else []
+        parts += [f"disk: {usage.trouble}"] if usage.trouble else []
+        return "; ".join(parts)
 
     def _poller(self, name: str) -> Poller:
         configuration = self._configuration
@@ -179,6 +215,7 @@ class Edge:
         counters = self._counters.of(header.path.machine)
         counters.accepted += len(batch)
         counters.messages += 1
+        self.committer.wake()
         self.publisher.wake()
 
     def lost(self, gap: Gap) -> None:
@@ -186,9 +223,16 @@ class Edge:
         signal = names[0] if len(names) == 1 else ""
         cause = gap.cause if len(names) < 2 else f"{gap.cause}: {len(names)} signals, such as {names[0]}"
         machine = gap.header.path.machine
+        what = f"{machine}/{signal}" if signal else machine
+        log.warning("%s: %s values lost (%s)", what, gap.count or "an unknown number of", cause)
         self._counters.of(machine).gaps += 1
         self.buffer.declare(Loss(self.buffer.epoch, 0, 0, gap.count, gap.start, gap.end, cause, machine, signal))
+        self.committer.wake()
         self.publisher.wake()
+
+    @property
+    def full(self) -> bool:
+        return self.buffer.full
 
     def show(self, batch: Batch) -> None:
         self.board.update(batch)
@@ -234,13 +278,19 @@ class Edge:
         self.publisher.retain(*self._own_status("offline", "the gateway was stopped"))
 
     def _declare(self, loss: Loss, seq: int) -> tuple[str, bytes]:
-        if not loss.last:  # it never had a message
-            what = f"{loss.machine}/{loss.signal}" if loss.signal else loss.machine
-            log.warning("%s: %s values lost (%s)", what, loss.count or "an unknown number of", loss.cause)
-            return self._topics.loss(self._gateway), encode_loss(loss, self._gateway, seq)
-        self._counters.lost += loss.last - loss.first + 1
-        log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)
+        if loss.last:  # others never had a message
+            self._counters.lost += loss.last - loss.first + 1
+            log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)
         return self._topics.loss(self._gateway), encode_loss(loss, self._gateway, seq)
+
+
+def buffer_folder(configuration: Configuration) -> Path:
+    """Where the buffer of a configuration is."""
+    return configuration.resolve(configuration.settings.gateway.data_dir) / "buffer"
+
+
+def _limits(settings: BufferSettings) -> Limits:
+    return Limits(settings.max_size, settings.max_age, settings.commit_interval, settings.when_full, settings.min_free)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -29,11 +29,16 @@ log = logging.getLogger(__name__)
 
 CONNECTING = "connecting"
 LASTING = 5.0  # seconds after which a connection counts as a success
+FULL = 0.5  # seconds between two looks whether there is room again
 CLOSING = 5.0  # seconds an adapter may take to say good-bye
 
 
 class Sink(Protocol):
     """Where a poller hands things on to."""
+
+    @property
+    def full(self) -> bool:
+        """Nothing more is wanted for the moment: machines are left alone."""
 
     def accept(self, batch: Batch) -> None:
         """Readings, as they leave."""
@@ -75,6 +80,7 @@ class Poller:
     counters: FlowCounters
     backoff: Backoff = field(default_factory=Backoff)
     reason: str = CONNECTING  # why it does not deliver; empty while it does
+    turns: int = 0  # attempts to connect, and reads that came to an end: it is not stuck while they go on
     _adapter: Adapter | None = None
     _connected_at: float = 0.0  # monotonic: its first answer; 0: none yet
     _machines: dict[Header, _Machine] = field(default_factory=dict)
@@ -119,16 +125,31 @@ class Poller:
         assert task is not None
         while True:
             try:
+                self.turns += 1
                 await adapter.connect()
                 self._learn(adapter.headers)
                 self._connected_at = 0.0
                 while True:
+                    if self.sink.full:
+                        await self._wait_for_room()
+                    self.turns += 1
                     self._take(await adapter.read())
                     if task.cancelling():  # swallowed on the way: wait_for on 3.11, when an answer comes at that moment
                         raise asyncio.CancelledError
             except NotConnectedError as exc:
                 self._lost(str(exc))
                 await asyncio.sleep(self.backoff.pause())
+
+    async def _wait_for_room(self) -> None:
+        """Machines are not read while there is no room for what they say; what they say meanwhile is a gap."""
+        log.warning("%s: not read any more: the buffer is full", self.name)
+        start = self.clock.now()
+        while self.sink.full:
+            self.turns += 1
+            await asyncio.sleep(FULL)
+        log.warning("%s: read again", self.name)
+        for machine in self._by_name.values():
+            self.sink.lost(Gap(machine.plan.header, (), start, self.clock.now(), 0, "buffer-full: not read"))
 
     async def _close(self, adapter: Adapter) -> None:
         """To be told once more to stop is no reason to leave without a good-bye: a session would stay at the machine."""

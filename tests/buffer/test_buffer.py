@@ -1,59 +1,13 @@
-"""What every buffer has to do; a new one joins the list at the top."""
+"""What every buffer has to do, with a disk and without."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.buffer import Buffer, MemoryBuffer
-from gateway.mqtt.payload import Loss, decode_loss, encode_loss, merge_ranges
-
-Make = Callable[..., Buffer]
-T = 1_763_789_123_000_000_000
-
-
-class Clock:
-    """Time that a test moves."""
-
-    now_ns = T
-    running = 1000.0
-
-    def now(self) -> int:
-        return self.now_ns
-
-    def monotonic(self) -> float:
-        return self.running
-
-    def wait(self, seconds: float) -> None:
-        self.now_ns += round(seconds * 1e9)
-        self.running += seconds
-
-    def trusted(self) -> bool:
-        return True
-
-
-def declare(loss: Loss, seq: int) -> tuple[str, bytes]:
-    return "loss", encode_loss(loss, "edge", seq)
-
-
-def memory(max_bytes: int = 10**6, max_age: float = 3600.0, clock: Clock | None = None) -> Buffer:
-    return MemoryBuffer(max_bytes, max_age, declare, clock or Clock())
-
-
-@pytest.fixture(params=[memory], ids=["memory"])
-def make(request: pytest.FixtureRequest) -> Make:
-    return request.param
-
-
-def fill(buffer: Buffer, count: int, size: int = 10) -> None:
-    for _ in range(count):
-        buffer.append("t", lambda seq: b"%d " % seq + b"x" * size, 3, T, T + 1)
-
-
-def seqs(buffer: Buffer, after: int = 0, limit: int = 1000) -> list[int]:
-    return [r.seq for r in buffer.read(after, limit)]
+from buffer.material import Clock, T, fill, losses, opened, seqs
+from gateway.mqtt.payload import Loss, decode_loss, merge_ranges
 
 
 def test_seq_counts_from_one_without_gaps(make):
@@ -67,10 +21,10 @@ def test_seq_counts_from_one_without_gaps(make):
 def test_the_stored_mark_moves_as_far_as_there_is_no_gap(make):
     buffer = make()
     fill(buffer, 10)
-    buffer.mark_stored([(1, 3), (6, 7)])
+    buffer.mark_stored(buffer.epoch, [(1, 3), (6, 7)], buffer.last)
     assert buffer.stored == 3
     assert seqs(buffer) == [4, 5, 8, 9, 10]
-    buffer.mark_stored([(4, 5)])
+    buffer.mark_stored(buffer.epoch, [(4, 5)], buffer.last)
     assert buffer.stored == 7
     assert buffer.usage.records == 3
 
@@ -78,7 +32,7 @@ def test_the_stored_mark_moves_as_far_as_there_is_no_gap(make):
 def test_a_store_that_remembers_more_than_exists_frees_no_future(make):
     buffer = make()
     fill(buffer, 2)
-    buffer.mark_stored([(1, 500)])
+    buffer.mark_stored(buffer.epoch, [(1, 500)], buffer.last)
     assert buffer.stored == 2
     fill(buffer, 1)
     assert seqs(buffer) == [3]
@@ -88,13 +42,9 @@ def test_rewinding(make):
     buffer = make()
     fill(buffer, 5)
     buffer.mark_sent(5)
-    buffer.mark_stored([(1, 2)])
+    buffer.mark_stored(buffer.epoch, [(1, 2)], buffer.last)
     buffer.mark_sent(0)
     assert buffer.sent == 2  # what is stored is never sent again
-
-
-def losses(buffer: Buffer) -> list[Loss]:
-    return [decode_loss(r.payload)[2] for r in buffer.read(0, 10**6) if r.topic == "loss"]
 
 
 @pytest.mark.parametrize("count", [100, 15_000])
@@ -102,14 +52,14 @@ def test_a_full_buffer_drops_the_oldest_and_declares_every_reading(make, count):
     """However often it overflows: loss records that are dropped themselves are declared by the next ones."""
     buffer = make(max_bytes=40_000)
     fill(buffer, count, size=1000)
-    kept = [r for r in buffer.read(0, 1000) if r.topic != "loss"]
+    kept = [r for r in buffer.read(0, 1000) if not r.is_loss]
     assert buffer.usage.bytes <= 40_000
     assert {loss.cause for loss in losses(buffer)} == {"buffer-full"}
     assert sum(r.readings for r in kept) + sum(loss.count for loss in losses(buffer)) == count * 3
     first = min(loss.first for loss in losses(buffer))
     declared = {s for loss in losses(buffer) for s in range(loss.first, loss.last + 1)}
     assert first == 1
-    assert declared | {r.seq for r in buffer.read(0, 1000)} == set(range(1, buffer.accepted + 1))
+    assert declared | {r.seq for r in buffer.read(0, 1000)} == set(range(1, buffer.last + 1))
     assert {r.seq for r in kept}.isdisjoint(declared)
 
 
@@ -117,7 +67,7 @@ def test_a_payload_has_the_seq_of_its_record_also_when_something_is_dropped_for_
     buffer = make(max_bytes=20_000)
     fill(buffer, 300, size=1000)
     for record in buffer.read(0, 1000):
-        seq = decode_loss(record.payload)[1] if record.topic == "loss" else int(record.payload.split()[0])
+        seq = decode_loss(record.payload)[1] if record.is_loss else int(record.payload.split()[0])
         assert seq == record.seq
 
 
@@ -129,7 +79,7 @@ def test_what_a_machine_lost_is_declared_and_not_forgotten_when_that_is_dropped(
     assert decode_loss(record.payload)[2] == gap
     assert record.readings == 0
     fill(buffer, 30)
-    declared = [decode_loss(r.payload)[2] for r in buffer.read(0, 1000) if r.topic == "loss"]
+    declared = [decode_loss(r.payload)[2] for r in buffer.read(0, 1000) if r.is_loss]
     assert sum(loss.count for loss in declared) >= 12
     assert min(loss.start for loss in declared if loss.count) == gap.start
 
@@ -146,7 +96,7 @@ def test_giving_one_record_up(make):
 def test_what_the_store_has_already_is_not_declared_lost(make):
     buffer = make(max_bytes=20_000)
     fill(buffer, 10, size=1000)
-    buffer.mark_stored([(2, 10)])
+    buffer.mark_stored(buffer.epoch, [(2, 10)], buffer.last)
     fill(buffer, 8, size=1000)
     assert [(loss.first, loss.last, loss.count) for loss in losses(buffer)] == [(1, 1, 3)]
 
@@ -174,11 +124,11 @@ def test_a_clock_that_is_set_and_machines_with_a_wrong_one_expire_nothing(make):
 
 @given(st.lists(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), max_size=5), max_size=20))
 def test_any_order_of_acknowledgements_frees_exactly_what_is_stored(steps):
-    buffer = memory()
+    buffer = opened(None)
     fill(buffer, 50)
     stored: set[int] = set()
     for ranges in steps:
-        buffer.mark_stored([(first, first + more) for first, more in ranges])
+        buffer.mark_stored(buffer.epoch, [(first, first + more) for first, more in ranges], buffer.last)
         stored |= {s for first, more in ranges for s in range(first, first + more + 1) if s <= 50}
         assert set(seqs(buffer)) == set(range(1, 51)) - stored
         mark = next((s for s in range(1, 52) if s not in stored), 51) - 1

@@ -36,6 +36,8 @@ CLIENTS = 20
 class Nowhere:
     """A sink that only counts."""
 
+    full = False
+
     def __init__(self) -> None:
         self.readings = 0
         self.gaps: list[Gap] = []

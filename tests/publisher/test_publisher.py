@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.buffer import MemoryBuffer
+from gateway.buffer import Limits, SegmentLog
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.mqtt.link import Message
@@ -52,8 +52,8 @@ class Edge:
 
     def __init__(self, delivery: str = "store", window: int = 3) -> None:
         self.clock, self.counters, self.broker = Clock(), FlowCounters(), LocalBroker()
-        self.buffer = MemoryBuffer(
-            10**6, 3600.0, lambda loss, seq: ("loss", encode_loss(loss, "edge", seq)), self.clock
+        self.buffer = SegmentLog(
+            None, Limits(10**6, 3600.0), lambda loss, seq: ("loss", encode_loss(loss, "edge", seq)), self.clock
         )
         self.link = self.broker.link()
         self.publisher = Publisher(
@@ -266,7 +266,7 @@ async def test_too_large_for_the_broker_is_given_up_and_declared(edge, monkeypat
     edge.append(b"1", b"big", b"3")
     await edge.settled()
     assert edge.store.payloads == [b"1", b"3"]
-    (loss,) = [r for r in edge.buffer.read(0, 10) if r.topic == "loss"]
+    (loss,) = [r for r in edge.buffer.read(0, 10) if r.is_loss]
     assert b"too-large" in loss.payload
 
 

@@ -54,6 +54,8 @@ class Script:
 class Sink:
     """Remembers what it is told."""
 
+    full = False
+
     def __init__(self) -> None:
         self.readings: list[tuple[object, int]] = []
         self.states: list[tuple[str, str]] = []
@@ -132,21 +134,21 @@ async def test_an_error_nobody_expected_is_logged_and_the_adapter_built_anew(cap
     assert "ZeroDivisionError: a bug" in caplog.text
 
 
-class Full(Sink):
+class Failing(Sink):
     """Has no room for the first three batches."""
 
-    full = 3
+    refusing = 3
 
     def accept(self, batch: Batch) -> None:
-        if self.full:
-            self.full -= 1
+        if self.refusing:
+            self.refusing -= 1
             raise OSError(28, "No space left on device")
         super().accept(batch)
 
 
 async def test_a_sink_that_fails_does_not_end_the_poller(caplog: pytest.LogCaptureFixture):
     """A full disk under the buffer is no reason to stop reading: it may have room again."""
-    sink, _ = await play(1, 2, 3, 4, sink=Full())
+    sink, _ = await play(1, 2, 3, 4, sink=Failing())
     assert sink.readings[-1] == (4, 0)
     assert "No space left on device" in caplog.text
 

@@ -1,0 +1,156 @@
+"""What a folder holds: the one way in, for the gateway that starts and for those who only look. Reads, never writes.
+
+Only the heads are read, and the newest segment: a million waiting records do not hold up a start. Whatever is damaged in
+between is found when it is read. Nothing here refuses a start; what cannot be understood is left where it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gateway.buffer.disk import Disk
+from gateway.buffer.marks import SIZE as MARKS_SIZE
+from gateway.buffer.marks import Epoch, Marks, decode_marks
+from gateway.buffer.record import (
+    SEGMENT_HEAD,
+    Found,
+    Hole,
+    SegmentHead,
+    decode_head,
+    get,
+    of_another_version,
+    scan,
+)  # fmt: skip
+from gateway.buffer.segment import Segment
+from gateway.buffer.work import MARKS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What there is."""
+
+    marks: Marks
+    segments: list[Segment] = field(default_factory=list)  # with records that may not be stored, oldest first
+    spares: list[tuple[str, int]] = field(default_factory=list)  # files without any, and their sizes
+    foreign: list[str] = field(default_factory=list)  # of another version: not touched
+    newest: tuple[bytes, Found] | None = None  # the last of the segments, as it was read
+    holes: list[Hole] = field(default_factory=list)
+    last: int = 0  # the newest position there ever was, as far as is known
+    total: int = 0  # readings up to there
+    marked: bool = False  # the marks could be read
+
+
+def recover(disk: Disk) -> Recovered:
+    """Raises OSError if the folder cannot be read at all."""
+    marks = _marks(disk)
+    found = Recovered(marks or Marks(), marked=marks is not None)
+    ordered: list[tuple[SegmentHead, str, int]] = []
+    for name in disk.segments():
+        size = disk.size(name)
+        data = disk.read(name, 0, SEGMENT_HEAD)
+        head = decode_head(data)
+        if head is None and of_another_version(data):
+            found.foreign.append(name)
+            continue
+        if head is None and (head := _guessed(disk.read(name, 0, size))) is None:
+            found.spares.append((name, size))
+            continue
+        ordered.append((head, name, size))
+    # Of two with the same beginning the reduced one is the newer; it was whole before it got its name.
+    ordered.sort(key=lambda each: (each[0].first, not each[0].reduced))
+    stored = max([found.marks.stored, *(head.stored for head, _, _ in ordered)])
+    found.marks = replace(found.marks, stored=stored)
+    covered = 0
+    kept: list[tuple[SegmentHead, str, int]] = []
+    for head, name, size in ordered:
+        if head.first <= covered:  # reduced meanwhile, or there twice
+            found.spares.append((name, size))
+            continue
+        if kept and kept[-1][0].first == head.first:
+            found.spares.append((name, size))
+            continue
+        covered = max(covered, head.last if head.reduced else 0)
+        kept.append((head, name, size))
+    for i, (head, name, size) in enumerate(kept):
+        segment = Segment(head.first, head.total, head.stored, size, reduced=head.reduced)
+        segment.name = name
+        segment.written = segment.end = size
+        following = kept[i + 1][0] if i + 1 < len(kept) else None
+        if following is not None:
+            # A reduced one knows how far it reached; what is missing behind it is missing.
+            segment.last = following.first - 1
+            segment.total_end = head.end if head.reduced else following.total
+            segment.synced_to = segment.last
+            if segment.last <= stored:
+                found.spares.append((name, size))
+                continue
+        else:
+            data = disk.read(name, 0, size)
+            there = scan(data, head.first, head.total, reduced=head.reduced)
+            segment.last, segment.total_end = there.next - 1, there.total
+            segment.synced_to, segment.end = segment.last, there.end
+            segment.sized_up = True
+            found.newest, found.last, found.total = (data, there), segment.last, there.total
+            found.holes += there.holes
+        found.segments.append(segment)
+    _ends(found)
+    return found
+
+
+def known_time(folder: Path) -> int:
+    """ns: the newest time a gateway with this buffer has known; 0 where there is none. Needs no lock."""
+    try:
+        marks = decode_marks((folder / MARKS).read_bytes()[:MARKS_SIZE])
+    except OSError:
+        return 0
+    return marks.known if marks else 0
+
+
+def _ends(found: Recovered) -> None:
+    """What is missing before the first and behind the last segment."""
+    marks = found.marks
+    if found.segments and found.segments[0].first > marks.stored + 1:
+        found.holes.insert(0, Hole(marks.stored + 1, found.segments[0].first - 1, 0, 0, 0))
+    if found.marked and marks.last > found.last:
+        first = max(found.last, marks.stored) + 1
+        if first <= marks.last:
+            found.holes.append(Hole(first, marks.last, max(0, marks.accepted - found.total), 0, 0))
+        found.last, found.total = marks.last, max(found.total, marks.accepted)
+    found.last = max(found.last, marks.stored)
+
+
+def _marks(disk: Disk) -> Marks | None:
+    try:
+        return decode_marks(disk.read(MARKS, 0, MARKS_SIZE))
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        log.error("buffer: the marks cannot be read (%s): what is stored already will be sent once more", exc)
+        return None
+
+
+def _guessed(data: bytes) -> SegmentHead | None:
+    """The head of a segment whose own is damaged, from its records; None where it has none."""
+    found = scan(data, 0, 0)
+    if not found.positions:
+        return None
+    first = get(data, found.offsets[0])
+    return SegmentHead(first.position, first.total, 0)
+
+
+def epochs_of(disk: Disk, segments: list[Segment]) -> list[Epoch]:
+    """Where epochs begin, from the records themselves: slow, and only needed when the marks are gone."""
+    epochs: dict[str, Epoch] = {}
+    for segment in segments:
+        assert segment.name is not None
+        data = disk.read(segment.name, 0, segment.size)
+        for at in scan(data, segment.first, segment.total, reduced=segment.reduced).offsets:
+            entry = get(data, at)
+            name = f"{entry.epoch:08x}"
+            if name not in epochs:
+                epochs[name] = Epoch(name, entry.position - entry.seq)
+    return sorted(epochs.values(), key=lambda each: each.base)

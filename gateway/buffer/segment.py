@@ -1,0 +1,116 @@
+"""One segment in memory: where it is on the disk, and its records as long as somebody needs them."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+
+from gateway.buffer.record import HEAD, SEGMENT_HEAD, Entry, Found, SegmentHead, aligned, encode_head, get, put_commit
+
+PAGE = 4096
+_SPARE = PAGE // 2  # what may be left empty so that a page is written once
+
+
+class Segment:
+    """Compared by identity. `data` is there while it is written to, or was read for somebody."""
+
+    __slots__ = (
+        "data",
+        "end",
+        "first",
+        "last",
+        "name",
+        "newest",
+        "offsets",
+        "positions",
+        "reduced",
+        "seconds",
+        "size",
+        "sized_up",
+        "started_at",
+        "stored",
+        "synced",
+        "synced_to",
+        "total",
+        "total_end",
+        "view",
+        "written",
+    )  # fmt: skip
+
+    def __init__(self, first: int, total: int, stored: int, size: int, *, reduced: bool = False) -> None:
+        self.first = first  # position of its first record
+        self.last = first - 1  # of its newest
+        self.total = self.total_end = total  # readings before it, and up to its end
+        self.stored = stored  # the stored mark when it was begun
+        self.size, self.reduced = size, reduced
+        self.name: str | None = None  # its file; None while it has none
+        self.data: bytearray | None = None
+        self.view: memoryview | None = None
+        self.offsets: array[int] = array("I")
+        self.positions: array[int] = array("Q")
+        self.end = SEGMENT_HEAD  # offset of the next record
+        self.written = 0  # offset up to which the file has it
+        self.synced = SEGMENT_HEAD  # offset up to which it is safe
+        self.synced_to = first - 1  # the last position that is
+        self.seconds = 0  # running time of its newest record
+        self.newest = 0  # ns: its newest reading
+        self.sized_up = False  # its holes are known
+
+    @property
+    def records(self) -> int:
+        return self.last - self.first + 1
+
+    @property
+    def safe(self) -> bool:
+        """All of it is on the disk."""
+        return self.synced_to == self.last
+
+    def begin(self) -> None:
+        """Make it one to be written to."""
+        self.data = bytearray(self.size)
+        self.view = memoryview(self.data)
+
+    def head(self) -> bytes:
+        """The bytes before its first record."""
+        ended = self.reduced
+        return encode_head(
+            SegmentHead(
+                self.first, self.total, self.stored, self.reduced,
+                self.last if ended else 0, self.total_end if ended else 0,
+            )
+        )  # fmt: skip
+
+    def fill(self, data: bytes | bytearray, found: Found) -> None:
+        """Take over what was read from its file."""
+        self.data = data if isinstance(data, bytearray) else bytearray(data)
+        self.view = memoryview(self.data)
+        self.offsets, self.positions = found.offsets, found.positions
+        self.newest, self.seconds = found.newest, found.seconds
+
+    def forget(self) -> None:
+        """Let go of its records; they are read again when they are needed."""
+        self.data = self.view = None
+        self.offsets, self.positions = array("I"), array("Q")
+
+    def has_room(self, size: int) -> bool:
+        """For a record of so many bytes, and the commit behind it."""
+        return self.end + aligned(size) + HEAD <= self.size
+
+    def close(self, seconds: int, now: int) -> None:
+        """Put a commit behind what is new, if there is anything: it says that there is nothing missing before it."""
+        if self.view is None or self.synced_to == self.last or self.end + HEAD > self.size:
+            return
+        at = self.end
+        behind = at + HEAD
+        if (left := -behind % PAGE) <= _SPARE and behind + left + HEAD <= self.size:
+            behind += left
+        put_commit(self.view, at, self.last, behind, self.total_end, seconds, now)
+        self.end = behind
+
+    def entries(self, after: int) -> list[int]:
+        """The indexes of its records above this position; they must be in memory."""
+        return list(range(bisect_left(self.positions, after + 1), len(self.positions)))
+
+    def entry(self, index: int) -> Entry:
+        assert self.view is not None
+        return get(self.view, self.offsets[index])

@@ -1,0 +1,739 @@
+"""The buffer on disk: a log of segments that are used again.
+
+    append ─▶ the newest segment, in memory ─▶ Work, in a thread: write, fdatasync ─▶ accepted
+                                                  │
+    read ◀── in memory, or read again from its file   mark_stored ─▶ oldest segments are free ─▶ used again
+
+All state is changed on the event loop; only `Work.run` runs elsewhere. Records are in memory until the disk has them, so
+a disk that fails costs nothing by itself: they are written again to another segment, and if there is none they wait
+here, as many as memory allows, and are sent meanwhile.
+
+The epoch goes on only after a clean end. After any other there may have been records that were sent and never written;
+a new epoch makes sure that no identity is used twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from bisect import bisect_right
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.buffer.contract import Declare, Encode, Record, Usage
+from gateway.buffer.disk import Disk
+from gateway.buffer.losses import MAX_STRETCHES, stretches
+from gateway.buffer.marks import Epoch, Marks, encode_slot, place
+from gateway.buffer.numbering import Numbering
+from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, get, put, scan
+from gateway.buffer.recovery import Recovered, epochs_of, recover
+from gateway.buffer.segment import PAGE, Segment
+from gateway.buffer.timeless import TimelessStretches
+from gateway.buffer.work import Work, Write, said
+from gateway.clock import Clock, artificial
+from gateway.errors import PayloadError
+from gateway.mqtt.payload import Loss, Ranges, decode_loss, merge_ranges, rebase
+
+log = logging.getLogger(__name__)
+
+SEGMENT = 4 * 2**20  # bytes of a segment
+SEGMENTS = 16  # a small buffer has so many, and smaller ones
+IN_MEMORY = 16 * 2**20  # bytes that wait for a disk that cannot be written
+RESERVE = 64 * 2**20  # bytes of the disk that are never ours
+RETRY = 5.0  # seconds until a disk that failed is tried again
+MARKS_EVERY = 10.0  # seconds: marks that are older cost repetitions after a crash, no readings
+CACHED = 2  # old segments in memory
+STALE = 1.0  # seconds between two looks at what has become too old
+WHEN_FULL = 0.9  # of the size: from here on no machine is read, with `stop-polling`
+
+WhenFull = Literal["drop-oldest", "stop-polling", "thin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the buffer may take."""
+
+    max_bytes: int
+    max_age: float  # seconds a record may wait
+    commit_interval: float = 1.0  # seconds a record may wait for the disk
+    when_full: WhenFull = "drop-oldest"
+    reserve: int = RESERVE
+
+    @property
+    def segment(self) -> int:
+        """Bytes of one segment."""
+        return max(PAGE, min(SEGMENT, self.max_bytes // SEGMENTS // PAGE * PAGE))
+
+
+class SegmentLog:
+    """Keeps records in a folder; see gateway/buffer/contract.py for the contract."""
+
+    def __init__(self, disk: Disk | None, limits: Limits, declare: Declare, clock: Clock) -> None:
+        """Takes over what is there. Without a disk, or with one that fails, it begins in memory and tries again later.
+
+        Raises BufferInUseError.
+        """
+        self._disk, self._limits, self._declare, self._clock = disk, limits, declare, clock
+        self._segments: list[Segment] = []
+        self._loaded: list[Segment] = []  # old segments that were read, the newest last
+        self._numbering = Numbering()
+        self._timeless = TimelessStretches(clock)
+        self._beyond: list[tuple[int, int]] = []  # stored, but after a gap
+        self._spares: list[str] = []
+        self._freed: list[tuple[str, int]] = []  # files of stored segments, until the marks say so
+        self._names = 0
+        self._topics: dict[str, bytes] = {}
+        self.last = self.accepted = self.sent = self.stored = 0
+        self._total = 0
+        self._dropped = 0
+        self._lost = 0
+        self._generation = 0
+        self._seconds, self._began = 0, clock.monotonic()
+        self._oldest_unsafe: float | None = None  # monotonic: when the oldest unsafe record came
+        self._marks_at, self._marked = self._began, (0, 0)
+        self._known = 0
+        self._retry_at = 0.0
+        self._stale_at = 0.0
+        self._stale_from: tuple[int, int] = (0, 0)  # position and running time of the oldest record
+        self._slow = 0.02  # seconds an fdatasync takes at the most, lately
+        self._working = self._dropping = self._must_mark = False
+        self._was_full = False
+        self.trouble = ""
+        self.commits = 0
+        self.lag = 0.0  # seconds the oldest record of the last commit had waited for it
+        if disk is None:
+            self._begin_epoch()
+        else:
+            self._open(disk)
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    def _open(self, disk: Disk) -> None:
+        try:
+            disk.take()
+            there = recover(disk)
+            epochs = _epochs(disk, there)
+        except OSError as exc:
+            self._fail(f"{disk.folder}: {said(exc)}")
+            # Positions that no earlier life of this folder can have used: it may be readable again tomorrow.
+            self.last = self.accepted = self.sent = self.stored = max(0, self._clock.now()) >> 10
+            self._begin_epoch()
+            return
+        marks = there.marks
+        self._segments, self._numbering = there.segments, Numbering(epochs)
+        self._timeless = TimelessStretches(self._clock, marks.timeless)
+        self.stored, self.last, self._total = marks.stored, there.last, there.total
+        self.accepted, self.sent = self.last, max(marks.sent, marks.stored)
+        self._beyond = [(first, last) for first, last in marks.beyond if last > self.stored]
+        self._generation, self._lost, self._known = marks.generation, marks.lost, marks.known
+        self._seconds = max(marks.seconds, there.newest[1].seconds if there.newest else 0)
+        self._names = max([int(name.partition(".")[0]) for name in disk.segments() if name[:8].isdigit()], default=0)
+        self._use_spares(there.spares)
+        if there.foreign:
+            log.error(
+                "buffer: %d files of another version in %s are left alone: update, or move them away",
+                len(there.foreign), disk.folder,
+            )  # fmt: skip
+        whole = not there.holes and (there.newest is None or not there.newest[1].positions or there.newest[1].committed)
+        clean = there.marked and marks.clean and whole and marks.last == there.last and bool(marks.epochs)
+        self._go_on(there)
+        if clean and self._say_in_use():
+            self.epoch = epochs[-1].name
+        else:
+            self._begin_epoch()
+        for hole in there.holes:
+            self._lose(hole)
+
+    def _go_on(self, there: Recovered) -> None:
+        """Write on in the newest segment, where it is whole."""
+        newest = self._segments[-1] if self._segments else None
+        if newest is None or there.newest is None:
+            return
+        data, found = there.newest
+        if newest.size == self._limits.segment and not found.holes and not newest.reduced and len(data) == newest.size:
+            newest.fill(bytearray(data), found)
+            newest.written = newest.synced = newest.end
+
+    def _say_in_use(self) -> bool:
+        """Before anything is sent under an epoch that goes on: what follows is not a clean end yet."""
+        work = self.prepare(sync=False, marks=True)
+        work.run()
+        self.finish(work)
+        return work.marked
+
+    def _begin_epoch(self) -> None:
+        self.epoch = secrets.token_hex(4)
+        self._numbering.begin(self.epoch, self.last)
+        self._must_mark = True
+
+    def _use_spares(self, spares: Sequence[tuple[str, int]]) -> None:
+        # Through the same door as what becomes free: used again only once the marks say that it is stored.
+        self._freed += spares
+        self._must_mark = self._must_mark or bool(spares)
+
+    # --- the contract ------------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> int:
+        if self._timeless.learn():
+            self._must_mark = True
+        held = self._timeless.held_from
+        return self.last if held is None else held - 1
+
+    @property
+    def full(self) -> bool:
+        if self._limits.when_full != "stop-polling":
+            return False
+        # With a margin between, or polling would start and stop with every segment.
+        used = self._bytes() / self._limits.max_bytes
+        self._was_full = used > WHEN_FULL or (self._was_full and used > WHEN_FULL - 2 / SEGMENTS)
+        return self._was_full
+
+    @property
+    def usage(self) -> Usage:
+        beyond = sum(last - first + 1 for first, last in self._beyond)
+        return Usage(
+            self.last - self.stored - beyond, self._bytes(), self._limits.max_bytes, self._dropped,
+            self.last - self.accepted, self.trouble,
+        )  # fmt: skip
+
+    @property
+    def known(self) -> int:
+        """ns: the newest time that was known when the buffer was used before."""
+        return self._known
+
+    def append(self, topic: str, encode: Encode, readings: int, first: int, last: int) -> int:
+        seq = self._numbering.seq(self.last + 1)
+        self._add(
+            seq, topic, encode(seq), readings, first, last, UNTIMED if artificial(first) or artificial(last) else 0
+        )
+        return seq
+
+    def declare(self, loss: Loss) -> int:
+        self._lost += loss.count
+        return self._put_loss(loss)
+
+    def read(self, after: int, limit: int) -> Sequence[Record]:
+        found: list[Record] = []
+        position = max(after, self.stored) + 1
+        while position <= self.last and len(found) < limit:
+            if (end := self._end_of_stored(position)) is not None:
+                position = end + 1
+                continue
+            segment = self._segment_of(position)
+            if segment is None:
+                break
+            if not self._load(segment):
+                return found
+            for index in segment.entries(position - 1):
+                position = segment.positions[index]
+                if len(found) >= limit or self._end_of_stored(position) is not None:
+                    break
+                found.append(self._record(segment.entry(index)))
+                position += 1
+            else:
+                position = segment.last + 1
+        return found
+
+    def mark_sent(self, position: int) -> None:
+        self.sent = max(position, self.stored)
+
+    def mark_stored(self, epoch: str, ranges: Ranges, upto: int) -> None:
+        # A range from another time (a writer that remembers more than we do) may reach beyond what exists.
+        self._mark(self._numbering.positions(epoch, ranges, min(upto, self.last)))
+
+    def mark_delivered(self, position: int) -> None:
+        self._mark([(position, position)])
+
+    def give_up(self, position: int, cause: str) -> None:
+        for record in self.read(position - 1, 1):
+            if record.position == position:
+                self._mark([(position, position)])
+                self._declare_lost([record], cause)
+
+    # --- the disk ----------------------------------------------------------------------------------------------------
+
+    def due(self, now: float) -> float | None:
+        """Seconds until the next commit has to begin; None while there is nothing to commit."""
+        if self._disk is None:
+            return None
+        if self.trouble and now < self._retry_at:
+            return self._retry_at - now
+        if self._oldest_unsafe is None:
+            waits = self._must_mark or self._freed or self._marks_differ()
+            return max(0.0, self._marks_at + MARKS_EVERY - now) if waits else None
+        margin = min(self._limits.commit_interval / 2, max(0.02, 2 * self._slow))
+        return max(0.0, self._oldest_unsafe + self._limits.commit_interval - margin - now)
+
+    def prepare(self, *, sync: bool, marks: bool = False, clean: bool = False) -> Work:
+        """What the disk should do now. `finish` has to follow before the next."""
+        assert self._disk is not None
+        assert not self._working, "one piece of work at a time"
+        self._working = True
+        now, now_ns = self._clock.monotonic(), self._clock.now()
+        work = Work(self._disk, size=self._limits.segment, reserve=self._limits.reserve, names=self._names)
+        work.sync, work.spares = sync, self._spares
+        if self.trouble and now < self._retry_at and not clean:
+            return work
+        for segment in self._segments:
+            if segment.synced_to == segment.last and segment.written >= segment.end:
+                continue
+            if segment.name is None and segment.records:
+                work.place = [*work.place, segment]
+            if segment.view is None:
+                continue
+            if sync:
+                segment.close(self._running(now), now_ns)
+            if segment.records and (sync or segment.written < segment.end):
+                work.writes = [*work.writes, Write(segment, segment.written, segment.end, segment.last)]
+        if marks or clean or self._marks_due(sync, now):
+            self._generation += 1
+            work.marks = place(self._generation), encode_slot(self._marks(clean, now))
+            work.freed, self._freed = self._freed, []
+            self._must_mark = False
+        return work
+
+    def finish(self, work: Work) -> None:
+        """Take note of what was done."""
+        self._working = False
+        self._names = work.names
+        now = self._clock.monotonic()
+        for segment, name in work.placed:
+            if segment in self._segments:
+                segment.name = name
+            else:  # stored meanwhile
+                self._freed.append((name, segment.size))
+        if work.marks is not None:
+            if work.marked:
+                self._marks_at, self._marked = now, (self.stored, self.sent)
+            else:
+                self._freed = [*work.freed, *self._freed]
+                self._must_mark = True
+        for write in work.done:
+            write.segment.written = max(write.segment.written, write.end)
+            if work.sync and write.segment in work.synced:
+                write.segment.synced, write.segment.synced_to = write.end, max(write.segment.synced_to, write.upto)
+        if work.seconds:
+            self._slow = max(work.seconds, self._slow * 0.9)
+        if work.placed:
+            self._must_mark = True  # how far it reaches, should it be missing one day
+        for segment in work.failed:
+            self._give_up_segment(segment)
+        self._move_accepted(now, work.sync)
+        self._forget_safe()
+        if work.trouble is not None:
+            self._fail(said(work.trouble) if work.trouble.errno else str(work.trouble))
+            self._retry_at = now + RETRY
+            if work.full:
+                self._make_way()
+        elif self.trouble and not work.empty:
+            log.warning("buffer: the disk can be written again")
+            self.trouble = ""
+
+    def abandon(self) -> None:
+        """Work that nobody finishes: the next begins where the last one that was finished ended."""
+        self._working = False
+        self._must_mark = True
+
+    def commit(self) -> None:
+        """All at once, for those who have no event loop: the command line, tests."""
+        if self._disk is None:
+            return
+        work = self.prepare(sync=True)
+        work.run()
+        self.finish(work)
+
+    def close(self) -> None:
+        """Write what is left, and say that this was a clean end. Safe to call twice."""
+        if self._disk is None:
+            return
+        work = self.prepare(sync=True)
+        work.run()
+        self.finish(work)
+        if self.accepted == self.last and not self.trouble:
+            work = self.prepare(sync=False, clean=True)
+            work.run()
+            self.finish(work)
+        self._disk.close()
+        self._disk = None
+
+    # --- adding ------------------------------------------------------------------------------------------------------
+
+    def _add(self, seq: int, topic: str, payload: bytes, readings: int, first: int, last: int, flags: int) -> None:
+        if flags & UNTIMED and self._timeless.note(self.last + 1, self._known):
+            self._must_mark = True
+        name = self._topics.get(topic)
+        if name is None:
+            name = self._topics[topic] = topic.encode()[:0xFFFF]
+        size = HEAD + len(name) + len(payload)
+        if size + SEGMENT_HEAD + HEAD > self._limits.max_bytes // 2 and not flags & LOSS:
+            self._dropped += 1
+            self._lost += readings
+            self._put_loss(Loss(self.epoch, seq, seq, readings, first, last, "too-large"))
+            return
+        segment = self._segments[-1] if self._segments else None
+        now = self._clock.monotonic()
+        rotated = segment is None or segment.view is None or not segment.has_room(size)
+        if rotated:
+            segment = self._rotate(size, now)
+        assert segment is not None
+        assert segment.view is not None
+        position, at = self.last + 1, segment.end
+        segment.seconds = self._running(now)
+        segment.end = put(
+            segment.view, at, int(self.epoch, 16), readings, flags, segment.seconds, position, seq, self._total,
+            first, last, name, payload,
+        )  # fmt: skip
+        segment.offsets.append(at)
+        segment.positions.append(position)
+        self.last = segment.last = position
+        self._total = segment.total_end = self._total + readings
+        if last > segment.newest:
+            segment.newest = last
+        if self._oldest_unsafe is None:
+            self._oldest_unsafe = now
+        if rotated:
+            self._keep_within()
+        if now >= self._stale_at:
+            self._drop_stale(now)
+
+    def _rotate(self, size: int, now: float) -> Segment:
+        if self._segments:
+            self._segments[-1].close(self._running(now), self._clock.now())
+        usual = self._limits.segment
+        needed = SEGMENT_HEAD + aligned(size) + HEAD
+        segment = Segment(
+            self.last + 1, self._total, self.stored, usual if needed <= usual else -(-needed // PAGE) * PAGE
+        )
+        segment.begin()
+        self._segments.append(segment)
+        return segment
+
+    def _put_loss(self, loss: Loss) -> int:
+        seq, now = self._numbering.seq(self.last + 1), self._clock.now()
+        topic, payload = self._declare(loss, seq)
+        timeless = artificial(now) or artificial(loss.start) or artificial(loss.end)
+        self._add(seq, topic, payload, 0, now, now, LOSS | (UNTIMED if timeless else 0))
+        return seq
+
+    def _record(self, entry: Entry) -> Record:
+        payload, first, last = entry.payload, entry.first, entry.last
+        if entry.flags & UNTIMED:
+            payload = rebase(payload, *self._timeless.shift(entry.position))
+            first, last = self._timeless.real(entry.position, first), self._timeless.real(entry.position, last)
+        return Record(
+            entry.position, f"{entry.epoch:08x}", entry.seq, entry.topic.decode(errors="replace"), payload,
+            entry.readings, first, last, bool(entry.flags & LOSS),
+        )  # fmt: skip
+
+    # --- finding -----------------------------------------------------------------------------------------------------
+
+    def _segment_of(self, position: int) -> Segment | None:
+        """The segment that holds it, or the next one."""
+        i = bisect_right(self._segments, position, key=lambda each: each.first) - 1
+        if i >= 0 and position <= self._segments[i].last:
+            return self._segments[i]
+        return self._segments[i + 1] if i + 1 < len(self._segments) else None
+
+    def _load(self, segment: Segment) -> bool:
+        """See that its records are in memory; what is found damaged is declared. False while it cannot be read."""
+        if segment.view is not None:
+            if segment in self._loaded:
+                self._loaded.remove(segment)
+                self._loaded.append(segment)
+            return True
+        assert self._disk is not None
+        assert segment.name is not None
+        try:
+            data = self._disk.read(segment.name, 0, segment.size)
+        except OSError as exc:
+            # A disk that is ill may be well again: only a file that is gone, or that stays unreadable, is a loss.
+            self._fail(f"{self._disk.folder / segment.name}: {said(exc)}")
+            if not isinstance(exc, FileNotFoundError) and self._patience(segment):
+                return False
+            data = b""
+        found = scan(data, segment.first, segment.total, reduced=segment.reduced, last=segment.last)
+        segment.fill(data, found)
+        self._loaded.append(segment)
+        while len(self._loaded) > CACHED:
+            self._loaded.pop(0).forget()
+        if not segment.sized_up:
+            segment.sized_up = True
+            holes = found.holes
+            if found.next <= segment.last and not (segment.reduced and found.total == segment.total_end):
+                readings = max(0, segment.total_end - found.total)
+                holes = [*holes, Hole(found.next, segment.last, readings, found.newest, found.newest)]
+            for hole in holes:
+                self._lose(hole)
+        return True
+
+    def _patience(self, segment: Segment) -> bool:
+        """Whether a segment that cannot be read is worth waiting for: a minute."""
+        if not segment.seconds:
+            segment.seconds = self._running(self._clock.monotonic())
+        return self._running(self._clock.monotonic()) - segment.seconds < 60
+
+    def _end_of_stored(self, position: int) -> int | None:
+        """The last position of the stored stretch that holds this one; None where it is not stored."""
+        if position <= self.stored:
+            return self.stored
+        i = bisect_right(self._beyond, position, key=lambda r: r[0]) - 1
+        return self._beyond[i][1] if i >= 0 and position <= self._beyond[i][1] else None
+
+    # --- marks -------------------------------------------------------------------------------------------------------
+
+    def _mark(self, positions: list[tuple[int, int]]) -> None:
+        merged = merge_ranges([(0, self.stored), *self._beyond, *positions])
+        _, stored = merged.pop(0)
+        self._beyond = merged
+        if stored > self.stored:
+            self.stored = stored
+            self.sent, self.accepted = max(self.sent, stored), max(self.accepted, stored)
+            self._free()
+
+    def _free(self) -> None:
+        """Let go of the segments that are stored as a whole, but of the one that is written to."""
+        while len(self._segments) > 1 and self._segments[0].last <= self.stored:
+            segment = self._segments.pop(0)
+            if segment in self._loaded:
+                self._loaded.remove(segment)
+            if segment.name is not None:
+                self._freed.append((segment.name, segment.size))
+                segment.name = None
+        self._numbering.forget(self.stored)
+        self._timeless.forget(self.stored)
+
+    def _marks(self, clean: bool, now: float) -> Marks:
+        known = self._clock.now() if self._clock.trusted() else 0
+        return Marks(
+            self._generation, clean, self.last, self.sent, self.stored, self._beyond[:200],
+            self._numbering.epochs, self._timeless.stretches,
+            self._running(now), max(self._known, known), self._total, self._lost,
+        )  # fmt: skip
+
+    def _marks_due(self, sync: bool, now: float) -> bool:
+        if self._must_mark or self._freed or self.trouble:
+            return True
+        return sync and now >= self._marks_at + MARKS_EVERY and self._marks_differ()
+
+    def _marks_differ(self) -> bool:
+        return self._marked != (self.stored, self.sent)
+
+    def _move_accepted(self, now: float, synced: bool) -> None:
+        accepted = self.accepted
+        for segment in self._segments:
+            if segment.last <= accepted:
+                continue
+            accepted = segment.synced_to if segment.synced_to >= segment.first else accepted
+            if not segment.safe:
+                break
+        if accepted > self.accepted:
+            self.accepted = accepted
+        if synced:
+            self.commits += 1
+            if self._oldest_unsafe is not None:
+                self.lag = now - self._oldest_unsafe
+                # What came while it was being written is as old as that, at the most.
+                self._oldest_unsafe = None if self.accepted == self.last else now - min(self.lag, self._slow)
+
+    def _forget_safe(self) -> None:
+        for segment in self._segments[:-1]:
+            if (
+                segment.safe
+                and segment.written >= segment.end
+                and segment.view is not None
+                and segment not in self._loaded
+            ):
+                segment.sized_up = True
+                self._loaded.append(segment)
+        while len(self._loaded) > CACHED:
+            self._loaded.pop(0).forget()
+
+    # --- a disk that fails -------------------------------------------------------------------------------------------
+
+    def _fail(self, reason: str) -> None:
+        if reason != self.trouble:
+            log.error(
+                "buffer: %s: readings are kept in memory and sent on, and would not outlive the gateway; tried again every %.0f s",
+                reason, RETRY,
+            )  # fmt: skip
+        self.trouble = reason
+
+    def _give_up_segment(self, segment: Segment) -> None:
+        """Its file failed: what is not safe in it goes to another one."""
+        if segment not in self._segments or segment.view is None:
+            return
+        at = self._segments.index(segment)
+        fresh: list[Segment] = []
+        total, kept = segment.total, 0
+        for offset, position in zip(segment.offsets, segment.positions, strict=True):
+            entry = get(segment.view, offset)
+            if position <= segment.synced_to:
+                total, kept = entry.total + entry.readings, kept + 1
+                continue
+            if not fresh:
+                fresh.append(Segment(position, entry.total, segment.stored, segment.size))
+                fresh[0].begin()
+            new = fresh[0]
+            assert new.view is not None
+            new.offsets.append(new.end)
+            new.positions.append(position)
+            new.end = put(
+                new.view, new.end, entry.epoch, entry.readings, entry.flags, entry.seconds, position, entry.seq,
+                entry.total, entry.first, entry.last, entry.topic, entry.payload,
+            )  # fmt: skip
+            new.last, new.total_end, new.seconds = position, entry.total + entry.readings, entry.seconds
+            new.newest = max(new.newest, entry.last)
+        if kept:
+            segment.last, segment.total_end, segment.end = segment.synced_to, total, segment.synced
+            segment.written = segment.end
+            del segment.offsets[kept:], segment.positions[kept:]
+            self._segments[at + 1 : at + 1] = fresh
+            segment.sized_up = True
+            if fresh and segment not in self._loaded:
+                self._loaded.append(segment)
+            elif not fresh:
+                segment.end = segment.written = segment.size  # nothing more goes there
+        else:
+            if segment.name is not None:
+                self._freed.append((segment.name, 0))  # 0: never used again
+            self._segments[at : at + 1] = fresh
+
+    def _make_way(self) -> None:
+        """The disk is full: what is oldest goes, if something waits that has no place."""
+        if any(segment.name is None and segment.records for segment in self._segments):
+            placed = [segment for segment in self._segments[:-1] if segment.name is not None]
+            if placed:
+                self._drop_oldest("disk-full")
+
+    # --- what does not fit -------------------------------------------------------------------------------------------
+
+    def _bytes(self) -> int:
+        return sum(segment.size for segment in self._segments)
+
+    def _keep_within(self) -> None:
+        """After a segment was begun: the oldest go until the rest fits."""
+        if self._dropping:
+            return
+        self._dropping = True
+        try:
+            while self._bytes() > self._limits.max_bytes and len(self._segments) > 1:
+                self._drop_oldest("buffer-full")
+            while self._unplaced() > IN_MEMORY and len(self._segments) > 1:
+                self._drop_first_unplaced()
+        finally:
+            self._dropping = False
+
+    def _unplaced(self) -> int:
+        if self._disk is not None and not self.trouble:
+            return 0
+        return sum(segment.size for segment in self._segments if segment.name is None)
+
+    def _drop_oldest(self, cause: str) -> None:
+        self._drop(self._segments[0], cause)
+
+    def _drop_first_unplaced(self) -> None:
+        segment = next(each for each in self._segments if each.name is None)
+        self._drop(segment, "disk-cannot-be-written")
+
+    def _drop(self, segment: Segment, cause: str) -> None:
+        """Give up a whole segment, and declare what of it is not stored."""
+        if not self._load(segment):
+            self._lose(Hole(segment.first, segment.last, segment.total_end - segment.total, 0, 0))
+        gone = [
+            self._record(segment.entry(index)) for index in segment.entries(self.stored)
+            if self._end_of_stored(segment.positions[index]) is None
+        ]  # fmt: skip
+        if segment is self._segments[0]:
+            self._mark([(1, segment.last)])
+        else:
+            self._mark([(segment.first, segment.last)])
+            self._segments.remove(segment)
+            if segment.name is not None:
+                self._freed.append((segment.name, segment.size))
+        self._declare_lost(gone, cause)
+
+    def _drop_stale(self, now: float) -> None:
+        # By how long it has been here, not by its stamp: clocks of machines and boxes are wrong at times.
+        self._stale_at = now + min(STALE, self._limits.max_age / 10)
+        limit = self._running(now) - self._limits.max_age
+        if limit < 0 or self._dropping or self._segments[0].last <= self.stored:
+            return
+        position, seconds = self._stale_from
+        if position > self.stored and seconds >= limit:
+            return
+        old: list[Record] = []
+        gone = self.stored
+        for segment in list(self._segments):
+            if not self._load(segment):
+                break
+            for index in segment.entries(self.stored):
+                entry = segment.entry(index)
+                if entry.seconds >= limit:
+                    self._stale_from = entry.position, entry.seconds
+                    break
+                gone = entry.position
+                if self._end_of_stored(entry.position) is None:
+                    old.append(self._record(entry))
+            else:
+                continue
+            break
+        if gone > self.stored:
+            self._dropping = True
+            self._mark([(1, gone)])
+            self._declare_lost(old, "too-old")
+            self._dropping = False
+
+    def _declare_lost(self, records: Sequence[Record], cause: str) -> None:
+        losses: list[Loss] = []
+        for record in records:
+            losses.append(Loss(record.epoch, record.seq, record.seq, record.readings, record.first, record.last, cause))
+            self._lost += record.readings
+            if record.is_loss:  # what it would have declared, and was counted then
+                with suppress(PayloadError):
+                    losses.append(decode_loss(record.payload)[2])
+            else:
+                self._dropped += 1
+        # A buffer so full that it drops its own loss records makes one of them each time, or they would fill it.
+        for loss in stretches(losses, 1 if any(record.is_loss for record in records) else MAX_STRETCHES):
+            self._put_loss(loss)
+
+    def _lose(self, hole: Hole) -> None:
+        """Positions that are damaged or missing: declared, and dealt with."""
+        start, end = hole.start or hole.end or self._clock.now(), hole.end or hole.start or self._clock.now()
+        count = hole.readings
+        for unstored in self._unstored(hole.first, hole.last):
+            self._mark([unstored])
+            for first, last in self._numbering.parts(*unstored):
+                epoch, seq = self._numbering.identity(first)
+                self._dropped += last - first + 1
+                self._lost += count
+                self._put_loss(Loss(epoch, seq, seq + last - first, count, start, end, "damaged"))
+                count = 0  # not known how many are in which of several parts: all are told with the first
+
+    def _unstored(self, first: int, last: int) -> list[tuple[int, int]]:
+        """What of a stretch is not stored."""
+        missing: list[tuple[int, int]] = []
+        while first <= last:
+            if (end := self._end_of_stored(first)) is not None:
+                first = end + 1
+                continue
+            following = next((begin for begin, _ in self._beyond if begin > first), last + 1)
+            missing.append((first, min(last, following - 1)))
+            first = following
+        return missing
+
+    def _running(self, now: float) -> int:
+        """Seconds this buffer has been in use: no clock that somebody can set."""
+        return self._seconds + int(now - self._began)
+
+
+def _epochs(disk: Disk, there: Recovered) -> list[Epoch]:
+    """Those the marks name, or what the records say where there are no marks."""
+    if not there.marked:
+        return epochs_of(disk, there.segments)
+    known = {each.name for each in there.marks.epochs}
+    newest = [each for each in epochs_of(disk, there.segments[-1:]) if each.name not in known]
+    return sorted([*there.marks.epochs, *newest], key=lambda each: each.base)
