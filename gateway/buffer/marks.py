@@ -52,7 +52,8 @@ class Marks:
     timeless: list[Timeless] = field(default_factory=list)
     seconds: int = 0  # how long the buffer has been in use
     known: int = 0  # ns: the newest time that was known
-    accepted: int = 0  # readings, since the buffer was made
+    total: int = 0  # readings up to `last`, since the buffer was made
+    counted: tuple[int, int] = (0, 0)  # a position, and the readings up to there
     lost: int = 0  # readings declared lost, since then
 
 
@@ -94,6 +95,7 @@ def _decode_slot(slot: bytes) -> Marks | None:
         known = {each.name for each in fields(Marks)}
         told = {key: value for key, value in told.items() if key in known}  # a later version may have added some
         told["beyond"] = [(int(first), int(last)) for first, last in told["beyond"]]
+        told["counted"] = tuple(told.get("counted", (0, 0)))
         told["epochs"] = [Epoch(str(each["name"]), int(each["base"])) for each in told["epochs"]]
         told["timeless"] = [Timeless(**each) for each in told["timeless"]]
         return Marks(**told)

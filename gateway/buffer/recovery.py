@@ -114,12 +114,15 @@ def _ends(found: Recovered) -> None:
     """What is missing before the first and behind the last segment."""
     marks = found.marks
     if found.segments and found.segments[0].first > marks.stored + 1:
-        found.holes.insert(0, Hole(marks.stored + 1, found.segments[0].first - 1, 0, 0, 0))
+        position, readings = marks.counted
+        count = found.segments[0].total - readings if position == marks.stored else 0  # else it is not known
+        found.holes.insert(0, Hole(marks.stored + 1, found.segments[0].first - 1, max(0, count), 0, 0))
     if found.marked and marks.last > found.last:
         first = max(found.last, marks.stored) + 1
         if first <= marks.last:
-            found.holes.append(Hole(first, marks.last, max(0, marks.accepted - found.total), 0, 0))
-        found.last, found.total = marks.last, max(found.total, marks.accepted)
+            known = found.total if found.segments else marks.counted[1]
+            found.holes.append(Hole(first, marks.last, max(0, marks.total - known), 0, 0))
+        found.last, found.total = marks.last, max(found.total, marks.total)
     found.last = max(found.last, marks.stored)
 
 

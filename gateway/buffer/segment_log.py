@@ -24,7 +24,7 @@ from typing import Literal
 
 from gateway.buffer.contract import Declare, Encode, Record, Usage
 from gateway.buffer.disk import Disk
-from gateway.buffer.losses import MAX_STRETCHES, stretches
+from gateway.buffer.losses import MAX_STRETCHES, stretches, without
 from gateway.buffer.marks import Epoch, Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
 from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, get, put, scan
@@ -81,6 +81,7 @@ class SegmentLog:
         self._numbering = Numbering()
         self._timeless = TimelessStretches(clock)
         self._beyond: list[tuple[int, int]] = []  # stored, but after a gap
+        self._untold: list[tuple[int, Ranges]] = []  # dropped, and the position of the loss record that is not safe yet
         self._spares: list[str] = []
         self._freed: list[tuple[str, int]] = []  # files of stored segments, until the marks say so
         self._names = 0
@@ -92,7 +93,8 @@ class SegmentLog:
         self._generation = 0
         self._seconds, self._began = 0, clock.monotonic()
         self._oldest_unsafe: float | None = None  # monotonic: when the oldest unsafe record came
-        self._marks_at, self._marked = self._began, (0, 0)
+        self._marks_at, self._marked = self._began, (0, 0, 0)
+        self._counted = (0, 0)
         self._known = 0
         self._retry_at = 0.0
         self._stale_at = 0.0
@@ -128,6 +130,7 @@ class SegmentLog:
         self.accepted, self.sent = self.last, max(marks.sent, marks.stored)
         self._beyond = [(first, last) for first, last in marks.beyond if last > self.stored]
         self._generation, self._lost, self._known = marks.generation, marks.lost, marks.known
+        self._counted = marks.counted
         self._seconds = max(marks.seconds, there.newest[1].seconds if there.newest else 0)
         self._names = max([int(name.partition(".")[0]) for name in disk.segments() if name[:8].isdigit()], default=0)
         self._use_spares(there.spares)
@@ -136,8 +139,9 @@ class SegmentLog:
                 "buffer: %d files of another version in %s are left alone: update, or move them away",
                 len(there.foreign), disk.folder,
             )  # fmt: skip
-        whole = not there.holes and (there.newest is None or not there.newest[1].positions or there.newest[1].committed)
-        clean = there.marked and marks.clean and whole and marks.last == there.last and bool(marks.epochs)
+        clean = there.marked and marks.clean and not there.holes and marks.last == there.last and bool(epochs)
+        if not clean:
+            self._sync_all(disk)
         self._go_on(there)
         if clean and self._say_in_use():
             self.epoch = epochs[-1].name
@@ -145,6 +149,15 @@ class SegmentLog:
             self._begin_epoch()
         for hole in there.holes:
             self._lose(hole)
+
+    def _sync_all(self, disk: Disk) -> None:
+        """After a kill, what was read now may still be in the memory of the system only."""
+        try:
+            for segment in self._segments:
+                assert segment.name is not None
+                disk.sync(segment.name)
+        except OSError as exc:
+            self._fail(said(exc))
 
     def _go_on(self, there: Recovered) -> None:
         """Write on in the newest segment, where it is whole."""
@@ -307,7 +320,7 @@ class SegmentLog:
                 self._freed.append((name, segment.size))
         if work.marks is not None:
             if work.marked:
-                self._marks_at, self._marked = now, (self.stored, self.sent)
+                self._marks_at, self._marked = now, (self.stored, self.sent, self.last)
             else:
                 self._freed = [*work.freed, *self._freed]
                 self._must_mark = True
@@ -405,7 +418,7 @@ class SegmentLog:
         usual = self._limits.segment
         needed = SEGMENT_HEAD + aligned(size) + HEAD
         segment = Segment(
-            self.last + 1, self._total, self.stored, usual if needed <= usual else -(-needed // PAGE) * PAGE
+            self.last + 1, self._total, self._told()[0], usual if needed <= usual else -(-needed // PAGE) * PAGE
         )
         segment.begin()
         self._segments.append(segment)
@@ -444,8 +457,8 @@ class SegmentLog:
                 self._loaded.remove(segment)
                 self._loaded.append(segment)
             return True
-        assert self._disk is not None
-        assert segment.name is not None
+        if self._disk is None or segment.name is None:
+            return False
         try:
             data = self._disk.read(segment.name, 0, segment.size)
         except OSError as exc:
@@ -502,16 +515,42 @@ class SegmentLog:
             if segment.name is not None:
                 self._freed.append((segment.name, segment.size))
                 segment.name = None
-        self._numbering.forget(self.stored)
-        self._timeless.forget(self.stored)
+        told = self._told()[0]
+        self._numbering.forget(told)
+        self._timeless.forget(told)
+
+    def _told(self) -> tuple[int, list[tuple[int, int]]]:
+        """The stored mark and what is stored beyond it, as the disk may know them.
+
+        What was dropped is not among it before its loss record is safe: in between it would be lost without a word.
+        """
+        if not self._untold:
+            return self.stored, self._beyond
+        told = [(0, self.stored), *self._beyond]
+        for _, ranges in self._untold:
+            told = without(told, ranges)
+        return told[0][1], told[1:]
 
     def _marks(self, clean: bool, now: float) -> Marks:
         known = self._clock.now() if self._clock.trusted() else 0
+        stored, beyond = self._told()
         return Marks(
-            self._generation, clean, self.last, self.sent, self.stored, self._beyond[:200],
+            self._generation, clean, self.last, self.sent, stored, beyond[:200],
             self._numbering.epochs, self._timeless.stretches,
-            self._running(now), max(self._known, known), self._total, self._lost,
+            self._running(now), max(self._known, known), self._total, self._count(), self._lost,
         )  # fmt: skip
+
+    def _count(self) -> tuple[int, int]:
+        """How many readings there were up to the stored mark, or another position for which that is known."""
+        segment = self._segment_of(self.stored + 1)
+        if segment is None:
+            return self.last, self._total
+        if segment.view is not None:
+            for index in segment.entries(self.stored)[:1]:
+                self._counted = self.stored, segment.entry(index).total
+        elif segment.first > self.stored:
+            self._counted = self.stored, segment.total
+        return self._counted
 
     def _marks_due(self, sync: bool, now: float) -> bool:
         if self._must_mark or self._freed or self.trouble:
@@ -519,7 +558,7 @@ class SegmentLog:
         return sync and now >= self._marks_at + MARKS_EVERY and self._marks_differ()
 
     def _marks_differ(self) -> bool:
-        return self._marked != (self.stored, self.sent)
+        return self._marked != (self.stored, self.sent, self.last)
 
     def _move_accepted(self, now: float, synced: bool) -> None:
         accepted = self.accepted
@@ -531,6 +570,9 @@ class SegmentLog:
                 break
         if accepted > self.accepted:
             self.accepted = accepted
+        while self._untold and self._untold[0][0] <= self.accepted:
+            del self._untold[0]
+            self._must_mark = True
         if synced:
             self.commits += 1
             if self._oldest_unsafe is not None:
@@ -699,19 +741,32 @@ class SegmentLog:
         # A buffer so full that it drops its own loss records makes one of them each time, or they would fill it.
         for loss in stretches(losses, 1 if any(record.is_loss for record in records) else MAX_STRETCHES):
             self._put_loss(loss)
+        self._note_untold(merge_ranges([(record.position, record.position) for record in records]))
 
     def _lose(self, hole: Hole) -> None:
         """Positions that are damaged or missing: declared, and dealt with."""
         start, end = hole.start or hole.end or self._clock.now(), hole.end or hole.start or self._clock.now()
         count = hole.readings
-        for unstored in self._unstored(hole.first, hole.last):
-            self._mark([unstored])
-            for first, last in self._numbering.parts(*unstored):
+        missing: list[Loss] = []
+        unstored = self._unstored(hole.first, hole.last)
+        for stretch in unstored:
+            for first, last in self._numbering.parts(*stretch):
                 epoch, seq = self._numbering.identity(first)
+                missing.append(Loss(epoch, seq, seq + last - first, count, start, end, "damaged"))
                 self._dropped += last - first + 1
                 self._lost += count
-                self._put_loss(Loss(epoch, seq, seq + last - first, count, start, end, "damaged"))
                 count = 0  # not known how many are in which of several parts: all are told with the first
+        self._mark(unstored)
+        for loss in missing:
+            self._put_loss(loss)
+        self._note_untold(unstored)
+
+    def _note_untold(self, dropped: Ranges) -> None:
+        """The newest record tells that these were dropped. Was a loss record among them, it tells of its losses, too."""
+        if dropped:
+            again = [each for each in self._untold if any(first <= each[0] <= last for first, last in dropped)]
+            self._untold = [each for each in self._untold if each not in again]
+            self._untold.append((self.last, merge_ranges([*dropped, *(r for _, ranges in again for r in ranges)])))
 
     def _unstored(self, first: int, last: int) -> list[tuple[int, int]]:
         """What of a stretch is not stored."""
