@@ -77,6 +77,9 @@ class Committer:
         self.turns += 1
         if self._buffer.accepted != accepted:
             self.on_accepted()
+        if (piece := self._buffer.piece()) is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, piece.run)
+            self._buffer.take_over(piece)
 
     async def _due(self) -> bool:
         """Wait for something to write, or for the time of a commit. True for the former."""

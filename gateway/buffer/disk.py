@@ -75,10 +75,10 @@ class Disk:
         finally:
             os.close(descriptor)
 
-    def create(self, name: str, size: int) -> None:
-        """A file full of zeros, there for good, or not at all.
+    def create(self, name: str, size: int, data: bytes | None = None) -> None:
+        """A file with this content, or full of zeros; there for good, or not at all.
 
-        Really written: where blocks are only promised, each fdatasync has to write down that they are in use.
+        Zeros are really written: where blocks are only promised, each fdatasync has to write down that they are in use.
         """
         path = self.folder / name
         new = path.with_name(name + ".new")
@@ -89,7 +89,8 @@ class Disk:
                     os.posix_fallocate(descriptor, 0, size)
                 left = size
                 while left > 0:
-                    left -= os.write(descriptor, _CHUNK[:left])
+                    part = _CHUNK[:left] if data is None else data[size - left : size - left + len(_CHUNK)]
+                    left -= os.write(descriptor, part)
                 os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)

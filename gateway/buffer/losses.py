@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gateway.mqtt.payload import Loss, Ranges
+from gateway.mqtt.payload import Loss
 
 MAX_STRETCHES = 8  # of one drop that are declared one by one; more of them become one
 
@@ -44,16 +44,3 @@ def together(a: Loss, b: Loss) -> Loss:
         machine=a.machine if a.machine == b.machine else "",
         signal=a.signal if (a.machine, a.signal) == (b.machine, b.signal) else "",
     )
-
-
-def without(ranges: Ranges, gone: Ranges) -> list[tuple[int, int]]:
-    """Ascending stretches of numbers, but for those that are gone."""
-    left = list(ranges)
-    for begin, end in gone:
-        left = [
-            part
-            for first, last in left
-            for part in ((first, min(last, begin - 1)), (max(first, end + 1), last))
-            if part[0] <= part[1]
-        ]
-    return left

@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 from crc32c import crc32c
 
+from gateway.mqtt.payload import Loss
+
 _SLOT = Struct("<8sII")  # magic, crc, length
 MAGIC = b"SFGWMRK\x01"
 SLOT = 4096
@@ -55,13 +57,14 @@ class Marks:
     total: int = 0  # readings up to `last`, since the buffer was made
     counted: tuple[int, int] = (0, 0)  # a position, and the readings up to there
     lost: int = 0  # readings declared lost, since then
+    untold: list[tuple[int, Loss]] = field(default_factory=list)  # losses, and where their records will be
 
 
 def encode_slot(marks: Marks) -> bytes:
     """A slot. Of many stretches beyond the stored mark only the first are kept: the rest is sent once more."""
     told = asdict(marks)
     while len(body := orjson.dumps(told)) > _ROOM:
-        for key in ("beyond", "timeless", "epochs"):
+        for key in ("beyond", "timeless", "epochs", "untold"):
             if len(told[key]) > 1:
                 keep = len(told[key]) // 2
                 told[key] = told[key][:keep] if key == "beyond" else told[key][-keep:]
@@ -96,6 +99,7 @@ def _decode_slot(slot: bytes) -> Marks | None:
         told = {key: value for key, value in told.items() if key in known}  # a later version may have added some
         told["beyond"] = [(int(first), int(last)) for first, last in told["beyond"]]
         told["counted"] = tuple(told.get("counted", (0, 0)))
+        told["untold"] = [(int(position), Loss(**loss)) for position, loss in told.get("untold", ())]
         told["epochs"] = [Epoch(str(each["name"]), int(each["base"])) for each in told["epochs"]]
         told["timeless"] = [Timeless(**each) for each in told["timeless"]]
         return Marks(**told)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import Struct
 
 from crc32c import crc32c
@@ -28,11 +28,11 @@ LOSS, UNTIMED = 0x01, 0x02  # flags: a loss record; its times are of a clock tha
 LONGEST_TOPIC = 0xFFFF
 _PAGE = 4096
 
-# magic with the version of the format, crc, flags, position of the first record, readings before it, stored, last, end
-_SEGMENT = Struct("<8sIIQQQQQ")
+# magic with the version of the format, crc, level, position of the first record, readings before it, stored, last, end,
+# original end
+_SEGMENT = Struct("<8sIIQQQQQQ")
 MAGIC = b"SFGWBUF\x01"
-SEGMENT_HEAD = 64
-REDUCED = 0x01
+SEGMENT_HEAD = _SEGMENT.size
 
 
 def aligned(size: int) -> int:
@@ -79,6 +79,10 @@ class Entry:
     topic: bytes
     payload: bytes
 
+    def with_payload(self, payload: bytes, readings: int) -> Entry:
+        """The same record, with less in it."""
+        return replace(self, payload=payload, readings=readings)
+
 
 def get(data: bytes | bytearray | memoryview, at: int) -> Entry:
     """The record at an offset where `scan` found one, or `put` wrote one."""
@@ -102,16 +106,18 @@ class SegmentHead:
     first: int  # position of its first record
     total: int  # readings before it
     stored: int  # the stored mark when it was begun: what is missing below is not lost
-    reduced: bool = False  # not every position is there, and that is declared
+    level: int = 0  # how often it was reduced: then not every position is there, and that is declared
     last: int = 0
     end: int = 0  # readings up to its end, counted like `total`
+    original_end: int = 0  # the same, had it not been reduced
 
 
 def encode_head(head: SegmentHead) -> bytes:
     """The first SEGMENT_HEAD bytes of a segment."""
-    flags = REDUCED if head.reduced else 0
     packed = bytearray(SEGMENT_HEAD)
-    _SEGMENT.pack_into(packed, 0, MAGIC, 0, flags, head.first, head.total, head.stored, head.last, head.end)
+    _SEGMENT.pack_into(
+        packed, 0, MAGIC, 0, head.level, head.first, head.total, head.stored, head.last, head.end, head.original_end
+    )
     _CRC.pack_into(packed, 8, crc32c(bytes(packed[12:])))
     return bytes(packed)
 
@@ -120,10 +126,10 @@ def decode_head(data: bytes) -> SegmentHead | None:
     """None where there is none, or it is damaged, or of a version that is not known."""
     if len(data) < SEGMENT_HEAD or data[:8] != MAGIC:
         return None
-    _, crc, flags, first, total, stored, last, end = _SEGMENT.unpack_from(data)
+    _, crc, level, first, total, stored, last, end, original_end = _SEGMENT.unpack_from(data)
     if crc != crc32c(bytes(data[12:SEGMENT_HEAD])):
         return None
-    return SegmentHead(first, total, stored, bool(flags & REDUCED), last, end)
+    return SegmentHead(first, total, stored, level, last, end, original_end)
 
 
 def of_another_version(data: bytes) -> bool:
@@ -171,7 +177,9 @@ def scan(data: bytes | bytearray, first: int, total: int, *, reduced: bool = Fal
         if last is not None and position > last:
             continue
         if kind == COMMIT:
-            if position >= found.next:
+            if position >= found.next and reduced and record[10] == found.total:
+                found.next = position + 1
+            elif position >= found.next:
                 found.holes.append(Hole(found.next, position, record[10] - found.total, found.newest, record[11]))
                 found.next, found.total = position + 1, record[10]
             if position < found.next - 1:

@@ -61,7 +61,7 @@ def recover(disk: Disk) -> Recovered:
             continue
         ordered.append((head, name, size))
     # Of two with the same beginning the reduced one is the newer; it was whole before it got its name.
-    ordered.sort(key=lambda each: (each[0].first, not each[0].reduced))
+    ordered.sort(key=lambda each: (each[0].first, -each[0].level))
     stored = max([found.marks.stored, *(head.stored for head, _, _ in ordered)])
     found.marks = replace(found.marks, stored=stored)
     covered = 0
@@ -73,28 +73,33 @@ def recover(disk: Disk) -> Recovered:
         if kept and kept[-1][0].first == head.first:
             found.spares.append((name, size))
             continue
-        covered = max(covered, head.last if head.reduced else 0)
+        covered = max(covered, head.last)
         kept.append((head, name, size))
     for i, (head, name, size) in enumerate(kept):
-        segment = Segment(head.first, head.total, head.stored, size, reduced=head.reduced)
+        segment = Segment(head.first, head.total, head.stored, size, level=head.level)
+        segment.whole_end = head.original_end
         segment.name = name
         segment.written = segment.end = size
         following = kept[i + 1][0] if i + 1 < len(kept) else None
         if following is not None:
-            # A reduced one knows how far it reached; what is missing behind it is missing.
-            segment.last = following.first - 1
-            segment.total_end = head.end if head.reduced else following.total
+            segment.last, segment.total_end = following.first - 1, following.total
+            if head.level:  # it knows how far it reached; what is missing behind it is missing
+                segment.last, segment.total_end = head.last, head.end
+                if head.last < following.first - 1:
+                    count = max(0, following.total - head.original_end)
+                    found.holes.append(Hole(head.last + 1, following.first - 1, count, 0, 0))
             segment.synced_to = segment.last
             if segment.last <= stored:
                 found.spares.append((name, size))
                 continue
         else:
             data = disk.read(name, 0, size)
-            there = scan(data, head.first, head.total, reduced=head.reduced)
+            there = scan(data, head.first, head.total, reduced=head.level > 0)
             segment.last, segment.total_end = there.next - 1, there.total
+            total = head.original_end if head.level else there.total
             segment.synced_to, segment.end = segment.last, there.end
             segment.sized_up = True
-            found.newest, found.last, found.total = (data, there), segment.last, there.total
+            found.newest, found.last, found.total = (data, there), segment.last, total
             found.holes += there.holes
         found.segments.append(segment)
     _ends(found)
@@ -151,7 +156,7 @@ def epochs_of(disk: Disk, segments: list[Segment]) -> list[Epoch]:
     for segment in segments:
         assert segment.name is not None
         data = disk.read(segment.name, 0, segment.size)
-        for at in scan(data, segment.first, segment.total, reduced=segment.reduced).offsets:
+        for at in scan(data, segment.first, segment.total, reduced=segment.level > 0).offsets:
             entry = get(data, at)
             name = f"{entry.epoch:08x}"
             if name not in epochs:

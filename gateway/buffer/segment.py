@@ -19,30 +19,32 @@ class Segment:
         "end",
         "first",
         "last",
+        "level",
         "name",
         "newest",
         "offsets",
         "positions",
-        "reduced",
+        "read_at",
         "seconds",
         "size",
         "sized_up",
-        "started_at",
         "stored",
         "synced",
         "synced_to",
         "total",
         "total_end",
         "view",
+        "whole_end",
         "written",
     )  # fmt: skip
 
-    def __init__(self, first: int, total: int, stored: int, size: int, *, reduced: bool = False) -> None:
+    def __init__(self, first: int, total: int, stored: int, size: int, *, level: int = 0) -> None:
         self.first = first  # position of its first record
         self.last = first - 1  # of its newest
         self.total = self.total_end = total  # readings before it, and up to its end
         self.stored = stored  # the stored mark when it was begun
-        self.size, self.reduced = size, reduced
+        self.size, self.level = size, level
+        self.whole_end = total  # of a reduced one: readings up to its end, had it not been reduced
         self.name: str | None = None  # its file; None while it has none
         self.data: bytearray | None = None
         self.view: memoryview | None = None
@@ -55,10 +57,16 @@ class Segment:
         self.seconds = 0  # running time of its newest record
         self.newest = 0  # ns: its newest reading
         self.sized_up = False  # its holes are known
+        self.read_at = float("-inf")  # monotonic: when somebody wanted a record of it
 
     @property
     def records(self) -> int:
         return self.last - self.first + 1
+
+    @property
+    def original_end(self) -> int:
+        """Readings up to its end, as they were appended."""
+        return self.whole_end if self.level else self.total_end
 
     @property
     def safe(self) -> bool:
@@ -72,13 +80,11 @@ class Segment:
 
     def head(self) -> bytes:
         """The bytes before its first record."""
-        ended = self.reduced
+        if not self.level:
+            return encode_head(SegmentHead(self.first, self.total, self.stored))
         return encode_head(
-            SegmentHead(
-                self.first, self.total, self.stored, self.reduced,
-                self.last if ended else 0, self.total_end if ended else 0,
-            )
-        )  # fmt: skip
+            SegmentHead(self.first, self.total, self.stored, self.level, self.last, self.total_end, self.whole_end)
+        )
 
     def fill(self, data: bytes | bytearray, found: Found) -> None:
         """Take over what was read from its file."""

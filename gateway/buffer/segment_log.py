@@ -17,18 +17,19 @@ from __future__ import annotations
 import logging
 import secrets
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.buffer.contract import Declare, Encode, Record, Usage
 from gateway.buffer.disk import Disk
-from gateway.buffer.losses import MAX_STRETCHES, stretches, without
+from gateway.buffer.losses import MAX_STRETCHES, stretches
 from gateway.buffer.marks import Epoch, Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
 from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, get, put, scan
 from gateway.buffer.recovery import Recovered, epochs_of, recover
+from gateway.buffer.reduce import Piece, Step, taken_out
 from gateway.buffer.segment import PAGE, Segment
 from gateway.buffer.timeless import TimelessStretches
 from gateway.buffer.work import Work, Write, said
@@ -46,6 +47,8 @@ RETRY = 5.0  # seconds until a disk that failed is tried again
 MARKS_EVERY = 10.0  # seconds: marks that are older cost repetitions after a crash, no readings
 CACHED = 2  # old segments in memory
 STALE = 1.0  # seconds between two looks at what has become too old
+KEEP_LESS = 0.8  # of the size: from here on less is kept of what is oldest, where that was asked for
+UNREAD = 60.0  # seconds since somebody wanted a record of a segment, before it is reduced
 WHEN_FULL = 0.9  # of the size: from here on no machine is read, with `stop-polling`
 
 WhenFull = Literal["drop-oldest", "stop-polling", "thin"]
@@ -59,6 +62,7 @@ class Limits:
     max_age: float  # seconds a record may wait
     commit_interval: float = 1.0  # seconds a record may wait for the disk
     when_full: WhenFull = "drop-oldest"
+    steps: Sequence[Step] = ()  # what to keep less of, in turn, before anything is dropped
     reserve: int = RESERVE
 
     @property
@@ -81,9 +85,10 @@ class SegmentLog:
         self._numbering = Numbering()
         self._timeless = TimelessStretches(clock)
         self._beyond: list[tuple[int, int]] = []  # stored, but after a gap
-        self._untold: list[tuple[int, Ranges]] = []  # dropped, and the position of the loss record that is not safe yet
+        self._untold: list[tuple[int, Loss]] = []  # losses whose records are not safe yet, and where those are
         self._spares: list[str] = []
         self._freed: list[tuple[str, int]] = []  # files of stored segments, until the marks say so
+        self._whole: set[Segment] = set()  # of which reducing would save nothing
         self._names = 0
         self._topics: dict[str, bytes] = {}
         self.last = self.accepted = self.sent = self.stored = 0
@@ -149,6 +154,10 @@ class SegmentLog:
             self._begin_epoch()
         for hole in there.holes:
             self._lose(hole)
+        reached = max(there.newest[1].next - 1 if there.newest else 0, marks.stored)
+        for position, loss in marks.untold:
+            if position > reached:
+                self._tell(loss)
 
     def _sync_all(self, disk: Disk) -> None:
         """After a kill, what was read now may still be in the memory of the system only."""
@@ -165,7 +174,7 @@ class SegmentLog:
         if newest is None or there.newest is None:
             return
         data, found = there.newest
-        if newest.size == self._limits.segment and not found.holes and not newest.reduced and len(data) == newest.size:
+        if newest.size == self._limits.segment and not found.holes and not newest.level and len(data) == newest.size:
             newest.fill(bytearray(data), found)
             newest.written = newest.synced = newest.end
 
@@ -240,6 +249,7 @@ class SegmentLog:
                 break
             if not self._load(segment):
                 return found
+            segment.read_at = self._clock.monotonic()
             for index in segment.entries(position - 1):
                 position = segment.positions[index]
                 if len(found) >= limit or self._end_of_stored(position) is not None:
@@ -372,6 +382,58 @@ class SegmentLog:
         self._disk.close()
         self._disk = None
 
+    # --- keeping less ------------------------------------------------------------------------------------------------
+
+    def piece(self) -> Piece | None:
+        """What could be kept less of, when it is time for that: to be run, and then handed to `take_over`."""
+        steps = self._limits.steps
+        if not steps or self._disk is None or self.trouble or self._bytes() < self._limits.max_bytes * KEEP_LESS:
+            return None
+        now = self._clock.monotonic()
+        for level, step in enumerate(steps, 1):
+            inputs: list[Segment] = []
+            for segment in self._segments[:-1]:
+                if segment.level >= level:  # was reduced already: what follows may be added to it
+                    small = segment.level == level and segment.size < self._limits.segment // 2
+                    inputs = [segment] if small else []
+                    continue
+                # What somebody reads just now is on its way: it will be stored, or wanted again.
+                if (
+                    segment.safe
+                    and segment.name is not None
+                    and now - segment.read_at > UNREAD
+                    and segment not in self._whole
+                ):
+                    self._names += 1
+                    return Piece(
+                        self._disk, step, level, [*inputs, segment], _among([(0, self.stored), *self._beyond]),
+                        self._limits.reserve, f"{self._names:08}.segment",
+                    )  # fmt: skip
+                inputs = []
+        return None
+
+    def take_over(self, piece: Piece) -> None:
+        """The segments a piece was made of are replaced by what it made."""
+        inputs, output = list(piece.inputs), piece.output
+        at = self._segments.index(inputs[0]) if inputs[0] in self._segments else -1
+        if piece.trouble is not None or output is None:
+            self._whole.update(inputs)  # not worth another try
+            return
+        if at < 0 or self._segments[at : at + len(inputs)] != inputs:  # stored or dropped meanwhile
+            self._freed.append((str(output.name), output.size))
+            return
+        self._segments[at : at + len(inputs)] = [output]
+        for segment in inputs:
+            if segment in self._loaded:
+                self._loaded.remove(segment)
+            self._freed.append((str(segment.name), segment.size))
+        taken = [each for each in piece.taken if self._end_of_stored(each.position) is None]
+        self._mark([(each.position, each.position) for each in taken if each.whole])
+        self._dropped += sum(each.whole for each in taken)
+        self._lost += sum(each.readings for each in taken)
+        for loss in taken_out(taken, piece.step.cause):
+            self._put_loss(loss)
+
     # --- adding ------------------------------------------------------------------------------------------------------
 
     def _add(self, seq: int, topic: str, payload: bytes, readings: int, first: int, last: int, flags: int) -> None:
@@ -418,7 +480,7 @@ class SegmentLog:
         usual = self._limits.segment
         needed = SEGMENT_HEAD + aligned(size) + HEAD
         segment = Segment(
-            self.last + 1, self._total, self._told()[0], usual if needed <= usual else -(-needed // PAGE) * PAGE
+            self.last + 1, self._total, self.stored, usual if needed <= usual else -(-needed // PAGE) * PAGE
         )
         segment.begin()
         self._segments.append(segment)
@@ -426,6 +488,7 @@ class SegmentLog:
 
     def _put_loss(self, loss: Loss) -> int:
         seq, now = self._numbering.seq(self.last + 1), self._clock.now()
+        loss = replace(loss, told_in="" if loss.epoch == self.epoch else self.epoch)
         topic, payload = self._declare(loss, seq)
         timeless = artificial(now) or artificial(loss.start) or artificial(loss.end)
         self._add(seq, topic, payload, 0, now, now, LOSS | (UNTIMED if timeless else 0))
@@ -467,7 +530,7 @@ class SegmentLog:
             if not isinstance(exc, FileNotFoundError) and self._patience(segment):
                 return False
             data = b""
-        found = scan(data, segment.first, segment.total, reduced=segment.reduced, last=segment.last)
+        found = scan(data, segment.first, segment.total, reduced=segment.level > 0, last=segment.last)
         segment.fill(data, found)
         self._loaded.append(segment)
         while len(self._loaded) > CACHED:
@@ -475,7 +538,7 @@ class SegmentLog:
         if not segment.sized_up:
             segment.sized_up = True
             holes = found.holes
-            if found.next <= segment.last and not (segment.reduced and found.total == segment.total_end):
+            if found.next <= segment.last and not (segment.level and found.total == segment.total_end):
                 readings = max(0, segment.total_end - found.total)
                 holes = [*holes, Hole(found.next, segment.last, readings, found.newest, found.newest)]
             for hole in holes:
@@ -515,29 +578,15 @@ class SegmentLog:
             if segment.name is not None:
                 self._freed.append((segment.name, segment.size))
                 segment.name = None
-        told = self._told()[0]
-        self._numbering.forget(told)
-        self._timeless.forget(told)
-
-    def _told(self) -> tuple[int, list[tuple[int, int]]]:
-        """The stored mark and what is stored beyond it, as the disk may know them.
-
-        What was dropped is not among it before its loss record is safe: in between it would be lost without a word.
-        """
-        if not self._untold:
-            return self.stored, self._beyond
-        told = [(0, self.stored), *self._beyond]
-        for _, ranges in self._untold:
-            told = without(told, ranges)
-        return told[0][1], told[1:]
+        self._numbering.forget(self.stored)
+        self._timeless.forget(self.stored)
 
     def _marks(self, clean: bool, now: float) -> Marks:
         known = self._clock.now() if self._clock.trusted() else 0
-        stored, beyond = self._told()
         return Marks(
-            self._generation, clean, self.last, self.sent, stored, beyond[:200],
+            self._generation, clean, self.last, self.sent, self.stored, self._beyond[:200],
             self._numbering.epochs, self._timeless.stretches,
-            self._running(now), max(self._known, known), self._total, self._count(), self._lost,
+            self._running(now), max(self._known, known), self._total, self._count(), self._lost, self._untold,
         )  # fmt: skip
 
     def _count(self) -> tuple[int, int]:
@@ -570,9 +619,7 @@ class SegmentLog:
                 break
         if accepted > self.accepted:
             self.accepted = accepted
-        while self._untold and self._untold[0][0] <= self.accepted:
-            del self._untold[0]
-            self._must_mark = True
+        self._untold = [each for each in self._untold if each[0] > self.accepted]
         if synced:
             self.commits += 1
             if self._oldest_unsafe is not None:
@@ -740,8 +787,7 @@ class SegmentLog:
                 self._dropped += 1
         # A buffer so full that it drops its own loss records makes one of them each time, or they would fill it.
         for loss in stretches(losses, 1 if any(record.is_loss for record in records) else MAX_STRETCHES):
-            self._put_loss(loss)
-        self._note_untold(merge_ranges([(record.position, record.position) for record in records]))
+            self._tell(loss)
 
     def _lose(self, hole: Hole) -> None:
         """Positions that are damaged or missing: declared, and dealt with."""
@@ -758,15 +804,18 @@ class SegmentLog:
                 count = 0  # not known how many are in which of several parts: all are told with the first
         self._mark(unstored)
         for loss in missing:
-            self._put_loss(loss)
-        self._note_untold(unstored)
+            self._tell(loss)
 
-    def _note_untold(self, dropped: Ranges) -> None:
-        """The newest record tells that these were dropped. Was a loss record among them, it tells of its losses, too."""
-        if dropped:
-            again = [each for each in self._untold if any(first <= each[0] <= last for first, last in dropped)]
-            self._untold = [each for each in self._untold if each not in again]
-            self._untold.append((self.last, merge_ranges([*dropped, *(r for _, ranges in again for r in ranges)])))
+    def _tell(self, loss: Loss) -> None:
+        """Declare what the marks do not have any more. They tell of it until the loss record is safe.
+
+        Else a power cut between the two would lose it without a word.
+        """
+        self._put_loss(loss)
+        if len(self._untold) >= MAX_STRETCHES:
+            self._untold = [(self.last, each) for each in stretches([each for _, each in self._untold], 1)]
+        self._untold.append((self.last, loss))
+        self._must_mark = True
 
     def _unstored(self, first: int, last: int) -> list[tuple[int, int]]:
         """What of a stretch is not stored."""
@@ -783,6 +832,16 @@ class SegmentLog:
     def _running(self, now: float) -> int:
         """Seconds this buffer has been in use: no clock that somebody can set."""
         return self._seconds + int(now - self._began)
+
+
+def _among(ranges: list[tuple[int, int]]) -> Callable[[int], bool]:
+    """Whether a position is in one of these, which ascend."""
+
+    def among(position: int) -> bool:
+        i = bisect_right(ranges, position, key=lambda r: r[0]) - 1
+        return i >= 0 and position <= ranges[i][1]
+
+    return among
 
 
 def _epochs(disk: Disk, there: Recovered) -> list[Epoch]:

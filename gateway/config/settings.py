@@ -366,11 +366,30 @@ class StoreSettings(Section):
     database: str | None = Field(None, description="influx v1: data base.")
     user: str | None = Field(None, description="influx v1: user.")
     password: SecretText | None = Field(None, description="influx v1: its password.")
+    resend_after_outage: Duration | None = Field(
+        None,
+        ge=0,
+        description="influx: seconds for which the store may lose what it took, if it is killed. What it has is "
+        "acknowledged that much later, and written again after it was away. 15 s for VictoriaMetrics, else 0.",
+        examples=["15s"],
+    )
     measurement: Name = Field("machine", description="influx: measurement the readings are written to.")
 
     _of_kind: ClassVar[dict[str, tuple[str, ...]]] = {
         "historian": ("retention", "path"),
-        "influx": ("api", "url", "ca", "org", "bucket", "token", "database", "user", "password", "measurement"),
+        "influx": (
+            "api",
+            "url",
+            "ca",
+            "org",
+            "bucket",
+            "token",
+            "database",
+            "user",
+            "password",
+            "measurement",
+            "resend_after_outage",
+        ),
     }
 
     @model_validator(mode="after")

@@ -31,6 +31,7 @@ from gateway.model import (
 
 VERSION = 1
 MAX_BYTES = 16 * 2**20
+MAX_SETTLES = 3600
 State = Literal["online", "offline", "degraded"]
 _VALUE_TYPES = {float, int, bool, str, type(None)}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -236,14 +237,18 @@ class Stored:
     gateway: str
     epoch: str
     ranges: Ranges
+    settles: float = 0.0  # seconds by which this lags behind what was written: the store may forget it until then
 
 
 def encode_stored(stored: Stored, now_ns: int) -> bytes:
     """The retained acknowledgement of a writer."""
     ranges = [list(r) for r in stored.ranges]
-    return orjson.dumps(
-        {"v": VERSION, "gateway": stored.gateway, "epoch": stored.epoch, "ranges": ranges, "t": milliseconds(now_ns)}
-    )
+    message = {
+        "v": VERSION, "gateway": stored.gateway, "epoch": stored.epoch, "ranges": ranges, "t": milliseconds(now_ns),
+    }  # fmt: skip
+    if stored.settles:
+        message["settles"] = stored.settles
+    return orjson.dumps(message)
 
 
 def decode_stored(payload: bytes) -> Stored:
@@ -255,7 +260,10 @@ def decode_stored(payload: bytes) -> Stored:
     for r in ranges:
         if not (isinstance(r, list) and len(r) == 2 and all(type(n) is int for n in r) and 0 < r[0] <= r[1]):
             raise PayloadError(f"{r!r} is not a range of sequence numbers")
-    return Stored(gateway, epoch, merge_ranges([(a, b) for a, b in ranges]))
+    settles = message.get("settles", 0.0)
+    if not isinstance(settles, (int, float)) or not 0 <= settles <= MAX_SETTLES:
+        raise PayloadError(f"'settles' is {settles!r}, not seconds up to {MAX_SETTLES}")
+    return Stored(gateway, epoch, merge_ranges([(a, b) for a, b in ranges]), float(settles))
 
 
 def merge_ranges(ranges: Ranges) -> list[tuple[int, int]]:
@@ -282,12 +290,15 @@ class Loss:
     cause: str
     machine: str = ""
     signal: str = ""
+    told_in: str = ""  # the epoch of the loss record itself, where it is not that of what was lost
 
 
 def encode_loss(loss: Loss, gateway: str, seq: int) -> bytes:
     """A loss record. It travels through the buffer, so it has an identity of its own."""
+    own = {"seq_epoch": loss.told_in} if loss.told_in else {}
     return orjson.dumps(
         {
+            **own,
             "v": VERSION, "gateway": gateway, "seq": seq, "epoch": loss.epoch, "first": loss.first, "last": loss.last,
             "count": loss.count, "from": milliseconds(loss.start), "to": milliseconds(loss.end),
             "machine": loss.machine, "signal": loss.signal, "cause": loss.cause,
@@ -303,9 +314,10 @@ def decode_loss(payload: bytes) -> tuple[str, int, Loss]:
         first, last, count = int(message["first"]), int(message["last"]), int(message["count"])
         start, end = nanoseconds(float(message["from"])), nanoseconds(float(message["to"]))
         cause, machine, signal = str(message["cause"]), str(message.get("machine", "")), str(message.get("signal", ""))
+        told_in = str(message.get("seq_epoch", ""))
     except (KeyError, TypeError, ValueError, OverflowError) as exc:
         raise PayloadError(f"this loss record is broken: {exc!r}") from exc
-    return gateway, seq, Loss(epoch, first, last, count, start, end, cause, machine, signal)
+    return gateway, seq, Loss(epoch, first, last, count, start, end, cause, machine, signal, told_in)
 
 
 # --- times that were not known yet ---------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ FOR_GOOD = {0x90: "topic-refused", 0x95: "too-large", 0x99: "payload-refused"}  
 STALL = 30.0  # seconds without progress of the stored mark, after which records are sent again
 STALL_AFTER_CONNECT = 5.0  # the same after a new connection: the broker may have forgotten what it acknowledged
 LONGEST_STALL = 600.0
+SILENCE = 10.0  # seconds after which a store that says nothing counts as away
 HOLD = 5.0  # seconds at the most between two attempts with a topic that the broker refuses
 BEHIND = 4  # windows that what is new may be behind, before it is left to follow
 PATIENCE = 3  # refusals in a row before it is worth a word: a store that starts beside us subscribes in a moment
@@ -98,6 +99,7 @@ class Publisher:
         self._progress = clock.monotonic()  # when the stored mark last moved
         self._moved = self._progress  # the same, but not for another attempt
         self._stall = STALL
+        self._settles = 0.0  # seconds by which the store's acknowledgements lag
         self._probed = False
         self.turns = 0  # ticks, for the watchdog
         self.reason = "not connected yet"  # why nothing flows; empty while all is well
@@ -124,6 +126,16 @@ class Publisher:
             return 0.0
         return self._clock.monotonic() - self._moved
 
+    @property
+    def _soon(self) -> float:
+        """Seconds within which a store that is there acknowledges."""
+        return STALL_AFTER_CONNECT + self._settles
+
+    @property
+    def silence(self) -> float:
+        """Seconds after which a store that says nothing is away."""
+        return SILENCE + self._settles
+
     def retain(self, topic: str, payload: Content) -> None:
         """Publish a retained message: now, or as part of the births of the next connection."""
         if self._link.connected:
@@ -137,7 +149,7 @@ class Publisher:
         self.reason = ""
         self._start_over()
         self._forgotten.clear()
-        self._progress, self._stall = self._clock.monotonic(), STALL_AFTER_CONNECT
+        self._progress, self._stall = self._clock.monotonic(), self._soon
         self._retained = dict(self._births())
         if self._delivery == "store":
             self._link.subscribe([self._topics.stored("+", self._gateway)])
@@ -176,6 +188,7 @@ class Publisher:
             self._alarm(f"{message.topic}: a store's acknowledgement cannot be read: {exc}")
             return
         if stored.gateway == self._gateway:
+            self._settles = stored.settles
             before = self._buffer.stored
             self._buffer.mark_stored(stored.epoch, stored.ranges, self._furthest)
             self._note_stored(before)
@@ -351,7 +364,9 @@ class Publisher:
             self._counters.stored += moved
             self._progress = self._moved = now
             self._history.stored(self._buffer.stored, now)
-            self._stall = STALL_AFTER_CONNECT if self._probed else STALL  # what is missing besides shall not wait long
+            self._stall = (
+                self._soon if self._probed else STALL + self._settles
+            )  # what is missing besides shall not wait long
             self._probed = False
             if self.alarm:
                 log.info("store: acknowledges again")

@@ -16,9 +16,9 @@ from gateway import __version__
 from gateway.adapter import Context
 from gateway.buffer import Disk, Limits, SegmentLog
 from gateway.buffer.committer import Committer
+from gateway.buffer.reduce import Step, shed, thin
 from gateway.clock import Clock, TrackedClock
 from gateway.config import Configuration
-from gateway.config.settings import BufferSettings
 from gateway.counters import FlowCounters
 from gateway.model import Batch, Gap, Header, MachinePath
 from gateway.mqtt.link import Link, Will
@@ -32,9 +32,9 @@ from gateway.web.snapshot import Board
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
-STORE_SILENCE = 10.0  # seconds after which a store that says nothing is shown as away
 DRAIN = 5.0  # seconds, when stopping
 CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
+_RANKS = {"low": 0, "normal": 1, "high": 2}
 ONCE = 30.0  # seconds for reading everything once
 
 
@@ -58,13 +58,14 @@ class Edge:
         self._started = clock.now()
         self.buffer = SegmentLog(
             Disk(buffer_folder(configuration)),
-            _limits(settings.buffer),
+            self._limits(),
             self._declare,
             clock,
         )
         self.committer = Committer(self.buffer, clock)
         self.running = asyncio.Event()  # once everything is started
         self._encode = DataEncoder(self._gateway, self.buffer.epoch)
+        self._headers: dict[str, Header] = {}  # by topic of their data
         self._meta: dict[str, Content] = {}  # by topic, as are
         self._status: dict[str, Content] = {}
         self._data_topics: dict[Header, str] = {}  # of the headers in force: one per machine
@@ -161,7 +162,7 @@ class Edge:
         if self.board.delivery == "store":
             silent = publisher.unanswered
             reason = self._store_reason() or publisher.alarm
-            if not reason and silent > STORE_SILENCE:
+            if not reason and silent > publisher.silence:
                 reason = f"has not acknowledged anything for {silent:.0f} s: is `gateway store` running?"
             if not publisher.connected:
                 self.board.store.set("offline", now, "out of reach without the broker")
@@ -188,6 +189,29 @@ class Edge:
         parts += [f"store: {self.board.store.reason}"] if self.board.store.reason else []
         parts += [f"disk: {usage.trouble}"] if usage.trouble else []
         return "; ".join(parts)
+
+    def _limits(self) -> Limits:
+        """What the buffer may take, and how it makes room."""
+        settings = self._configuration.settings.buffer
+        steps: list[Step] = []
+        if settings.when_full == "thin":
+            steps.append(thin(settings.thin_interval, self._never_thinned))
+        if settings.when_full != "stop-polling":
+            ranks = {_RANKS[machine.priority] for machine in self._configuration.machines.values()}
+            steps += [shed(self._rank, rank) for rank in sorted(ranks)[1:]]
+        return Limits(
+            settings.max_size, settings.max_age, settings.commit_interval, settings.when_full, steps, settings.min_free
+        )
+
+    def _never_thinned(self, topic: str, signal: str) -> bool:
+        """Counters lose what they count; so might a signal nobody knows any more."""
+        header = self._headers.get(topic)
+        kinds = {each.name: each for each in header.signals} if header else {}
+        return signal not in kinds or kinds[signal].kind != "gauge" or bool(kinds[signal].states)
+
+    def _rank(self, topic: str) -> int:
+        header = self._headers.get(topic)
+        return _RANKS[self._configuration.machines[header.path.machine].priority] if header else _RANKS["normal"]
 
     def _poller(self, name: str) -> Poller:
         configuration = self._configuration
@@ -242,6 +266,7 @@ class Edge:
             del self._data_topics[old]
             self._encode.forget(old)
         self._data_topics[header] = self._topics.data(header.path)
+        self._headers[self._data_topics[header]] = header
         self.board.add(header, self._clock.now())
         self._retain(self._meta, self._topics.meta(header.path), partial(encode_meta, header, self._gateway))
 
@@ -287,10 +312,6 @@ class Edge:
 def buffer_folder(configuration: Configuration) -> Path:
     """Where the buffer of a configuration is."""
     return configuration.resolve(configuration.settings.gateway.data_dir) / "buffer"
-
-
-def _limits(settings: BufferSettings) -> Limits:
-    return Limits(settings.max_size, settings.max_age, settings.commit_interval, settings.when_full, settings.min_free)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -1,14 +1,20 @@
-"""What is stored, told to the gateways: one retained message for each of them, with its epoch's ranges.
+"""What is stored, told to the gateways: a message with the ranges of one epoch for each of them.
 
-A message holds one epoch. After every commit that of the newest readings comes last, so that it is the one retained; a
-late message of an epoch before is acknowledged too, and overwritten by the next of the new one. Writers that share the
-work put in what the others have stored: each alone would have a gap for every message of the others.
+    commit ─▶ note: which epoch is current ─▶ stored: its ranges ─▶ due ─▶ broker, no more at a time than it takes
+
+A gateway has an epoch for every start after a power cut, and may send the records of many at once. The one with the
+newest readings is its current one, and is retained; those before are told to whoever listens, and would only take its
+place. So a gateway that comes back is told all of them when it says that it is there.
+
+Writers that share the work put in what the others have stored: each alone would have a gap for every message of the
+others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from gateway.clock import Clock
 from gateway.errors import NotConnectedError, PayloadError
@@ -18,7 +24,22 @@ from gateway.mqtt.topics import Topics
 from gateway.store.contract import Lost, Origin, Readings
 from gateway.store.identities import Identities
 
-MAX_EPOCHS = 8  # of one gateway; of those before, nothing will come any more
+MAX_EPOCHS = 1000  # of one gateway in memory; what a store remembers of those before is asked when they come again
+TOLD = 64  # epochs a gateway is told when it or we come back; of those before it learns when it sends them
+
+
+@dataclass(slots=True)
+class _Epoch:
+    ours: Identities = field(default_factory=Identities)
+    others: dict[str, Ranges] = field(default_factory=dict)  # by writer
+    newest: int = 0  # ns: its newest reading, as far as we have seen
+    recalled: bool = False  # `ours` has what the store remembers
+
+
+@dataclass(slots=True)
+class _Gateway:
+    epochs: dict[str, _Epoch] = field(default_factory=dict)  # the one that was written last at the end
+    current: str = ""
 
 
 class Acknowledgements:
@@ -28,17 +49,30 @@ class Acknowledgements:
         self._link, self._topics, self._name, self._clock, self._shared = link, topics, name, clock, shared
         self._prefix = topics.stored("", "")[:-1]
         self._remembers = False
-        self._ranges: dict[Origin, Identities] = {}
-        self._others: dict[Origin, dict[str, Ranges]] = {}
-        self._current: dict[str, str] = {}  # gateway -> epoch
-        self._sent: dict[int, str] = {}  # message id -> topic
+        self.settles = 0.0  # seconds by which this lags behind what was written
+        self._gateways: dict[str, _Gateway] = {}
+        self._due: dict[Origin, None] = {}  # to be told, in this order
+        self._sent: dict[int, Origin] = {}  # by message id: told, not yet answered
 
     def begin(self, stored: Mapping[Origin, Ranges], remembers: bool) -> None:
         """With what the store knows from before; if it does not remember, our retained message tells."""
         self._remembers = remembers
-        for (gateway, epoch), ranges in stored.items():
-            self._of(gateway, epoch).update(ranges)
-            self._current[gateway] = epoch
+        self.recall(stored, stored)
+        for gateway, epoch in stored:
+            self._gateways[gateway].current = epoch
+
+    def missing(self, origins: Iterable[Origin]) -> list[Origin]:
+        """Epochs of which the store may remember more than we do: new ones, and those of long ago."""
+        if not self._remembers:
+            return []
+        return [(gateway, epoch) for gateway, epoch in origins if not self._of(gateway, epoch).recalled]
+
+    def recall(self, stored: Mapping[Origin, Ranges], origins: Iterable[Origin]) -> None:
+        """What the store remembers of these."""
+        for origin in origins:
+            epoch = self._of(*origin)
+            epoch.ours.update(stored.get(origin, ()))
+            epoch.recalled = True
 
     def concerns(self, message: Message) -> bool:
         """True for an acknowledgement."""
@@ -52,36 +86,59 @@ class Acknowledgements:
             raise PayloadError(f"the acknowledgement is for another gateway: {stored.gateway!r}")
         if writer != self._name:
             if self._shared:
-                self._others.setdefault((gateway, stored.epoch), {})[writer] = stored.ranges
+                self._of(gateway, stored.epoch).others[writer] = stored.ranges
+                self._trim(gateway)
         elif message.retained and not self._remembers:
-            self._of(gateway, stored.epoch).update(stored.ranges)
-            self._current.setdefault(gateway, stored.epoch)
+            self._of(gateway, stored.epoch).ours.update(stored.ranges)
+            known = self._gateways[gateway]
+            known.current = known.current or stored.epoch
 
-    def stored(self, readings: Sequence[Readings], losses: Sequence[Lost]) -> None:
-        """These are committed."""
+    def note(self, entries: Iterable[Readings | Lost]) -> None:
+        """These were written: the epoch with the newest readings is the current one of its gateway."""
+        now = self._clock.now()
         newest: dict[Origin, int] = {}
-        for lost in losses:
-            origin = lost.gateway, lost.loss.epoch
-            newest.setdefault(origin, 0)
-            self._of(*origin).add(lost.seq)
-        for entry in readings:
-            origin = entry.data.gateway, entry.data.epoch
-            newest[origin] = max(newest.get(origin, 0), *(frame.time for frame in entry.data.frames), 0)
-            self._of(*origin).add(entry.data.seq)
-        for gateway, epoch in sorted(newest, key=newest.__getitem__):
-            self._current[gateway] = epoch
-            self._publish(gateway, epoch)
+        for entry in entries:
+            times = [frame.time for frame in entry.data.frames] if isinstance(entry, Readings) else ()
+            newest[entry.origin] = max(newest.get(entry.origin, 0), *times, 0)
+        for (gateway, name), time in newest.items():
+            epoch, known = self._of(gateway, name), self._gateways[gateway]
+            known.epochs[name] = known.epochs.pop(name)
+            epoch.newest = max(epoch.newest, min(time, now))  # a clock that is ahead must not decide for years
+            current = known.epochs.get(known.current)
+            if current is None or (time and epoch.newest >= current.newest):
+                known.current = name
+
+    def stored(self, identities: Mapping[Origin, Ranges]) -> None:
+        """These are safe: tell their gateways."""
+        for origin, ranges in identities.items():
+            self._of(*origin).ours.update(ranges)
+        for gateway in dict.fromkeys(gateway for gateway, _ in identities):
+            self._owe(gateway, [epoch for of, epoch in identities if of == gateway])
+        self._tell()
+        for gateway in {gateway for gateway, _ in identities}:
+            self._trim(gateway)
 
     def publish_all(self) -> None:
         """To a broker that may have forgotten."""
-        for gateway, epoch in self._current.items():
-            self._publish(gateway, epoch)
+        for gateway in self._gateways:
+            self._owe(gateway, self._recent(gateway))
+        self._tell()
+
+    def publish(self, gateway: str) -> None:
+        """To a gateway that has just connected: of epochs before the current one nothing is retained."""
+        if gateway in self._gateways:
+            self._owe(gateway, self._recent(gateway))
+            self._tell()
 
     def published(self, mid: int, reason_code: int) -> str:
         """The broker's answer; returns what to do if it refused."""
-        topic = self._sent.pop(mid, None)
-        if topic is None or reason_code < 0x80:
+        origin = self._sent.pop(mid, None)
+        if origin is None:
             return ""
+        self._tell()
+        if reason_code < 0x80:
+            return ""
+        topic = self._topics.stored(self._name, origin[0])
         return (
             f"the broker refuses {topic} (reason code {reason_code}): let the store publish there in the broker's ACL, "
             "or no gateway learns what is stored"
@@ -89,25 +146,52 @@ class Acknowledgements:
 
     def forget_sent(self) -> None:
         """The connection is gone, and with it the answers."""
+        self._due |= dict.fromkeys(self._sent.values())
         self._sent.clear()
 
-    def _publish(self, gateway: str, epoch: str) -> None:
-        identities = self._of(gateway, epoch)
-        for ranges in self._others.get((gateway, epoch), {}).values():
-            identities.update(ranges)
-        if not identities.ranges():
-            return
-        topic = self._topics.stored(self._name, gateway)
-        stored = Stored(gateway, epoch, identities.ranges())
-        with suppress(NotConnectedError):  # else `publish_all` does it on the next connection
-            self._sent[self._link.publish(topic, encode_stored(stored, self._clock.now()), retain=True)] = topic
+    # --- telling -----------------------------------------------------------------------------------------------------
 
-    def _of(self, gateway: str, epoch: str) -> Identities:
-        origin = gateway, epoch
-        if origin not in self._ranges:
-            self._ranges[origin] = Identities()
-            epochs = [known for known in self._ranges if known[0] == gateway]
-            for old in epochs[:-MAX_EPOCHS]:
-                del self._ranges[old]
-                self._others.pop(old, None)
-        return self._ranges[origin]
+    def _recent(self, gateway: str) -> list[str]:
+        known = self._gateways[gateway]
+        return list(known.epochs)[-TOLD:] + [known.current] * bool(known.current)
+
+    def _owe(self, gateway: str, epochs: Sequence[str]) -> None:
+        """The newest of them last, so that it has the last word even with who keeps only one."""
+        known = self._gateways[gateway]
+        for epoch in sorted(dict.fromkeys(epochs), key=lambda each: (each == known.current, known.epochs[each].newest)):
+            self._due.pop((gateway, epoch), None)
+            self._due[gateway, epoch] = None
+
+    def _tell(self) -> None:
+        with suppress(NotConnectedError):  # else the next connection does it
+            while self._due and len(self._sent) < self._link.receive_maximum:
+                origin = next(iter(self._due))
+                self._publish(origin)
+                del self._due[origin]
+
+    def _publish(self, origin: Origin) -> None:
+        gateway, name = origin
+        epoch, known = self._of(gateway, name), self._gateways[gateway]
+        for ranges in epoch.others.values():
+            epoch.ours.update(ranges)
+        if not epoch.ours.ranges():
+            return
+        payload = encode_stored(Stored(gateway, name, epoch.ours.ranges(), self.settles), self._clock.now())
+        topic = self._topics.stored(self._name, gateway)
+        self._sent[self._link.publish(topic, payload, retain=name == known.current)] = origin
+
+    def _of(self, gateway: str, epoch: str) -> _Epoch:
+        known = self._gateways.get(gateway)
+        if known is None:
+            known = self._gateways[gateway] = _Gateway()
+        found = known.epochs.get(epoch)
+        if found is None:
+            found = known.epochs[epoch] = _Epoch()
+        return found
+
+    def _trim(self, gateway: str) -> None:
+        """Forget epochs of long ago that have been told."""
+        known = self._gateways[gateway]
+        for epoch in list(known.epochs)[: max(0, len(known.epochs) - MAX_EPOCHS)]:
+            if epoch != known.current and (gateway, epoch) not in self._due:
+                del known.epochs[epoch]

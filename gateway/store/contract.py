@@ -22,9 +22,19 @@ class Readings:
     payload: bytes
 
     @property
+    def origin(self) -> Origin:
+        """Where its seq counts."""
+        return self.data.gateway, self.data.epoch
+
+    @property
     def count(self) -> int:
         """How many readings it holds."""
-        return sum(len(f.values) + len(f.quality.keys() - f.values.keys()) for f in self.data.frames)
+        count = 0
+        for frame in self.data.frames:
+            count += len(frame.values)
+            if frame.quality:
+                count += len(frame.quality.keys() - frame.values.keys())
+        return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +44,28 @@ class Lost:
     gateway: str
     seq: int
     loss: Loss
+    epoch: str = ""  # in which `seq` counts, if that is not the epoch of what was lost
+
+    @property
+    def origin(self) -> Origin:
+        """Where its seq counts."""
+        return self.gateway, self.epoch or self.loss.epoch
 
 
 Entry = Readings | Lost | Meta
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Messages of one epoch without a gap between them, as a store has them."""
+
+    gateway: str
+    epoch: str
+    first: int
+    last: int
+    readings: int | None  # None: not known, from before they were counted; the times then only bound it
+    start: int  # ns since 1970: its oldest reading; without any, when it was stored
+    end: int  # ns since 1970: its newest reading
 
 
 @dataclass(slots=True)
@@ -58,15 +87,29 @@ class Store(Protocol):
     def remembers(self) -> bool:
         """True if `stored` survives a restart; else the writer's own retained acknowledgement is all there is."""
 
+    @property
+    def settles(self) -> float:
+        """Seconds for which it may lose what `write` took, if it is killed; 0: nothing that returned can be lost.
+
+        If not 0, gateways learn what `settled` gives, no more. Known after the first `write`.
+        """
+
     def write(self, batch: Sequence[Entry]) -> Sequence[Lost]:
-        """Take all of it, safe from a power cut, before returning; taking something a second time changes nothing.
+        """Take all of it before returning, safe from a power cut or as safe as `settles` says; twice is once.
 
         Returns what it will never take: kept in its dead-letter file and recorded as lost, so that it counts as dealt
         with. Raises StoreError when it cannot take the batch now; the writer comes again with the same or more.
         """
 
     def stored(self) -> Mapping[Origin, Ranges]:
-        """What it knows to have from before, in the order in which the epochs were first seen."""
+        """What it knows to have, safely, in the order in which the epochs were first seen."""
+
+    def settled(self) -> Mapping[Origin, Ranges]:
+        """What has become safe since this was last asked; asked about every second where `settles` is not 0.
+
+        What an interruption has taken away was written again, and its time starts anew. Raises StoreError while that
+        cannot be found out. What is never told here has to come again from its gateway.
+        """
 
     def tidy(self) -> bool:
         """A bounded piece of house-keeping; True if there is more to do. Raises StoreError."""

@@ -2,9 +2,12 @@
 
     message   as it came, until the next fold                 machine, signal   names, units, the newest folded reading
     segment   machine, interval, times of its chunks          stored            identities (gateway, epoch): ranges
-    chunk     id = segment * 2^20 + signal: values, quality   loss              what never arrived, and why
+    chunk     id = segment * 2^20 + signal: values, quality   stretch           the same with readings and times
+                                                              loss              what never arrived, and why
 
 A chunk's id puts it behind the others of its segment, so a fold writes in one place, and needs no index.
+
+`user_version` is the version of the tables. Version 1 had no `stretch`; opened for writing, it gets one.
 """
 
 from __future__ import annotations
@@ -16,13 +19,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.errors import StoreError
+from gateway.store import stretches
 
 APPLICATION_ID = 0x53464757  # "SFGW"
-SCHEMA = 1
+SCHEMA = 2
+WITHOUT_STRETCHES = 1
 CHUNK_BITS = 20
 PAGE = 8192  # a message of 200 signals fits into one; with 4096, folding writes twice as many bytes
 BUSY_TIMEOUT = 10.0  # seconds; a reader never blocks the writer, two writers are refused before
 
+# `of` is the epoch of what was lost, where that is not the one the record itself is counted in.
+_VERSION_2 = """
+CREATE TABLE stretch (gateway TEXT NOT NULL, epoch TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    readings INTEGER, start INTEGER NOT NULL, end INTEGER NOT NULL, PRIMARY KEY (gateway, epoch, first)) WITHOUT ROWID;
+ALTER TABLE loss ADD COLUMN of TEXT NOT NULL DEFAULT '';
+"""
 _TABLES = """
 CREATE TABLE machine (id INTEGER PRIMARY KEY, levels TEXT NOT NULL UNIQUE, enterprise TEXT NOT NULL,
     site TEXT NOT NULL, area TEXT NOT NULL, line TEXT NOT NULL, machine TEXT NOT NULL);
@@ -54,11 +65,13 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 db.executescript(
                     f"PRAGMA page_size={PAGE}; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA};"
                 )
-                db.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+                db.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_VERSION_2} COMMIT;")
             _check(db, path)
             db.execute("PRAGMA journal_mode=WAL")
             # NORMAL would lose what was acknowledged when the power fails.
             db.execute("PRAGMA synchronous=FULL")
+            if version_of(db) == WITHOUT_STRETCHES:
+                _migrate(db, path)
         except BaseException:
             db.close()
             raise
@@ -66,7 +79,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """The file, which must be there; a writer may be at work. Raises StoreError."""
+    """The file, which must be there; a writer may be at work, and migrate it. Raises StoreError."""
     if not path.exists():
         raise StoreError(
             f"{path}: there is no historian yet: start `gateway run` or `gateway store`, or check store.path"
@@ -107,6 +120,11 @@ def explained(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {exc.strerror or exc}: check store.path and its permissions") from exc
 
 
+def version_of(db: sqlite3.Connection) -> int:
+    """Of the tables."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
 def damaged(exc: Exception) -> str:
     """What to do about a file that cannot be understood."""
     return (
@@ -118,11 +136,20 @@ def damaged(exc: Exception) -> str:
 def _check(db: sqlite3.Connection, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreError(f"{path} belongs to another program: set store.path to a file of the historian's own")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA:
+    version = version_of(db)
+    if version not in (WITHOUT_STRETCHES, SCHEMA):
         raise StoreError(
             f"{path} was written by another version (format {version}, this one knows {SCHEMA}): move it away"
         )
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """All of it or nothing: interrupted, it begins anew when the file is opened again."""
+    with transaction(db, path):
+        for statement in _VERSION_2.split(";"):
+            db.execute(statement)
+        stretches.migrate(db)
+        db.execute(f"PRAGMA user_version={SCHEMA}")
 
 
 def _meaning(exc: sqlite3.Error) -> str:

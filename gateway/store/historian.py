@@ -1,6 +1,6 @@
 """The embedded historian: one SQLite file, cheap to write and quick to ask.
 
-    write ─▶ message (as it came) + stored (its identity)           one commit for a batch
+    write ─▶ message (as it came) + stored, stretch (its identity)  one commit for a batch
                 │  tidy, every ten minutes, machine by machine
                 ▼
              segment + chunk (a column per signal and interval)     one commit for a piece: chunks in, messages out
@@ -31,6 +31,7 @@ from gateway.store.contract import Entry, Lost, Origin, Readings
 from gateway.store.fold import INTERVAL, Segment, fold
 from gateway.store.identities import Identities
 from gateway.store.reader import HistorianReader
+from gateway.store.stretches import Stretches, stored
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Historian:
     """The writing side; see gateway/store/contract.py for the contract. One per file."""
 
     remembers = True
+    settles = 0.0
 
     def __init__(
         self, path: Path, *, retention: float | None = None, clock: Clock | None = None, reserve: int = RESERVE
@@ -77,19 +79,26 @@ class Historian:
     def stored(self) -> Mapping[Origin, Ranges]:
         return {origin: identities.ranges() for origin, identities in self._stored.items()}
 
+    def settled(self) -> Mapping[Origin, Ranges]:
+        return {}
+
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, batch: Sequence[Entry]) -> Sequence[Lost]:
         self._check_room()
         with self._transaction():
-            touched: set[Origin] = set()
+            touched: dict[Origin, None] = {}  # in the order in which they came
             messages = []
+            now = self._clock.now()
             for entry in batch:
                 if isinstance(entry, Readings):
-                    if self._is_new(entry.data.gateway, entry.data.epoch, entry.data.seq, touched):
-                        messages += self._rows(entry)
+                    data = entry.data
+                    times = [frame.time for frame in data.frames] or [now]
+                    start, end = min(times), max(times)
+                    if self._is_new(entry.origin, data.seq, touched, entry.count, start, end):
+                        messages += self._rows(entry, start, end)
                 elif isinstance(entry, Lost):
-                    self._is_new(entry.gateway, entry.loss.epoch, entry.seq, touched)
+                    self._is_new(entry.origin, entry.seq, touched, 0, now, now)
                     self._write_loss(entry)
                 else:
                     self._catalogue.describe(entry)
@@ -100,33 +109,35 @@ class Historian:
                     "INSERT INTO stored VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ranges = excluded.ranges",
                     (gateway, epoch, ranges),
                 )
+            self._stretches.save()
         self._waiting += sum(len(row[3]) for row in messages)
         return ()
 
-    def _is_new(self, gateway: str, epoch: str, seq: int, touched: set[Origin]) -> bool:
-        origin = gateway, epoch
-        new = self._stored.setdefault(origin, Identities()).add(seq)
-        if new:
-            touched.add(origin)
-        return new
+    def _is_new(
+        self, origin: Origin, seq: int, touched: dict[Origin, None], readings: int, start: int, end: int
+    ) -> bool:
+        if not self._stored.setdefault(origin, Identities()).add(seq):
+            return False
+        touched[origin] = None
+        # Identities forget the oldest of very many gaps; stretches do not.
+        return self._stretches.add(*origin, seq, readings, start, end)
 
-    def _rows(self, entry: Readings) -> list[tuple[int, int, int, bytes]]:
+    def _rows(self, entry: Readings, start: int, end: int) -> list[tuple[int, int, int, bytes]]:
         frames = entry.data.frames
         if not frames:
             return []
         machine = self._catalogue.machine(entry.path)
         for frame in frames:
             self._catalogue.know(machine, frame)
-        times = [frame.time for frame in frames]
-        return [(machine, min(times), max(times), entry.payload)]
+        return [(machine, start, end, entry.payload)]
 
     def _write_loss(self, lost: Lost) -> None:
         loss = lost.loss
         self._db.execute(
-            "INSERT OR IGNORE INTO loss VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO loss VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                lost.gateway, loss.epoch, lost.seq, loss.first, loss.last, loss.count, loss.start, loss.end,
-                loss.machine, loss.signal, loss.cause,
+                *lost.origin, lost.seq, loss.first, loss.last, loss.count, loss.start, loss.end,
+                loss.machine, loss.signal, loss.cause, loss.epoch if lost.epoch else "",
             ),
         )  # fmt: skip
 
@@ -222,6 +233,7 @@ class Historian:
                 )
             self._db.executemany("DELETE FROM segment WHERE id = ?", old)
             self._db.execute("DELETE FROM loss WHERE end < ?", (limit,))
+            self._stretches.forget(limit)
         if len(old) < RETAINED_AT_ONCE:
             self._forgotten = self._interval
         return len(old) == RETAINED_AT_ONCE
@@ -245,10 +257,8 @@ class Historian:
 
     def _recall(self) -> None:
         """Read what we keep in memory."""
-        self._stored = {
-            (gateway, epoch): Identities(orjson.loads(ranges))
-            for gateway, epoch, ranges in self._db.execute("SELECT gateway, epoch, ranges FROM stored ORDER BY rowid")
-        }
+        self._stored = {origin: Identities(ranges) for origin, ranges in stored(self._db).items()}
+        self._stretches = Stretches(self._db)
         self._catalogue = Catalogue(self._db)
         self._waiting: int = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gateway.mqtt.payload import Ranges, merge_ranges
+from gateway.store.contract import Entry, Lost, Origin, Readings
 
 MAX_STRETCHES = 1000  # more gaps than this are of no use to anybody; those long past are forgotten
 
@@ -43,6 +44,10 @@ class Identities:
 
     def update(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Put all of these in."""
+        ranges = list(ranges)
+        if len(ranges) == 1 and self._last and ranges[0][0] == self._last[-1] + 1:  # as nearly always
+            self._last[-1] = ranges[0][1]
+            return
         merged = merge_ranges([*self.ranges(), *ranges])[-MAX_STRETCHES:]
         self._first = [first for first, _ in merged]
         self._last = [last for _, last in merged]
@@ -50,3 +55,14 @@ class Identities:
     def ranges(self) -> list[tuple[int, int]]:
         """First and last of each stretch."""
         return list(zip(self._first, self._last, strict=True))
+
+
+def identities_of(entries: Iterable[Entry]) -> Mapping[Origin, Ranges]:
+    """Those of messages, in the order in which their epochs come."""
+    found: dict[Origin, Identities] = {}
+    for entry in entries:
+        if isinstance(entry, Readings):
+            found.setdefault(entry.origin, Identities()).add(entry.data.seq)
+        elif isinstance(entry, Lost):
+            found.setdefault(entry.origin, Identities()).add(entry.seq)
+    return {origin: identities.ranges() for origin, identities in found.items()}

@@ -26,6 +26,11 @@ class Inbox:
         if levels and message.topic.endswith("/meta"):
             self._paths[levels] = _meta(message, levels).path
 
+    def greets(self, message: Message) -> str:
+        """The gateway that has just said how it is; empty for everything else, also for what was said before we came."""
+        levels = self._topics.levels_of(message.topic)
+        return levels[1] if levels and is_status(levels, message.topic) and not message.retained else ""
+
     def knows(self, topic: str) -> bool:
         """False for the data of a machine whose place could only be guessed."""
         levels = self._topics.levels_of(topic)
@@ -38,11 +43,13 @@ class Inbox:
             raise PayloadError("not one of our topics")
         if levels[0] == "_store":
             return ()
+        if is_status(levels, message.topic):
+            return ()
         if levels[0] == "_gateway":
             gateway, seq, loss = decode_loss(message.payload)
             if levels[1:] != (gateway,):
                 raise PayloadError(f"the loss record is of another gateway: {gateway!r}")
-            return (Lost(gateway, seq, loss),)
+            return (Lost(gateway, seq, loss, loss.told_in),)
         if message.topic.endswith("/meta"):
             with suppress(PayloadError):  # was said when it came
                 return (_meta(message, levels),)
@@ -61,6 +68,11 @@ class Inbox:
         except PayloadError:
             return ()
         return (Lost(gateway, seq, Loss(epoch, seq, seq, 0, now, now, f"refused: {reason}")),)
+
+
+def is_status(levels: Sequence[str], topic: str) -> bool:
+    """True for what a gateway says of itself."""
+    return levels[0] == "_gateway" and len(levels) == 2 and topic.endswith("/status")
 
 
 def guessed(levels: Sequence[str]) -> MachinePath:

@@ -66,8 +66,10 @@ class InfluxConnection:
         self._write_api = self._client.write_api(write_options=SYNCHRONOUS)
         self._detected = False
         self.forgetful = False  # VictoriaMetrics: what it acknowledged just before it ended may be gone
-        self._interrupted, self._connections = False, 0
-        self._count_connections()
+        self._interrupted = False
+        self._connections: list[int] = []  # of each way to the server, how many have been opened
+        for pools in (self._http, self._client.api_client.rest_client.pool_manager):
+            self._count_connections(pools)
 
     def close(self) -> None:
         """Safe to call twice."""
@@ -76,8 +78,8 @@ class InfluxConnection:
 
     def was_interrupted(self) -> bool:
         """Whether the server may have been started anew since the last time this was asked."""
-        interrupted = self._interrupted or self._connections > 1
-        self._interrupted, self._connections = False, min(self._connections, 1)
+        interrupted = self._interrupted or any(opened > 1 for opened in self._connections)
+        self._interrupted, self._connections = False, [min(opened, 1) for opened in self._connections]
         return interrupted
 
     def detect(self) -> None:
@@ -106,6 +108,14 @@ class InfluxConnection:
             self._judge(exc.status, exc.body or exc.reason)
         except (self._urllib3.exceptions.HTTPError, OSError) as exc:
             self._lost_connection(exc)
+
+    def probe(self) -> None:
+        """Ask for a sign of life on the way that writes take. Raises StoreError."""
+        try:
+            self.post(b"")
+        except StoreRefusedError as exc:
+            if self.forgetful:  # takes a write of nothing, so something else is wrong, such as the token
+                raise StoreError(f"{self.url} refuses us ({exc}): check store.token, and the store's log") from exc
 
     def ask(self, question: str) -> Any:
         """The answer to an InfluxQL statement, times in ns. Raises StoreError."""
@@ -152,14 +162,14 @@ class InfluxConnection:
         self._interrupted = True
         raise StoreError(f"{self.url} is not able to take anything now ({status}: {text})")
 
-    def _count_connections(self) -> None:
+    def _count_connections(self, pools: Any) -> None:
         """Not every interruption is noticed: urllib3 quietly opens a new connection when the server closed the idle one."""
-        pool = self._client.api_client.rest_client.pool_manager.connection_from_url(self.url)
-        owner = self
+        pool, owner, way = pools.connection_from_url(self.url), self, len(self._connections)
+        self._connections.append(0)
 
         class Counted(pool.ConnectionCls):  # type: ignore[misc, name-defined]
             def connect(self) -> None:
-                owner._connections += 1
+                owner._connections[way] += 1
                 super().connect()
 
         pool.ConnectionCls = Counted

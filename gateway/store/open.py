@@ -49,4 +49,10 @@ def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> Inf
         password=settings.password.value if settings.password else "",
         ca=settings.ca,
     )
-    return InfluxStore(connection, data_dir / "store", measurement=settings.measurement, clock=clock)
+    return InfluxStore(
+        connection,
+        data_dir / "store",
+        measurement=settings.measurement,
+        clock=clock,
+        resend_after_outage=settings.resend_after_outage,
+    )

@@ -19,17 +19,16 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-import orjson
-
 from gateway.errors import PayloadError, StoreError
 from gateway.model import MachinePath, Value
 from gateway.mqtt.payload import Loss, Ranges, decode_data
 from gateway.store import database
 from gateway.store.columns import unpack, unpack_quality, unpack_times
-from gateway.store.contract import Columns, Lost, Origin
+from gateway.store.contract import Columns, Lost, Origin, Stretch
 from gateway.store.downsample import down_sample
 from gateway.store.fold import INTERVAL, merge
 from gateway.store.frames import separate
+from gateway.store.stretches import stored, stretches, stretches_of_before
 
 _Part = tuple[int, Columns]  # interval, readings
 _Reading = tuple[int, Value, int]  # time, value, quality
@@ -92,17 +91,31 @@ class HistorianReader:
     def stored(self) -> Mapping[Origin, Ranges]:
         """Which messages of which gateway and epoch it has; the newest epoch last."""
         with self._snapshot():
-            rows = self._db.execute("SELECT gateway, epoch, ranges FROM stored ORDER BY rowid")
-            return {(gateway, epoch): [(a, b) for a, b in orjson.loads(ranges)] for gateway, epoch, ranges in rows}
+            return stored(self._db)
+
+    def stretches(self, since: int | None = None) -> list[Stretch]:
+        """What was stored in stretches as long as can be, of each epoch in turn, the one first seen first.
+
+        With `since` (ns) those that reach beyond it; they may begin up to 4096 messages before.
+        """
+        with self._snapshot():
+            # A writer may migrate the file while we have it open.
+            if database.version_of(self._db) == database.WITHOUT_STRETCHES:
+                return stretches_of_before(self._db, since)
+            return stretches(self._db, since)
 
     def losses(self, start: int, end: int) -> list[Lost]:
         """What never arrived between `start` and `end`, oldest first."""
-        sql = (
-            "SELECT gateway, seq, epoch, first, last, count, start, end, cause, machine, signal FROM loss"
-            " WHERE end >= ? AND start <= ? ORDER BY start"
-        )
         with self._snapshot():
-            return [Lost(gateway, seq, Loss(*loss)) for gateway, seq, *loss in self._db.execute(sql, (start, end))]
+            column = "''" if database.version_of(self._db) == database.WITHOUT_STRETCHES else "of"
+            sql = (
+                f"SELECT {column}, gateway, epoch, seq, first, last, count, start, end, cause, machine, signal FROM loss"  # noqa: S608
+                " WHERE end >= ? AND start <= ? ORDER BY start"
+            )
+            return [
+                Lost(gateway, seq, Loss(of or epoch, *loss), epoch if of else "")
+                for of, gateway, epoch, seq, *loss in self._db.execute(sql, (start, end))
+            ]
 
     # --- inside a snapshot -------------------------------------------------------------------------------------------
 

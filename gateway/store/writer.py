@@ -4,6 +4,7 @@
                                             │                          └──────▶ retained ranges to the gateways
                                             └─ StoreError: nothing is acknowledged, the same again after a pause
 
+A store that may lose what it took (`settles`) is asked every second what has become safe: gateways learn no more.
 Nothing is kept here beyond what the broker sends before it wants an answer; while the store is down it holds the rest.
 A connection that breaks brings everything again that was not acknowledged: a store takes it twice without harm.
 """
@@ -25,6 +26,7 @@ from gateway.mqtt.topics import Topics
 from gateway.schedule import Backoff
 from gateway.store.acknowledgements import Acknowledgements
 from gateway.store.contract import Entry, Lost, Readings, Store
+from gateway.store.identities import identities_of
 from gateway.store.inbox import Inbox
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ EAGER = 16  # messages not worth waiting for more: brokers send about 20 before 
 LINGER = 0.2  # seconds to wait for more than that
 IDLE = 5.0  # seconds between two looks at the house-keeping when nothing comes
 DESCRIBED_WITHIN = 1.0  # seconds after connecting in which a machine's meta may still be on its way
+LOOK = 1.0  # seconds between two looks at what has settled
 MAX_COMPLAINTS = 1000  # topics and reasons that are logged once
 
 
@@ -75,7 +78,7 @@ class StoreWriter:
         self._inbox = Inbox(topics)
         self._pending: list[Message] = []
         self._generation = 0
-        self._described_by = 0.0
+        self._described_by = self._look = 0.0
         self._woken = asyncio.Event()
         self._stopping = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
@@ -109,7 +112,7 @@ class StoreWriter:
     def status(self) -> StoreStatus:
         """For the status page."""
         return StoreStatus(
-            not self._troubles, "; ".join(self._troubles.values()), self._since, self._messages, self._readings,
+            not self._troubles, "; ".join(dict.fromkeys(self._troubles.values())), self._since, self._messages, self._readings,
             self._losses, self._refused, self._rejected, self._lag, self._last,
         )  # fmt: skip
 
@@ -122,7 +125,8 @@ class StoreWriter:
             divided = [f"$share/{self._share}/{each}" for each in divided]
         with suppress(NotConnectedError):
             # What machines are, and what is stored, comes first: the broker sends what it retains in this order.
-            self._link.subscribe([*self._topics.every("meta"), self._topics.stored("+", "+")])
+            known = [*self._topics.every("meta"), self._topics.stored("+", "+"), self._topics.gateway_status("+")]
+            self._link.subscribe(known)
             self._link.subscribe(divided)
         self._acks.publish_all()
         self._well("broker")
@@ -143,6 +147,8 @@ class StoreWriter:
         try:
             if self._acks.concerns(message):
                 self._acks.heard(message)
+            elif gateway := self._inbox.greets(message):
+                self._acks.publish(gateway)
             else:
                 self._inbox.learn(message)
         except PayloadError as exc:
@@ -163,9 +169,10 @@ class StoreWriter:
                 await self._until(lambda: False, self._backoff.pause())
 
     async def _turn(self, more: bool) -> bool:
-        batch = await self._collect(0 if more else IDLE)
+        batch = await self._collect(0 if more else LOOK if self._store.settles else IDLE)
         if batch:
             await self._deal_with(batch)
+        await self._settle()
         return await self._tidy()
 
     async def _collect(self, patience: float) -> list[Message]:
@@ -196,7 +203,7 @@ class StoreWriter:
             else:
                 for message, reason in rejects:
                     self._reject(message, reason)
-                self._stored(entries, refused)
+                await self._stored(entries, refused)
                 self._link.ack(batch)
                 return
 
@@ -229,12 +236,12 @@ class StoreWriter:
         except Exception:
             log.exception("not even the loss of a message can be stored")
         else:
-            self._stored(lost, ())
+            await self._stored(lost, ())
         self._reject(message, reason)
         self._link.ack([message])
         return True
 
-    def _stored(self, entries: Sequence[Entry], refused: Sequence[Lost]) -> None:
+    async def _stored(self, entries: Sequence[Entry], refused: Sequence[Lost]) -> None:
         self._backoff.reset()
         self._well("store")
         self._well("acknowledgement")
@@ -250,7 +257,27 @@ class StoreWriter:
         newest = max((frame.time for entry in readings for frame in entry.data.frames), default=None)
         if newest is not None:
             self._lag = (self._last - newest) / 1e9
-        self._acks.stored(readings, losses)
+        identities = identities_of(entries)
+        if missing := self._acks.missing(identities):
+            self._acks.recall(await self._in_thread(self._store.stored), missing)
+        self._acks.note([*readings, *losses])
+        self._acks.settles = self._store.settles
+        if not self._store.settles:
+            self._acks.stored(identities)
+
+    async def _settle(self) -> None:
+        """Tell what the store has had for long enough."""
+        now = asyncio.get_running_loop().time()
+        if not self._store.settles or now < self._look:
+            return
+        self._look = now + LOOK
+        try:
+            settled = await self._in_thread(self._store.settled)
+        except StoreError as exc:
+            self._trouble("settling", str(exc))
+            return
+        self._well("settling")
+        self._acks.stored(settled)
 
     async def _tidy(self) -> bool:
         try:

@@ -72,13 +72,13 @@ class ForgetfulDisk(Disk):
             raise FileNotFoundError(errno.ENOENT, name)
         return bytes(self.platter.cached[name][at : at + size])
 
-    def create(self, name: str, size: int) -> None:
+    def create(self, name: str, size: int, data: bytes | None = None) -> None:
         self._may("create")
         if self.room < size:
             raise OSError(errno.ENOSPC, "no room")
         self.room -= size
-        self.platter.cached[name] = bytearray(size)
-        self.platter.durable[name] = bytearray(size)
+        self.platter.cached[name] = bytearray(size if data is None else data)
+        self.platter.durable[name] = bytearray(size if data is None else data)
         self.platter.removed.pop(name, None)
 
     def write(self, name: str, at: int, data: bytes | memoryview) -> None:

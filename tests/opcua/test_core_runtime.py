@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
-from gateway.buffer import MemoryBuffer
+from gateway.buffer import Limits, SegmentLog
 from gateway.clock import SystemClock
 from gateway.config import MachineSettings, SignalSettings
 from gateway.counters import FlowCounters
@@ -49,6 +49,8 @@ class Adapter:
 
 class Sink:
     """Remembers what it is told."""
+
+    full = False
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
@@ -126,17 +128,17 @@ def test_a_gap_that_is_dropped_with_messages_declares_no_others_lost() -> None:
         declared.append(loss)
         return "loss", encode_loss(loss, "edge", seq)
 
-    buffer = MemoryBuffer(20_000, 3600.0, declare, SystemClock())
+    buffer = SegmentLog(None, Limits(20_000, 3600.0), declare, SystemClock())
     for n in range(100):
         buffer.append("data", lambda seq: b"x" * 100, 1, T + n, T + n)
         if buffer.usage.records > 10:
-            buffer.mark_stored([(1, buffer.accepted - 5)])
+            buffer.mark_stored(buffer.epoch, [(1, buffer.last - 5)], buffer.last)
     stored = buffer.stored
     assert stored >= 90
     start, end = T - 3600 * 10**9, T - 3500 * 10**9
     buffer.declare(Loss(buffer.epoch, 0, 0, 0, start, end, "link-lost", "lathe"))
     declared.clear()
-    for n in range(60):
+    for n in range(200):
         buffer.append("data", lambda seq: b"x" * 100, 1, T + n, T + n)
     first = [loss for loss in declared if loss.last]
     assert first
@@ -154,7 +156,7 @@ def test_many_gaps_in_a_full_buffer_do_not_fill_it() -> None:
         declared.append(loss)
         return "loss", encode_loss(loss, "edge", seq)
 
-    buffer = MemoryBuffer(20_000, 3600.0, declare, SystemClock())
+    buffer = SegmentLog(None, Limits(20_000, 3600.0), declare, SystemClock())
     for n in range(500):
         buffer.declare(Loss(buffer.epoch, 0, 0, 0, T + n * 1000, T + n * 1000 + 1000, "link-lost", "lathe"))
         buffer.append("data", lambda seq: b"x" * 100, 1, T + n, T + n)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.clock import Clock
 from gateway.model import Batch, Header, MachinePath, Signal, Value, ValueType
 from gateway.mqtt.payload import Data, DataEncoder, Frame, decode_data
 from gateway.store.contract import Readings
@@ -75,9 +76,19 @@ async def eventually(condition: Callable[[], bool], what: str, patience: float =
         await asyncio.sleep(0.01)
 
 
-def influx_store(url: str, folder: Path, measurement: str = "machine", **connection: Any) -> InfluxStore:
+def influx_store(
+    url: str,
+    folder: Path,
+    measurement: str = "machine",
+    resend_after_outage: float | None = None,
+    clock: Clock | None = None,
+    **connection: Any,
+) -> InfluxStore:
     """A store over a connection with these settings."""
-    return InfluxStore(InfluxConnection(url, **connection), folder, measurement=measurement)
+    return InfluxStore(
+        InfluxConnection(url, **connection), folder, measurement=measurement, resend_after_outage=resend_after_outage,
+        clock=clock,
+    )  # fmt: skip
 
 
 class HandClock:

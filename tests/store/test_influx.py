@@ -1,22 +1,25 @@
 """InfluxDB 1.6 (v1), VictoriaMetrics (v2) and vmauth, all real."""
 
 import math
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import orjson
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.errors import PartMissingError, StoreError
+from gateway.errors import PartMissingError, StoreError, StoreRefusedError
 from gateway.model import NO_COMMUNICATION, MachinePath
 from gateway.mqtt.payload import Loss, Meta
 from gateway.store.contract import Lost
 from gateway.store.influx_store import InfluxStore
 from parts.influxdb1 import InfluxDB1
-from parts.process import wait_until
+from parts.ports import free_port
+from parts.process import Part, wait_until
 from parts.proxy import Proxy
 from parts.victoria_metrics import VictoriaMetrics
 from store.material import PRESS, SECOND, T0, influx_store, readings, simple
@@ -111,8 +114,8 @@ def test_without_splitting_nothing_of_the_batch_would_be_certain(
     """Negative control: a store that gives up a refused batch as a whole loses the good ones with it."""
     shop.write([simple(1, 1.5)])
 
-    def give_up_all(owners: Any) -> Any:
-        return [shop._give_up(*owner, "refused") for owner in owners]
+    def give_up_all(owners: Any, taken: Any) -> Any:
+        return [shop._give_up(*owner, "refused", taken) for owner in owners]
 
     monkeypatch.setattr(shop, "_put", give_up_all)
     shop.write([simple(2, "text"), simple(3, 2.5)])
@@ -122,7 +125,26 @@ def test_without_splitting_nothing_of_the_batch_would_be_certain(
 def test_losses_are_stored(influx: InfluxDB1, shop: InfluxStore) -> None:
     shop.write([Lost("edge-01", 9, Loss("e1", 5, 8, 40, T0, T0 + SECOND, "buffer full"))])
     (record,) = influx.query("SELECT * FROM loss", db="shop")
-    assert (record["time"], record["count"], record["cause"]) == (T0 + SECOND, 40, "buffer full")
+    assert (record["time"], record["count"], record["cause"]) == (T0 + SECOND + 9, 40, "buffer full")
+
+
+def test_losses_of_the_same_moment_do_not_replace_each_other(influx: InfluxDB1, shop: InfluxStore) -> None:
+    losses = [Lost("edge-01", seq, Loss("e1", 0, 0, seq, T0, T0, "overflow", "press-07")) for seq in range(1, 41)]
+    for _ in range(2):
+        shop.write(losses)
+    found = influx.query("SELECT * FROM loss", db="shop")
+    assert sorted(row["count"] for row in found) == list(range(1, 41))
+
+
+def test_two_refused_lines_of_the_same_moment_are_two_losses(influx: InfluxDB1, shop: InfluxStore) -> None:
+    shop.write([readings(1, [(T0, {"a": 1.5, "b": 1.5}, {})])])
+    frames: list[Any] = [
+        (T0 + SECOND, {"a": "text"}, {}),
+        (T0 + 2 * SECOND, {"c": 1.5}, {}),
+        (T0 + SECOND, {"b": "text"}, {}),
+    ]
+    assert len(shop.write([readings(2, frames)])) == 2
+    assert len(influx.query("SELECT * FROM loss", db="shop")) == 2
 
 
 def test_a_missing_data_base_holds_everything_back(influx: InfluxDB1, tmp_path: Path) -> None:
@@ -215,19 +237,115 @@ def test_what_victoria_metrics_forgets_when_it_is_killed_is_written_again(
 ) -> None:
     """It acknowledges what a power cut takes away; without writing again (negative control) points are missing."""
     with VictoriaMetrics() as part:
-        store = influx_store(part.url, tmp_path, bucket="b")
+        store = influx_store(part.url, tmp_path, bucket="b", resend_after_outage=None if protected else 0.0)
         store.write([simple(seq, at=NOW + seq * SECOND) for seq in range(1, 100)])
         part.kill()
         if noticed:
             with pytest.raises(StoreError, match="cannot be reached"):
                 store.write([simple(100, at=NOW + 100 * SECOND)])
         part.start()
-        if not protected:
-            store._recent.clear()
         store.write([simple(100, at=NOW + 100 * SECOND)])
         store.close()
         wait_until(lambda: len(exported(part, "machine_temp")) >= (100 if protected else 1), 30, "the points")
         assert len(exported(part, "machine_temp")) == (100 if protected else 1)
+
+
+# --- who refuses us, not a reading; and a disk that is full -------------------------------------------------------------
+
+
+class Refusing(Part):
+    """An HTTP server that answers every write with one status, as InfluxDB 2 words it."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__()
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.answer = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+        self.body = orjson.dumps({"code": code, "message": f"{code} it is"}).decode()
+
+    def command(self) -> list[str]:
+        program = (
+            "import http.server, sys\n"
+            "class Answer(http.server.BaseHTTPRequestHandler):\n"
+            "    protocol_version = 'HTTP/1.1'\n"
+            "    def do_POST(self):\n"
+            "        self.rfile.read(int(self.headers.get('Content-Length', 0)))\n"
+            "        text = (sys.argv[2] + f'Content-Length: {len(sys.argv[3])}\\r\\n\\r\\n' + sys.argv[3])\n"
+            "        self.wfile.write(text.encode())\n"
+            "    def do_GET(self):\n"
+            "        self.send_response(204); self.end_headers()\n"
+            "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Answer).serve_forever()\n"
+        )
+        return [sys.executable, "-c", program, str(self.port), self.answer, self.body]
+
+    def ready(self) -> bool:
+        with urlopen(self.url, timeout=1) as answer:
+            return bool(answer.status == 204)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (401, "unauthorized", r"refuses us \(401: unauthorized it is\): check store\.token"),
+        (403, "forbidden", r"refuses us \(403: forbidden it is\): check store\.token"),
+        (404, "not found", r"no bucket 'b' and org 'acme' there.*create it, or check store\.api"),
+        (503, "unavailable", r"not able to take anything now \(503"),
+    ],
+)
+def test_what_a_person_has_to_put_right_holds_everything_back(
+    tmp_path: Path, status: int, code: str, words: str
+) -> None:
+    with Refusing(status, code) as part:
+        store = influx_store(part.url, tmp_path, org="acme", bucket="b", token="t")
+        for _ in range(2):
+            with pytest.raises(StoreError, match=words) as raised:
+                store.write([simple(1), Lost("edge-01", 2, Loss("e1", 0, 0, 1, T0, T0, "x"))])
+            assert not isinstance(raised.value, StoreRefusedError)
+        store.close()
+    assert letters(tmp_path) == []
+
+
+def test_a_user_who_may_only_read_holds_everything_back(tmp_path: Path) -> None:
+    with InfluxDB1(user="gw", password="secret") as part:
+        part.query("CREATE DATABASE shop")
+        part.query("CREATE USER reader WITH PASSWORD 'r'")
+        part.query("GRANT READ ON shop TO reader")
+        store = influx_store(part.url, tmp_path, database="shop", user="reader", password="r")
+        with pytest.raises(StoreError, match=r"refuses us \(403: .*\): check store\.user and store\.password"):
+            store.write([simple(1)])
+        assert letters(tmp_path) == []
+        part.query("GRANT ALL ON shop TO reader")
+        store.write([simple(1)])
+        assert len(store.query("press-07", "temp", 0, EVER)) == 1
+        store.close()
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file may grow beyond 500 bytes: a full disk, as far as a program can tell."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_without_room_for_a_dead_letter_everything_is_held_back(
+    influx: InfluxDB1, shop: InfluxStore, tmp_path: Path, no_room: None
+) -> None:
+    shop.write([simple(1, 1.5)])
+    batch = [simple(2, "text " * 15), simple(3, "text " * 40), simple(4, 2.5)]
+    for _ in range(3):
+        with pytest.raises(
+            StoreError, match=r"dead-letters\.jsonl: what the store refuses cannot be kept .*free some space"
+        ):
+            shop.write(batch)
+    kept = letters(tmp_path)  # whole lines only, and those that fitted
+    assert {letter["seq"] for letter in kept} == {2}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert [lost.seq for lost in shop.write(batch)] == [2, 3]
+    assert letters(tmp_path)[-1]["seq"] == 3
+    assert shop.query("press-07", "temp", 0, EVER).value == [1.5, 2.5]
+    assert len(influx.query("SELECT * FROM loss", db="shop")) == 2  # not one more for each attempt
 
 
 def test_dead_letters_do_not_grow_without_end(shop: InfluxStore, tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from gateway.model import Header, MachinePath, Signal, Value
 from gateway.mqtt.client import Endpoint, PahoLink
 from gateway.mqtt.link import Message
 from gateway.mqtt.local import LocalBroker
-from gateway.mqtt.payload import Loss, Stored, decode_stored, encode_loss, encode_meta
+from gateway.mqtt.payload import Loss, Stored, decode_stored, encode_loss, encode_meta, encode_status
 from gateway.mqtt.topics import Topics
 from gateway.schedule import Backoff
+from gateway.store import acknowledgements
 from gateway.store import writer as writer_module
 from gateway.store.contract import Readings, Store
 from gateway.store.historian import Historian
@@ -276,6 +277,83 @@ async def test_a_new_epoch_takes_over(broker: Mosquitto, tmp_path: Path) -> None
     store.close()
 
 
+def epochs_heard(gateway: Gateway) -> dict[str, list[tuple[int, int]]]:
+    return {stored.epoch: [*stored.ranges] for stored in gateway.all}
+
+
+@pytest.mark.parametrize("greeted", [True, False])
+async def test_a_gateway_that_comes_back_learns_of_all_its_epochs_without_sending(
+    broker: Mosquitto, tmp_path: Path, greeted: bool
+) -> None:
+    """Only one epoch is retained: without a word of its own (negative control) it would have to send the others again."""
+    expected = {f"e{n}": [(1, n)] for n in range(1, 31)}
+    store = Historian(tmp_path / "h.sqlite")
+    async with writing(broker, store):
+        async with Gateway(broker.port) as gateway:
+            for n in range(1, 31):
+                await gateway.send(range(1, n + 1), epoch=f"e{n}")
+            await eventually(lambda: epochs_heard(gateway) == expected, "all to be acknowledged")
+        async with Gateway(broker.port) as gateway:
+            await eventually(lambda: bool(gateway.all), "what is retained")
+            assert epochs_heard(gateway) == {"e30": [(1, 30)]}
+            if greeted:
+                status = encode_status("online", T0, "", gateway="edge-01")
+                gateway.link.publish(TOPICS.gateway_status("edge-01"), status, retain=True)
+                await eventually(lambda: epochs_heard(gateway) == expected, "the others")
+                assert gateway.all[-1].epoch == "e30"
+            else:
+                await asyncio.sleep(0.5)
+                assert epochs_heard(gateway) == {"e30": [(1, 30)]}
+        async with Gateway(broker.port) as gateway:
+            await eventually(lambda: bool(gateway.all), "what is retained")
+            assert epochs_heard(gateway) == {"e30": [(1, 30)]}  # still the current one
+    # The writer goes and comes back: those that are there are told, without a word of theirs.
+    async with Gateway(broker.port) as gateway, writing(broker, store) as writer:
+        await eventually(lambda: epochs_heard(gateway) == expected, "all of them")
+        await gateway.send([31], epoch="e30")
+        await eventually(lambda: gateway.stored() == [(1, 31)], "the next one")
+        assert (writer.status.ok, writer.status.rejected) == (True, 0)
+    store.close()
+
+
+async def test_an_epoch_from_before_the_writers_memory_is_acknowledged_in_full(
+    broker: Mosquitto, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(acknowledgements, "MAX_EPOCHS", 4)
+    store = Historian(tmp_path / "h.sqlite")
+    async with Gateway(broker.port) as gateway, writing(broker, store):
+        for n in range(1, 13):
+            await gateway.send([1, 2], epoch=f"e{n}")
+        await eventually(lambda: "e12" in epochs_heard(gateway), "all")
+        await gateway.send([3], epoch="e1")
+        await eventually(lambda: epochs_heard(gateway)["e1"] == [(1, 3)], "the old one, complete")
+    async with Gateway(broker.port) as gateway, writing(broker, store):
+        await gateway.send([4], epoch="e2")
+        await gateway.send([3], epoch="e2")
+        await eventually(lambda: epochs_heard(gateway).get("e2") == [(1, 4)], "the same after a restart")
+    store.close()
+
+
+async def test_history_and_live_readings_of_many_epochs_in_turns(broker: Mosquitto, tmp_path: Path) -> None:
+    store = Historian(tmp_path / "h.sqlite")
+    expected = {f"e{n}": [(1, 8)] for n in range(40)} | {"live": [(1, 8)]}
+    async with Gateway(broker.port) as gateway, writing(broker, store):
+        for seq in range(1, 9):
+            for n in range(40):
+                await gateway.send([seq], epoch=f"e{n}")
+            at = T0 + (1000 + seq) * SECOND
+            gateway.link.publish(TOPICS.data(PRESS), encoded("edge-01", "live", seq, [(at, {"temp": 1.0}, {})]))
+        await eventually(lambda: epochs_heard(gateway) == expected, "all to be acknowledged")
+    async with Gateway(broker.port) as gateway:
+        await eventually(lambda: bool(gateway.all), "what is retained")
+        assert epochs_heard(gateway) == {"live": [(1, 8)]}
+    with closing(Historian.open_read_only(tmp_path / "h.sqlite")) as reader:
+        assert {s.epoch: (s.first, s.last, s.readings) for s in reader.stretches()} == dict.fromkeys(
+            expected, (1, 8, 8)
+        )
+    store.close()
+
+
 async def test_after_a_restart_it_says_at_once_what_it_has(broker: Mosquitto, tmp_path: Path) -> None:
     store = Historian(tmp_path / "h.sqlite")
     async with Gateway(broker.port) as gateway, writing(broker, store):
@@ -401,6 +479,23 @@ async def test_a_store_that_is_down_loses_nothing(
             assert writer.status.ok
         found = {(t - T0) // SECOND for t in store.query("press-07", "temp", 0, EVER).time}
         assert found == (set(range(1, 302)) if protected else {*range(1, 11), 301})
+        store.close()
+
+
+async def test_a_person_who_puts_the_store_right_loses_nothing(broker: Mosquitto, tmp_path: Path) -> None:
+    with InfluxDB1() as influx:
+        store = influx_store(influx.url, tmp_path, database="shop")
+        async with Gateway(broker.port) as gateway, writing(broker, store) as writer:
+            await gateway.send(range(1, 31))
+            await eventually(lambda: "no data base 'shop' there" in writer.status.reason, "the status to say why")
+            assert not writer.status.ok
+            await asyncio.sleep(1)
+            assert gateway.heard == {}
+            influx.query("CREATE DATABASE shop")
+            await eventually(lambda: gateway.stored() == [(1, 30)], "all of them")
+            assert writer.status.ok
+        assert len(store.query("press-07", "temp", 0, EVER)) == 30
+        assert not (tmp_path / "dead-letters.jsonl").exists()
         store.close()
 
 
