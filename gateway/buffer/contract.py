@@ -71,6 +71,14 @@ class Buffer(Protocol):
         """
 
     @property
+    def firm(self) -> int:
+        """Up to here a record may wait while younger ones are sent.
+
+        What is not accepted yet must not: after a crash the store would have those, and nobody would know of this one.
+        It is all of it where no disk could make a difference: there is none, or it cannot be written.
+        """
+
+    @property
     def ready(self) -> int:
         """Everything up to this position may be sent: what has no time yet waits for it."""
 

@@ -43,16 +43,14 @@ class Disk:
         self._lock = lock
 
     def segments(self) -> list[str]:
-        """The names of all segments. What was being made when the power failed is removed."""
-        names = []
+        """The names of all segments."""
         with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(SUFFIX):
-                    names.append(entry.name)
-                elif entry.name.endswith(".new"):
-                    with suppress(OSError):
-                        Path(entry.path).unlink()
-        return sorted(names)
+            return sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
+
+    def remove_unfinished(self) -> None:
+        """What was being made when the power failed."""
+        for path in self.folder.glob("*.new"):
+            path.unlink(missing_ok=True)
 
     def size(self, name: str) -> int:
         return (self.folder / name).stat().st_size

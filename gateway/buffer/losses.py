@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from gateway.mqtt.payload import Loss
+from gateway.mqtt.payload import Loss, Ranges
 
 MAX_STRETCHES = 8  # of one drop that are declared one by one; more of them become one
 
@@ -44,3 +45,26 @@ def together(a: Loss, b: Loss) -> Loss:
         machine=a.machine if a.machine == b.machine else "",
         signal=a.signal if (a.machine, a.signal) == (b.machine, b.signal) else "",
     )
+
+
+def without(ranges: Ranges, gone: Ranges) -> list[tuple[int, int]]:
+    """Stretches of numbers, but for those that are gone."""
+    left = list(ranges)
+    for begin, end in gone:
+        left = [
+            part
+            for first, last in left
+            for part in ((first, min(last, begin - 1)), (max(first, end + 1), last))
+            if part[0] <= part[1]
+        ]
+    return left
+
+
+def among(ranges: Sequence[tuple[int, int]]) -> Callable[[int], bool]:
+    """Whether a number is in one of these, which ascend."""
+
+    def is_among(number: int) -> bool:
+        i = bisect_right(ranges, number, key=lambda r: r[0]) - 1
+        return i >= 0 and number <= ranges[i][1]
+
+    return is_among

@@ -17,14 +17,14 @@ from __future__ import annotations
 import logging
 import secrets
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.buffer.contract import Declare, Encode, Record, Usage
 from gateway.buffer.disk import Disk
-from gateway.buffer.losses import MAX_STRETCHES, stretches
+from gateway.buffer.losses import MAX_STRETCHES, among, stretches
 from gateway.buffer.marks import Epoch, Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
 from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, get, put, scan
@@ -120,6 +120,7 @@ class SegmentLog:
     def _open(self, disk: Disk) -> None:
         try:
             disk.take()
+            disk.remove_unfinished()
             there = recover(disk)
             epochs = _epochs(disk, there)
         except OSError as exc:
@@ -169,12 +170,13 @@ class SegmentLog:
             self._fail(said(exc))
 
     def _go_on(self, there: Recovered) -> None:
-        """Write on in the newest segment, where it is whole."""
+        """Write on in the newest segment, where it is whole, and nothing is missing behind it."""
         newest = self._segments[-1] if self._segments else None
         if newest is None or there.newest is None:
             return
         data, found = there.newest
-        if newest.size == self._limits.segment and not found.holes and not newest.level and len(data) == newest.size:
+        whole = not found.holes and newest.last == self.last and len(data) == newest.size
+        if newest.size == self._limits.segment and whole and not newest.level:
             newest.fill(bytearray(data), found)
             newest.written = newest.synced = newest.end
 
@@ -198,9 +200,12 @@ class SegmentLog:
     # --- the contract ------------------------------------------------------------------------------------------------
 
     @property
+    def firm(self) -> int:
+        return self.last if self._disk is None or self.trouble else self.accepted
+
+    @property
     def ready(self) -> int:
-        if self._timeless.learn():
-            self._must_mark = True
+        self._learn_time()
         held = self._timeless.held_from
         return self.last if held is None else held - 1
 
@@ -238,6 +243,7 @@ class SegmentLog:
         return self._put_loss(loss)
 
     def read(self, after: int, limit: int) -> Sequence[Record]:
+        self._learn_time()
         found: list[Record] = []
         position = max(after, self.stored) + 1
         while position <= self.last and len(found) < limit:
@@ -406,7 +412,7 @@ class SegmentLog:
                 ):
                     self._names += 1
                     return Piece(
-                        self._disk, step, level, [*inputs, segment], _among([(0, self.stored), *self._beyond]),
+                        self._disk, step, level, [*inputs, segment], among([(0, self.stored), *self._beyond]),
                         self._limits.reserve, f"{self._names:08}.segment",
                     )  # fmt: skip
                 inputs = []
@@ -484,6 +490,7 @@ class SegmentLog:
         )
         segment.begin()
         self._segments.append(segment)
+        self._free()  # the one before may be stored as a whole, and was only kept to be written to
         return segment
 
     def _put_loss(self, loss: Loss) -> int:
@@ -493,6 +500,10 @@ class SegmentLog:
         timeless = artificial(now) or artificial(loss.start) or artificial(loss.end)
         self._add(seq, topic, payload, 0, now, now, LOSS | (UNTIMED if timeless else 0))
         return seq
+
+    def _learn_time(self) -> None:
+        if self._timeless.learn():
+            self._must_mark = True  # sent twice, a record has to say the same
 
     def _record(self, entry: Entry) -> Record:
         payload, first, last = entry.payload, entry.first, entry.last
@@ -832,16 +843,6 @@ class SegmentLog:
     def _running(self, now: float) -> int:
         """Seconds this buffer has been in use: no clock that somebody can set."""
         return self._seconds + int(now - self._began)
-
-
-def _among(ranges: list[tuple[int, int]]) -> Callable[[int], bool]:
-    """Whether a position is in one of these, which ascend."""
-
-    def among(position: int) -> bool:
-        i = bisect_right(ranges, position, key=lambda r: r[0]) - 1
-        return i >= 0 and position <= ranges[i][1]
-
-    return among
 
 
 def _epochs(disk: Disk, there: Recovered) -> list[Epoch]:

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import adapters
 from gateway import __version__
-from gateway.cli import config, demo, machine, query, run, simulate
+from gateway.cli import buffer, config, demo, machine, query, run, simulate
 
 
 class _Group(TyperGroup):
@@ -72,6 +72,8 @@ app.command()(machine.watch)
 app.command()(machine.plan)
 app.command()(simulate.simulate)
 app.command()(query.query)
+app.command()(buffer.audit)
+app.add_typer(buffer.app, name="buffer")
 app.add_typer(config.app, name="config")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +118,32 @@ def seconds_of(text: str, option: str) -> float:
     except PydanticCustomError as exc:
         hint = (exc.context or {}).get("hint", "")
         raise UsageError(f"{option}: {exc.message()}; {hint}") from exc
+
+
+def moment(text: str, now: int) -> int:
+    """`1h` before now, or a date and time of this machine's zone; in ns since 1970. Raises BadParameter."""
+    from pydantic_core import PydanticCustomError
+
+    from gateway.config.fields import parse_duration
+
+    try:
+        return now - round(parse_duration(text) * 1e9)
+    except PydanticCustomError:
+        pass
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1e9)
+    except ValueError as exc:
+        raise typer.BadParameter(
+            f"'{text}' is neither a duration such as 1h nor a time such as 2026-11-22T06:00"
+        ) from exc
+
+
+def size_text(size: int) -> str:
+    """Bytes as people read them."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
 
 
 def write_file(file: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, UnknownNameError, load_config, print_json
+from gateway.cli.common import ConfigOption, Json, UnknownNameError, load_config, moment, print_json
 
 
 def query(
@@ -42,7 +42,7 @@ def query(
             [configuration.tree.mark.error("there is no `store:` to ask", "for example: store: {kind: historian}")]
         )
     now = time.time_ns()
-    start, end = max(0, _moment(since, now)), _moment(until, now)
+    start, end = max(0, moment(since, now)), moment(until, now)
     if start >= end:
         raise typer.BadParameter(f"--since {since} is not before --until {until}")
     reader = open_reader(settings.store, configuration.resolve(settings.gateway.data_dir))
@@ -59,21 +59,3 @@ def query(
         else:
             at = datetime.fromtimestamp(t / 1e9).isoformat(sep=" ", timespec="milliseconds")
             print(f"{at}  {text_of(value) or '–':>14}" + ("" if said == "good" else f"  {said}"))
-
-
-def _moment(text: str, now: int) -> int:
-    """`1h` before now, or a date and time of this machine's zone; in ns since 1970. Raises BadParameter."""
-    from pydantic_core import PydanticCustomError
-
-    from gateway.config.fields import parse_duration
-
-    try:
-        return now - round(parse_duration(text) * 1e9)
-    except PydanticCustomError:
-        pass
-    try:
-        return round(datetime.fromisoformat(text).timestamp() * 1e9)
-    except ValueError as exc:
-        raise typer.BadParameter(
-            f"'{text}' is neither a duration such as 1h nor a time such as 2026-11-22T06:00"
-        ) from exc

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
 from collections.abc import Sequence
@@ -179,6 +180,7 @@ class PahoLink:
         while not ended.done():
             await asyncio.wait([ended], timeout=0.5)
             client.loop_misc()
+            self._read_unnoticed(client)
             if self._since:
                 self._watch_progress()
                 if not self._check_time and self._clock is not None and self._clock.trusted() and not ended.done():
@@ -369,11 +371,23 @@ class PahoLink:
 
     def _add_writer(self, client: paho.Client, sock: Any) -> None:
         if client is self._client and sock.fileno() >= 0 and client.want_write():
-            self._loop.add_writer(sock.fileno(), self._call, client.loop_write)
+            try:
+                self._loop.add_writer(sock.fileno(), self._call, client.loop_write)
+            except RuntimeError:  # uvloop gives up watching a socket that had an error
+                self._end(_CLOSED)
 
     def _on_unregister_write(self, _c: paho.Client, _u: Any, sock: Any) -> None:
         if sock.fileno() >= 0:
             self._loop.remove_writer(sock.fileno())
+
+    def _read_unnoticed(self, client: paho.Client) -> None:
+        """uvloop gives up watching a socket that had an error, and tells nobody: the end would be noticed much later."""
+        sock = client.socket()
+        if self._since and sock is not None and sock.fileno() >= 0:
+            watched = select.poll()
+            watched.register(sock, select.POLLIN)
+            if watched.poll(0):
+                self._readable(client, sock)
 
     def _readable(self, client: paho.Client, sock: Any) -> None:
         self._call(client.loop_read)

@@ -225,9 +225,13 @@ class Publisher:
 
     def _send_live(self) -> None:
         buffer, ready = self._buffer, self._buffer.ready
-        if ready - self._live > BEHIND * self._window:  # too slow for all of it: what is new goes on, the rest follows
-            self._history.add(self._live + 1, ready - self._window)
-            self._live = ready - self._window
+        if self._refused:  # what follows one that has to wait must not be all that is left of both after a crash
+            ready = min(ready, buffer.firm)
+        behind = min(ready - self._window, buffer.firm)
+        # Too slow for all of it: what is new goes on, the rest follows.
+        if ready - self._live > BEHIND * self._window and behind > self._live:
+            self._history.add(self._live + 1, behind)
+            self._live = behind
         while (room := self._room()) > 0 and self._live < ready:
             records = [record for record in buffer.read(self._live, room) if record.position <= ready]
             for record in records:
@@ -269,7 +273,7 @@ class Publisher:
     def _send_again(self, now: float) -> None:
         """The store does not acknowledge what the broker has: ask with one record, and rewind once it answers."""
         buffer = self._buffer
-        waiting = buffer.sent - buffer.stored
+        waiting = max(1, buffer.usage.records - (buffer.last - buffer.sent))
         self._progress = now
         if self._probed:
             self._stall = min(LONGEST_STALL, self._stall * 2)
@@ -380,6 +384,7 @@ class Publisher:
         self._in_flight.clear()
         self._refused.clear()
         self._buffer.mark_sent(min(to, self._buffer.sent))
+        self._live = min(self._live, max(self._buffer.sent, self._buffer.firm))  # the rest in order, as if it were new
         self._history.restart(self._buffer.sent + 1, self._live)
 
     def _start_over(self) -> None:

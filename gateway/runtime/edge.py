@@ -56,23 +56,18 @@ class Edge:
         self._gateway = settings.gateway.id
         self._topics = Topics(settings.mqtt.root)
         self._started = clock.now()
-        self.buffer = SegmentLog(
-            Disk(buffer_folder(configuration)),
-            self._limits(),
-            self._declare,
-            clock,
-        )
-        self.committer = Committer(self.buffer, clock)
-        self.running = asyncio.Event()  # once everything is started
-        self._encode = DataEncoder(self._gateway, self.buffer.epoch)
         self._headers: dict[str, Header] = {}  # by topic of their data
-        self._meta: dict[str, Content] = {}  # by topic, as are
-        self._status: dict[str, Content] = {}
-        self._data_topics: dict[Header, str] = {}  # of the headers in force: one per machine
         self.board = Board(
             gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
             usage=lambda: self.buffer.usage, started_ns=self._started, started=clock.monotonic(),
         )  # fmt: skip
+        self.buffer = SegmentLog(Disk(buffer_folder(configuration)), self._limits(), self._declare, clock)
+        self.committer = Committer(self.buffer, clock)
+        self.running = asyncio.Event()  # once everything is started
+        self._encode = DataEncoder(self._gateway, self.buffer.epoch)
+        self._meta: dict[str, Content] = {}  # by topic, as are
+        self._status: dict[str, Content] = {}
+        self._data_topics: dict[Header, str] = {}  # of the headers in force: one per machine
         self.publisher = Publisher(
             link, self.buffer, self._topics, self._gateway, clock, counters,
             delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
@@ -303,6 +298,7 @@ class Edge:
         self.publisher.retain(*self._own_status("offline", "the gateway was stopped"))
 
     def _declare(self, loss: Loss, seq: int) -> tuple[str, bytes]:
+        self.board.lost(loss, self._clock.now())
         if loss.last:  # others never had a message
             self._counters.lost += loss.last - loss.first + 1
             log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)

@@ -2,6 +2,7 @@
 
     Board.update(batch)    keeps the columns of the batch        at every poll: O(1) where it holds every signal
     Condition.set(…)       machine, broker or store: a change    when it happens
+    Board.lost(loss)       keeps the newest loss records         when one is declared
     Board.snapshot(…)      all of it as one dict for JSON        once a second, and only while somebody looks
 
 An old value must never look fresh: every reading goes out with its age, and one that is not good with its quality and
@@ -16,17 +17,20 @@ from dataclasses import asdict, dataclass, field
 from itertools import repeat
 from typing import Any, Literal, Protocol
 
+from gateway.clock import artificial
 from gateway.counters import FlowCounters
 from gateway.model import GOOD, WAITING_FOR_DATA, Batch, Header, Value, is_bad, is_good, quality_text
+from gateway.mqtt.payload import Loss
 
 State = Literal["online", "degraded", "offline", "unused"]
 
 STARTING = "starting"  # the reason before anything was heard; the page has words for it
+LOSSES = 20  # the newest ones that are shown
 SAFE = 2**53 - 1  # JavaScript's Number.MAX_SAFE_INTEGER: what lies beyond leaves as text
 
 
 class Usage(Protocol):
-    """How full the buffer is; `gateway.buffer.Usage` is one."""
+    """How full the buffer is, and how it stands with its disk; `gateway.buffer.Usage` is one."""
 
     @property
     def records(self) -> int: ...
@@ -36,6 +40,10 @@ class Usage(Protocol):
     def max_bytes(self) -> int: ...
     @property
     def dropped(self) -> int: ...
+    @property
+    def unsafe(self) -> int: ...
+    @property
+    def trouble(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -156,6 +164,25 @@ def text_of(value: Value) -> str | None:
     return "0" if text == "-0" else text
 
 
+def loss_row(loss: Loss, declared_ns: int) -> dict[str, Any]:
+    """A loss record. What never had a message, such as what a machine dropped, has no `messages`."""
+    return {
+        "t": known_ms(declared_ns),
+        "from_ms": known_ms(loss.start),
+        "to_ms": known_ms(loss.end),
+        "count": loss.count,
+        "messages": loss.last - loss.first + 1 if loss.first else 0,
+        "machine": loss.machine,
+        "signal": loss.signal,
+        "cause": loss.cause,
+    }
+
+
+def known_ms(time_ns: int) -> int | None:
+    """None for no time at all, and for one of a boot in which the time was not known: it would be shown as 1990."""
+    return None if not time_ns or artificial(time_ns) else time_ns // 1_000_000
+
+
 class Rate:
     """How fast a total grows, over about the last ten seconds, from looking at it now and then."""
 
@@ -197,6 +224,7 @@ class Board:
     started_ns: int
     started: float  # monotonic
     machines: dict[str, Machine] = field(default_factory=dict)
+    losses: deque[tuple[int, Loss]] = field(default_factory=lambda: deque(maxlen=LOSSES))  # when declared; newest first
     broker: Condition = field(init=False)
     store: Condition = field(init=False)
     _rate: Rate = field(default_factory=Rate, init=False)
@@ -223,6 +251,10 @@ class Board:
         if machine.latest.header is not batch.header:
             machine.latest = Latest(batch.header, max(batch.time, default=self.started_ns))
         machine.latest.update(batch)
+
+    def lost(self, loss: Loss, now_ns: int) -> None:
+        """Show a loss record that was declared."""
+        self.losses.appendleft((now_ns, loss))
 
     def snapshot(self, now_ns: int, monotonic: float) -> dict[str, Any]:
         """Everything, ready for JSON. Times are ms since 1970, ages seconds."""
@@ -254,7 +286,10 @@ class Board:
                 "bytes": usage.bytes,
                 "max_bytes": usage.max_bytes,
                 "dropped": usage.dropped,
+                "unsafe": usage.unsafe,
+                "trouble": usage.trouble,
             },
+            "losses": [loss_row(loss, declared) for declared, loss in self.losses],
             "broker": self.broker.snapshot(),
             "store": self.store.snapshot(),
             "machines": [
@@ -270,11 +305,12 @@ class Board:
         }
 
     def troubles(self) -> list[str]:
-        """What is not connected, in words; empty when all is."""
+        """What is not connected or cannot be written, in words; empty when all is well."""
+        trouble = self.usage().trouble
         all_of = {"broker": self.broker, "store": self.store}
         all_of |= {name: machine.condition for name, machine in self.machines.items()}
         return [
             f"{name}: offline" + (f": {condition.reason}" if condition.reason else "")
             for name, condition in all_of.items()
             if condition.state == "offline"
-        ]
+        ] + ([f"buffer: {trouble}"] if trouble else [])

@@ -60,6 +60,8 @@ class ForgetfulDisk(Disk):
         self._may("read")
         return sorted(name for name in self.platter.cached if name.endswith(SUFFIX))
 
+    def remove_unfinished(self) -> None: ...
+
     def size(self, name: str) -> int:
         return len(self.platter.cached[name])
 

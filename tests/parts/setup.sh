@@ -29,6 +29,11 @@ victoria-metrics                victoria-metrics
 influxd                         influxdb
 mbpoll                          mbpoll
 socat                           socat
+strace                          strace
+systemd-analyze                 systemd
+faketime                        faketime
+losetup                         mount
+mkfs.ext4                       e2fsprogs
 chromium                        chromium
 node                            nodejs
 npm                             npm

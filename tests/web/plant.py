@@ -47,6 +47,8 @@ class Used:
     bytes: int = 41_000_000
     max_bytes: int = 134_217_728
     dropped: int = 0
+    unsafe: int = 0
+    trouble: str = ""
 
 
 def all_bad(header: Header, quality: int, time_ns: int) -> Batch:

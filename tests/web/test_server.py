@@ -90,7 +90,7 @@ async def test_pages_and_files(served: WebServer) -> None:
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     files = set(re.findall(r'"(/static/[^"]+)"', page.body.decode()))
-    assert len(files) == 7
+    assert len(files) == 8
     kinds = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
     for name in files:
         answer = await get(served.port, name)

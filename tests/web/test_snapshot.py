@@ -2,10 +2,13 @@
 
 import json
 from array import array
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.buffer import Usage
+from gateway.clock import ERA
 from gateway.counters import FlowCounters
 from gateway.model import (
     BAD,
@@ -18,8 +21,9 @@ from gateway.model import (
     Batch,
     Value,
 )
+from gateway.mqtt.payload import Loss
 from gateway.web import Board, Condition, Latest
-from gateway.web.snapshot import Rate, json_value, text_of
+from gateway.web.snapshot import LOSSES, Rate, json_value, text_of
 from web.plant import NOW, S, Used, all_bad, empty_board, full, header, plant, signal
 
 MACHINE = header("m", signal("a", unit="V"), signal("b", "int"), signal("c", "string"))
@@ -230,14 +234,76 @@ def test_figures() -> None:
     assert second["flow"]["readings_per_s"] == 250.0
     assert second["flow"]["read"] == first["flow"]["read"] + 500
     assert (second["flow"]["sent"], second["flow"]["stored"]) == (557_988, 557_976)
-    assert second["buffer"] == {"records": 12, "bytes": 41_000_000, "max_bytes": 134_217_728, "dropped": 0}
+    assert second["buffer"] == {
+        "records": 12,
+        "bytes": 41_000_000,
+        "max_bytes": 134_217_728,
+        "dropped": 0,
+        "unsafe": 0,
+        "trouble": "",
+    }
     assert second["gateway"] == {"id": "edge-01", "version": "0.1.0", "delivery": "store", "uptime_s": 93_002.0}
     pump = next(machine for machine in second["machines"] if machine["name"] == "pump-04")
     assert pump["counters"]["polls"] == 93_000
 
 
+def test_a_disk_that_cannot_be_written() -> None:
+    board = empty_board()
+    board.usage = lambda: Usage(12, 41_000_000, 134_217_728, 0, 7, "No space left on device")
+    buffer = board.snapshot(NOW, 0.0)["buffer"]
+    assert (buffer["unsafe"], buffer["trouble"]) == (7, "No space left on device")
+
+
+LOSS = Loss("8f2c9a4e", 11, 30, 200, NOW - 60 * S, NOW - 50 * S, "buffer-full")
+
+
+def test_a_loss() -> None:
+    board = empty_board()
+    board.lost(LOSS, NOW)
+    assert board.snapshot(NOW + 9 * S, 0.0)["losses"] == [
+        {
+            "t": NOW // 10**6,
+            "from_ms": NOW // 10**6 - 60_000,
+            "to_ms": NOW // 10**6 - 50_000,
+            "count": 200,
+            "messages": 20,
+            "machine": "",
+            "signal": "",
+            "cause": "buffer-full",
+        }
+    ]
+
+
+def test_what_never_had_a_message_was_lost_in_none() -> None:
+    board = empty_board()
+    board.lost(replace(LOSS, first=0, last=0, count=0, machine="lathe-02", signal="part_count"), NOW)
+    [loss] = board.snapshot(NOW, 0.0)["losses"]
+    assert (loss["count"], loss["messages"]) == (0, 0)
+    assert (loss["machine"], loss["signal"]) == ("lathe-02", "part_count")
+
+
+def test_the_newest_losses_come_first_and_the_oldest_are_forgotten() -> None:
+    board = empty_board()
+    assert board.snapshot(NOW, 0.0)["losses"] == []
+    for n in range(LOSSES + 5):
+        board.lost(replace(LOSS, count=n), NOW + n * S)
+    losses = board.snapshot(NOW, 0.0)["losses"]
+    assert [loss["count"] for loss in losses] == list(range(LOSSES + 4, 4, -1))
+    assert [loss["t"] for loss in losses] == sorted((loss["t"] for loss in losses), reverse=True)
+
+
+@pytest.mark.parametrize("unknown", [0, ERA + 90 * S])
+def test_a_time_that_is_not_known_is_not_shown_as_one(unknown: int) -> None:
+    board = empty_board()
+    board.lost(replace(LOSS, start=unknown), unknown)
+    [loss] = board.snapshot(NOW, 0.0)["losses"]
+    assert (loss["t"], loss["from_ms"], loss["to_ms"]) == (None, None, NOW // 10**6 - 50_000)
+
+
 def test_a_snapshot_is_ready_for_json() -> None:
-    text = json.dumps(plant().snapshot(NOW, 0.0), allow_nan=False)
+    board = plant()
+    board.lost(LOSS, NOW)
+    text = json.dumps(board.snapshot(NOW, 0.0), allow_nan=False)
     assert str(2**60 + 1) in text
 
 

@@ -2,6 +2,7 @@
 
 import { arrange, el, mark, say, sayState } from "./dom.js";
 import { age, count, digits, duration, moment, percent, timeOfDay, unit } from "./format.js";
+import { showLosses } from "./losses.js";
 import { follow } from "./stream.js";
 import { language, t } from "./texts.js";
 
@@ -31,6 +32,7 @@ function showVerdict() {
   const offline = [
     of("offline") && t("n_offline", { n: count(of("offline")) }),
     ...parts.map((part) => board[part].state === "offline" && t("part_offline", { part: t(part) })),
+    board.buffer.trouble && t("disk_failing"),
   ].filter(Boolean);
   const degraded = [
     of("degraded") && t("n_degraded", { n: count(of("degraded")) }),
@@ -41,6 +43,23 @@ function showVerdict() {
   sayState($("verdict"), state, text);
   say($("gateway"), board.gateway.id);
   if (live) document.title = state === "online" ? board.gateway.id : `${text} – ${board.gateway.id}`;
+}
+
+/** The number of messages is no part of the alert: a screen reader would be interrupted by each change of it. */
+function showDisk() {
+  const { trouble, unsafe } = board.buffer;
+  const [alert, note] = $("disk").children;
+  $("disk").hidden = !trouble;
+  if (trouble) sayState(alert, "offline", t("disk_alert", { why: diskReason(trouble) }));
+  else say(alert, "");
+  say(note, trouble && t("disk_unsafe", { n: count(unsafe) }));
+}
+
+/** In front of what the system says there may be the place it says it of. */
+function diskReason(trouble) {
+  const [, place = "", what] = /^(.*: )?(.*)$/s.exec(trouble);
+  const [, size] = /^less than (.+) would be left free$/.exec(what) ?? [];
+  return place + (size ? t("disk.reserve", { size }) : t(`disk.${what}`) ?? what);
 }
 
 function step(name) {
@@ -63,11 +82,14 @@ function showWay() {
   const waits = step("buffer");
   const full = buffer.max_bytes ? buffer.bytes / buffer.max_bytes : 0;
   sayFigure(waits.figure, count(buffer.records), t("waiting"));
-  say(waits.note, lines(t("buffer_full", { percent: percent(full) }), buffer.dropped && t("dropped", { n: count(buffer.dropped) })));
-  mark(waits.item, "state", buffer.dropped || full > 0.8 ? "degraded" : "online");
+  const unsafe = buffer.trouble && t("unsafe", { n: count(buffer.unsafe) });
+  const dropped = buffer.dropped && t("dropped", { n: count(buffer.dropped) });
+  say(waits.note, lines(t("buffer_full", { percent: percent(full) }), unsafe, dropped));
+  mark(waits.item, "state", buffer.trouble ? "offline" : buffer.dropped || full > 0.8 ? "degraded" : "online");
 
   showPart("broker", t("sent_total", { n: count(flow.sent) }), flow.refused && t("refused", { n: count(flow.refused) }));
   showPart("store", t("stored_total", { n: count(flow.stored) }), flow.lost && t("lost_total", { n: count(flow.lost) }));
+  $("delivery").hidden = board.gateway.delivery !== "broker";
 }
 
 function showPart(name, total, trouble) {
@@ -75,7 +97,7 @@ function showPart(name, total, trouble) {
   const { item, figure, note } = step(name);
   mark(item, "state", condition.state);
   sayState(figure, condition.state, t(condition.state));
-  if (condition.state === "unused") say(note, "");
+  if (condition.state === "unused") say(note, t("no_store"));
   else if (condition.state === "online") say(note, lines(total, trouble));
   else say(note, lines(reasonOf(condition), sinceOf(condition), trouble));
 }
@@ -186,6 +208,10 @@ function showMachines() {
   const words = $("filter").value.trim().toLowerCase();
   const chosen = (machine) => location.hash === `#${encodeURIComponent(machine.name)}`;
   const single = board.machines.some(chosen);
+  const above = $(single ? "machines" : "delivery"); // one machine alone is seen from afar, and comes first
+  if (above.nextElementSibling !== $("losses")) above.after($("losses"));
+  // Of a loss without a name it is not known which machines it was of.
+  showLosses(board.losses.filter((loss) => !single || !loss.machine || chosen({ name: loss.machine })), now());
   const machines = board.machines
     .filter((machine) => !single || chosen(machine))
     .sort((a, b) => TROUBLE.indexOf(a.state) - TROUBLE.indexOf(b.state) || NAMES.compare(a.name, b.name));
@@ -213,6 +239,7 @@ function showMachines() {
 function show() {
   if (!board) return;
   showVerdict();
+  showDisk();
   showWay();
   showMachines();
   const { version, uptime_s, delivery } = board.gateway;

@@ -44,11 +44,22 @@ const SECONDS = new Intl.DateTimeFormat(language, { timeStyle: "medium", hourCyc
 const DATE = new Intl.DateTimeFormat(language, {
   day: "2-digit", month: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
 });
+const DAY_SECONDS = new Intl.DateTimeFormat(language, {
+  day: "2-digit", month: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
+});
+const YEAR_SECONDS = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
 
 export const timeOfDay = (ms) => SECONDS.format(ms);
 
 /** When something began: the time, with its date where that was not within the last 20 hours. */
 export const moment = (ms, now) => (now - ms < 72e6 ? TIME : DATE).format(ms);
+
+/** From when to when, with day and year where they are not those of today. */
+export function span(from, to, now) {
+  const far = Math.max(Math.abs(now - from), Math.abs(now - to));
+  const format = far < 72e6 ? SECONDS : far < 150 * 864e5 ? DAY_SECONDS : YEAR_SECONDS;
+  return format.formatRange(Math.min(from, to), Math.max(from, to));
+}
 
 const PRINTED = { Cel: "°C", "[degF]": "°F", deg: "°", Ohm: "Ω", "[psi]": "psi", "[pH]": "pH", "1": "" };
 
