@@ -50,7 +50,7 @@ class Subscriber:
 class Edge:
     """A buffer, a publisher, a broker and a subscriber."""
 
-    def __init__(self, delivery: str = "store", window: int = 3) -> None:
+    def __init__(self, delivery: str = "store", window: int = 3, rate: float | None = None, hold: bool = True) -> None:
         self.clock, self.counters, self.broker = Clock(), FlowCounters(), LocalBroker()
         self.buffer = SegmentLog(
             None, Limits(10**6, 3600.0), lambda loss, seq: ("loss", encode_loss(loss, "edge", seq)), self.clock
@@ -59,6 +59,7 @@ class Edge:
         self.publisher = Publisher(
             self.link, self.buffer, TOPICS, "edge", self.clock, self.counters,
             delivery=delivery, window=window, births=lambda: [("plant/_gateway/edge/status", b"born")],
+            rate=rate, hold=hold,
         )  # fmt: skip
         self.store = Subscriber()
         self.store_link = self.broker.link()
@@ -297,3 +298,125 @@ async def test_a_link_that_breaks_while_it_is_asked_again_ends_nothing(edge):
     for _ in range(3):
         edge.clock.seconds += 31
         edge.publisher.tick()
+
+
+# --- what waited, beside what is new -----------------------------------------------------------------------------------
+
+
+def seen(edge: Edge) -> list[int]:
+    return [int(payload) for payload in edge.store.payloads]
+
+
+async def test_what_is_new_goes_before_what_waited():
+    edge = Edge(window=10)
+    await edge.start()
+    edge.publisher.on_disconnected("cut")
+    edge.link.connected = False
+    edge.append(*(b"%d" % i for i in range(1, 1001)))
+    edge.link.connected = True
+    edge.publisher.on_connected()
+    edge.append(b"1001")
+    await edge.settled()
+    order = seen(edge)
+    assert order.index(1001) < 20
+    assert [n for n in order if n <= 1000] == sorted(n for n in order if n <= 1000)
+    for _ in range(40):
+        edge.acknowledge((1, max(n for n in order if n <= 1000)), (1001, 1001))
+        await edge.settled()
+        order = seen(edge)
+    assert order == [*dict.fromkeys(order)], "nothing twice"
+    assert set(order) == set(range(1, 1002))
+    assert (edge.buffer.stored, edge.publisher.backlog) == (1001, 0)
+
+
+async def test_history_waits_for_the_store():
+    """What is sent faster than it is stored would wait in the broker, in front of what is new."""
+    edge = Edge(window=50)
+    await edge.start()
+    edge.publisher.on_disconnected("cut")
+    edge.link.connected = False
+    edge.append(*(b"%d" % i for i in range(1, 2001)))
+    edge.link.connected = True
+    edge.publisher.on_connected()
+    for _ in range(5):
+        await edge.settled()
+    assert len(seen(edge)) == 256
+    edge.acknowledge((1, 200))
+    await edge.settled()
+    assert 400 <= len(seen(edge)) <= 600
+
+
+async def test_a_poor_link_limits_history_and_nothing_else():
+    edge = Edge(window=50, rate=100.0)
+    await edge.start()
+    edge.publisher.on_disconnected("cut")
+    edge.link.connected = False
+    edge.append(*(b"%050d" % i for i in range(1, 101)))
+    edge.link.connected = True
+    edge.publisher.on_connected()
+    await edge.settled()
+    assert len(seen(edge)) <= 3
+    for _ in range(10):
+        edge.clock.seconds += 1
+        edge.publisher.tick()
+        await edge.settled()
+    assert 15 <= len(seen(edge)) <= 25  # two of fifty bytes each second
+    edge.append(*(b"%d" % i for i in range(500, 540)))
+    await edge.settled()
+    assert set(range(500, 540)) <= set(seen(edge))
+
+
+async def test_a_broker_that_is_too_slow_gets_what_is_new_first():
+    edge = Edge(window=10)
+    await edge.start()
+    publish = edge.link.publish
+    under_way: list[tuple[object, ...]] = []
+    edge.link.publish = lambda *a, **k: under_way.append(a) or 5000 + len(under_way)  # type: ignore[method-assign]
+    edge.append(*(b"%d" % i for i in range(100)))
+    edge.link.publish = publish  # type: ignore[method-assign]
+    for mid in range(5001, 5011):
+        edge.publisher.on_published(mid, 0)
+    edge.append(b"100")
+    await edge.settled()
+    assert seen(edge).index(100) < 15
+    assert set(seen(edge)) == {*range(90), 100}  # the rest is under way
+
+
+async def test_a_message_nobody_subscribes_to_is_taken_where_that_is_wanted():
+    edge = Edge(delivery="broker", hold=False)
+    await edge.start(subscribed=False)
+    edge.append(b"1", b"2")
+    await edge.settled()
+    assert (edge.buffer.stored, edge.publisher.reason) == (2, "")
+
+
+async def test_records_of_an_epoch_before_are_acknowledged_by_their_own_numbers():
+    edge = Edge()
+    edge.append(b"1", b"2", b"3")
+    edge.buffer._begin_epoch()  # as a start after a kill does
+    edge.append(b"4", b"5")
+    before, now = (each.name for each in edge.buffer._numbering.epochs)
+    await edge.start()
+    await edge.settled()
+    edge.acknowledge((1, 2), epoch=now)
+    await edge.settled()
+    assert edge.buffer.stored == 0
+    edge.acknowledge((1, 3), epoch=before)
+    await edge.settled()
+    assert edge.buffer.stored == 5
+
+
+async def test_what_follows_a_message_that_has_to_wait_is_only_sent_once_that_is_safe(edge, monkeypatch):
+    """Or after a crash what follows would be in the store, and the one before nowhere, without a word."""
+    publish: Callable[..., int] = edge.broker._publish
+    monkeypatch.setattr(edge.broker, "_publish", lambda t, p, r: 0x97 if "/b/" in t else publish(t, p, r))
+    monkeypatch.setattr(SegmentLog, "firm", property(lambda self: self.accepted))  # as with a disk
+    edge.append(b"1", machine="b")
+    await edge.settled()
+    edge.append(b"2")
+    await edge.settled()
+    assert seen(edge) == []
+    edge.buffer.accepted = 2
+    edge.publisher.tick()
+    await edge.settled()
+    assert seen(edge) == [2]
