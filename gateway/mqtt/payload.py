@@ -83,6 +83,18 @@ class DataEncoder:
 
     def __call__(self, batch: Batch, seq: int) -> bytes:
         """The payload of a batch. Readings of the same time that stand together share a frame."""
+        return orjson.dumps(
+            {
+                "v": VERSION, "gateway": self._gateway, "epoch": self._epoch, "seq": seq,
+                "frames": self._frames_of(batch),
+            }
+        )  # fmt: skip
+
+    def latest(self, batch: Batch) -> bytes:
+        """The newest readings of a machine, to be retained: no part of the data, so without an identity."""
+        return orjson.dumps({"v": VERSION, "gateway": self._gateway, "frames": self._frames_of(batch)})
+
+    def _frames_of(self, batch: Batch) -> list[dict[str, Any]]:
         names = self._names.get(batch.header)
         if names is None:
             names = self._names[batch.header] = tuple(s.name for s in batch.header.signals)
@@ -101,9 +113,7 @@ class DataEncoder:
         if batch.historical:
             for frame in frames:
                 frame["historical"] = True
-        return orjson.dumps(
-            {"v": VERSION, "gateway": self._gateway, "epoch": self._epoch, "seq": seq, "frames": frames}
-        )
+        return frames
 
 
 def _frames(time: Sequence[int], names: Sequence[str], values: Sequence[Value]) -> list[dict[str, Any]]:

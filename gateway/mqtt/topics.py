@@ -1,6 +1,7 @@
 """The topics of one root. Pure.
 
 {root}/{enterprise}/{site}/{area}/{line}/{machine}/data | meta | status      levels that are empty are left out
+                                                   latest      only while data that waited follows
 {root}/_gateway/{gateway}/status | loss
 {root}/_store/{writer}/{gateway}
 """
@@ -31,6 +32,10 @@ class Topics:
     def status(self, path: MachinePath) -> str:
         """online, offline or degraded (retained)."""
         return self._machine(path, "status")
+
+    def latest(self, path: MachinePath) -> str:
+        """The newest readings (retained), while older ones are still being sent."""
+        return self._machine(path, "latest")
 
     def gateway_status(self, gateway: str) -> str:
         """Birth and will of a gateway (retained)."""

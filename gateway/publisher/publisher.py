@@ -76,18 +76,20 @@ class Publisher:
         delivery: Literal["store", "broker"],
         window: int,
         births: Callable[[], Retained],
+        latest: Callable[[], Retained] = tuple,
         rate: float | None = None,
         hold: bool = True,
     ) -> None:
         """`births` gives the retained messages of a new connection: meta and status of all machines, and our own.
 
-        `rate`: bytes per second at the most of what waited. Without `hold` a message that nobody subscribes to counts
+        `latest` gives what is true now, which is retained as long as older readings follow. `rate`: bytes per second at the most of what waited. Without `hold` a message that nobody subscribes to counts
         as taken.
         """
         self._link, self._buffer, self._topics = link, buffer, topics
         self._gateway, self._clock, self._counters = gateway, clock, counters
         self._delivery, self._window, self._births = delivery, window, births
-        self._hold_unheard = hold
+        self._hold_unheard, self._latest = hold, latest
+        self._shown: list[str] = []  # topics of what is retained while older readings follow
         self._live = buffer.sent  # the last position that was handed on as new, or waits for its topic
         self._history = History(window, rate, limited=delivery == "store")  # what lies below it and is to be sent
         self._furthest = buffer.last  # the highest there ever was: no store can have what lies beyond
@@ -151,6 +153,10 @@ class Publisher:
         self._forgotten.clear()
         self._progress, self._stall = self._clock.monotonic(), self._soon
         self._retained = dict(self._births())
+        if self._history.count > BEHIND * self._window:
+            now = dict(self._latest())
+            self._retained |= now
+            self._shown = list(now)
         if self._delivery == "store":
             self._link.subscribe([self._topics.stored("+", self._gateway)])
         self.wake()
@@ -254,6 +260,9 @@ class Publisher:
                 history.sent(record.position, len(record.payload), now)
             if not records:
                 history.skip()
+        if self._shown:  # what follows from here on is what is true
+            self._retained |= dict.fromkeys(self._shown, b"")
+            self._shown = []
 
     def _hand_on(self, record: Record) -> None:
         held = self._refused.get(record.topic)

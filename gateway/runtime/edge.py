@@ -71,7 +71,7 @@ class Edge:
         self.publisher = Publisher(
             link, self.buffer, self._topics, self._gateway, clock, counters,
             delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
-            rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
+            latest=self._newest, rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
         )  # fmt: skip
         self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
 
@@ -281,6 +281,12 @@ class Edge:
         yield self._own_status("online", "")
         yield from self._meta.items()
         yield from self._status.items()
+
+    def _newest(self) -> Iterator[tuple[str, Content]]:
+        for header in self._data_topics:
+            newest = self.board.machines[header.path.machine].latest.newest
+            if len(newest):
+                yield self._topics.latest(header.path), self._encode.latest(newest)
 
     def _own_status(self, state: State, reason: str) -> tuple[str, bytes]:
         payload = encode_status(

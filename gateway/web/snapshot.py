@@ -90,6 +90,16 @@ class Latest:
                 self._note_change(i, t, q)
             time[i], value[i], quality[i] = t, v, q
 
+    @property
+    def newest(self) -> Batch:
+        """The newest reading of every signal that has one, oldest first."""
+        quality = self._quality or (GOOD,) * len(self._time)
+        there = sorted((t, i) for i, t in enumerate(self._time) if t)
+        order = [i for _, i in there]
+        return Batch(
+            self.header, order, [t for t, _ in there], [self._value[i] for i in order], [quality[i] for i in order]
+        )
+
     def _copies(self) -> tuple[list[int], list[Value], list[int]]:
         """Columns of our own: those of a batch belong to others as well."""
         quality = [GOOD] * len(self.header.signals) if self._quality is None else list(self._quality)

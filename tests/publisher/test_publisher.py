@@ -420,3 +420,33 @@ async def test_what_follows_a_message_that_has_to_wait_is_only_sent_once_that_is
     edge.publisher.tick()
     await edge.settled()
     assert seen(edge) == [2]
+
+
+async def test_what_is_true_now_is_retained_while_older_readings_follow():
+    edge = Edge(window=10)
+    edge.publisher._latest = lambda: [("plant/m/latest", b"newest")]
+    await edge.start()
+    edge.store_link.subscribe(["plant/+/latest"])
+    edge.publisher.on_disconnected("cut")
+    edge.link.connected = False
+    edge.append(*(b"%d" % i for i in range(1, 301)))
+    edge.link.connected = True
+    edge.publisher.on_connected()
+    await edge.settled()
+    assert edge.store.payloads[0] == b"newest"
+    assert edge.broker._retained["plant/m/latest"] == b"newest"
+    edge.acknowledge((1, 256))
+    for _ in range(5):
+        await edge.settled()
+    assert edge.publisher.backlog == 0
+    assert "plant/m/latest" not in edge.broker._retained  # it would be old soon
+    assert edge.store.payloads[-1] == b""
+
+
+async def test_without_a_backlog_nothing_is_retained_but_births():
+    edge = Edge(window=10)
+    edge.publisher._latest = lambda: [("plant/m/latest", b"newest")]
+    await edge.start()
+    edge.append(b"1", b"2")
+    await edge.settled()
+    assert list(edge.broker._retained) == ["plant/_gateway/edge/status"]
