@@ -2,6 +2,7 @@
 # make test    every test, against the real brokers, stores and protocol peers it installs
 # make check   lint and types
 # make bench   the figures of the README
+# make soak    the long forms of the fault tests: some hours
 # make lock    pin the dependencies anew
 
 SHELL := /bin/bash
@@ -13,7 +14,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 LOCK := --quiet --universal --generate-hashes --no-header --python-version 3.11
 
-.PHONY: demo test check bench lock schema broker parts
+.PHONY: demo test check bench soak lock schema broker parts
 
 demo: $(READY) broker
 	@$(BIN)/gateway demo
@@ -28,6 +29,12 @@ check: $(DEV)
 
 bench: $(DEV) parts
 	@for file in tests/bench/*.py; do echo; echo "== $$file"; PYTHONPATH=tests $(BIN)/python $$file || exit 1; done
+
+# 1,000 kills, a kill at each of 300 system calls, 200 power cuts, 72 hours of backlog, 102 cycles of OPC UA faults.
+soak: $(DEV) parts
+	MODEL_EXAMPLES=3000 KILLS=1000 SYSCALLS=300 CUTS=200 FAULT_CYCLES=102 $(BIN)/pytest --timeout=0 \
+	  tests/buffer/test_model.py tests/fault $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/bench/outage.py --hours 72
 
 # With every hash checked, and no index named: pip takes the one this machine is set up for.
 $(READY): requirements.lock pyproject.toml

@@ -1,14 +1,16 @@
 """Keeps a segment log on its disk: what is new is written at once and synced in time, in a thread of its own.
 
-append ─▶ wake ─ 10 ms ─▶ write ─────▶ outlives a killed gateway
-                  └─ commit_interval ─▶ fdatasync ─▶ accepted: outlives a power cut
+    append ─▶ wake ─ 10 ms ─▶ write ─────▶ outlives a killed gateway
+                      └─ commit_interval ─▶ fdatasync ─▶ accepted: outlives a power cut
+
+Files that are made ahead, and segments of which less is kept, take long; they have another thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.buffer.segment_log import SegmentLog
@@ -17,10 +19,8 @@ from gateway.clock import Clock
 log = logging.getLogger(__name__)
 
 WRITE_DELAY = 0.01  # seconds in which what arrives together is written together
+CHORES = 1.0  # seconds between two looks at what could be done ahead
 PAUSE = 1.0  # seconds after something that nobody expected
-
-
-def _nothing() -> None: ...
 
 
 class Committer:
@@ -29,11 +29,11 @@ class Committer:
     def __init__(self, buffer: SegmentLog, clock: Clock) -> None:
         self._buffer, self._clock = buffer, clock
         self._woken = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="buffer")
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._commits = ThreadPoolExecutor(1, thread_name_prefix="buffer")
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
+        self._tasks: list[asyncio.Task[None]] = []
         self.turns = 0  # for the watchdog: a disk that fails is tried again and again, one that hangs is not
-        self.on_accepted: Callable[[], None] = _nothing  # called when more is accepted
 
     def wake(self) -> None:
         """Something was appended."""
@@ -41,45 +41,43 @@ class Committer:
 
     def start(self) -> None:
         """In the background, for ever."""
-        self._task = asyncio.create_task(self._run(), name="commit")
-
-    async def _run(self) -> None:
-        while not self._stopping:
-            try:
-                await self._turn()
-            except Exception:
-                log.exception("unexpected error in the buffer; it goes on")
-                self._buffer.abandon()
-                await asyncio.sleep(PAUSE)
+        steps = {"commit": self._turn, "files": self._chores}
+        self._tasks = [asyncio.create_task(self._keep(step), name=name) for name, step in steps.items()]
 
     async def close(self) -> None:
         """Write what is left, and say that this was a clean end. After the last append; safe to call twice."""
-        self._stopping = True
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
         self._woken.set()
-        if self._task is not None:
-            await self._task
-            self._task = None
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._buffer.close)
-        self._thread.shutdown()
+        for task in self._tasks:
+            await task
+        await self._in(self._commits, self._buffer.close)
+        self._commits.shutdown()
+        self._files.shutdown()
+
+    async def _keep(self, step: Callable[[], Awaitable[None]]) -> None:
+        while not self._stopping.is_set():
+            try:
+                await step()
+            except Exception:
+                log.exception("unexpected error in the buffer; it goes on")
+                if step == self._turn:
+                    self._buffer.abandon()
+                await asyncio.sleep(PAUSE)
 
     async def _turn(self) -> None:
         if await self._due():
             await asyncio.sleep(WRITE_DELAY)
-        if self._stopping:
+        if self._stopping.is_set():
             return
         self._woken.clear()
         due = self._buffer.due(self._clock.monotonic())
         work = self._buffer.prepare(sync=due is not None and due <= 0)
         if not work.empty:
-            await asyncio.get_running_loop().run_in_executor(self._thread, work.run)
-        accepted = self._buffer.accepted
+            await self._in(self._commits, work.run)
         self._buffer.finish(work)
         self.turns += 1
-        if self._buffer.accepted != accepted:
-            self.on_accepted()
-        if (piece := self._buffer.piece()) is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, piece.run)
-            self._buffer.take_over(piece)
 
     async def _due(self) -> bool:
         """Wait for something to write, or for the time of a commit. True for the former."""
@@ -92,3 +90,21 @@ class Committer:
         except TimeoutError:
             return False
         return True
+
+    async def _chores(self) -> None:
+        if (spare := self._buffer.spare()) is not None:
+            await self._in(self._files, spare.run)
+            self._buffer.take_spare(spare)
+        elif (piece := self._buffer.piece()) is not None:
+            await self._in(self._files, piece.run)
+            self._buffer.take_over(piece)
+        else:
+            try:
+                async with asyncio.timeout(CHORES):
+                    await self._stopping.wait()
+            except TimeoutError:
+                return
+
+    @staticmethod
+    async def _in(thread: ThreadPoolExecutor, do: Callable[[], object]) -> None:
+        await asyncio.get_running_loop().run_in_executor(thread, do)

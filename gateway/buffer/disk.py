@@ -144,5 +144,11 @@ class Disk:
                 os.close(descriptor)
 
 
+def number(name: str) -> int:
+    """Of a segment's file; 0 where it has the name of something else."""
+    digits = name.removesuffix(SUFFIX)
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
 class BufferInUseError(GatewayError):
     """Two gateways in one folder would each overwrite what the other keeps."""

@@ -58,6 +58,7 @@ class Marks:
     counted: tuple[int, int] = (0, 0)  # a position, and the readings up to there
     lost: int = 0  # readings declared lost, since then
     untold: list[tuple[int, Loss]] = field(default_factory=list)  # losses, and where their records will be
+    reduced: int = 0  # number of the newest reduced segment: what those up to it leave out is declared, or `untold`
 
 
 def encode_slot(marks: Marks) -> bytes:

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gateway.buffer.disk import Disk
+from gateway.buffer.disk import Disk, number
 from gateway.buffer.marks import SIZE as MARKS_SIZE
 from gateway.buffer.marks import Epoch, Marks, decode_marks
 from gateway.buffer.record import (
@@ -55,6 +55,9 @@ def recover(disk: Disk) -> Recovered:
         head = decode_head(data)
         if head is None and of_another_version(data):
             found.foreign.append(name)
+            continue
+        if head is not None and head.level and found.marked and number(name) > found.marks.reduced:
+            found.spares.append((name, size))  # what it leaves out is not declared yet, so what it was made of is there
             continue
         if head is None and (head := _guessed(disk.read(name, 0, size))) is None:
             found.spares.append((name, size))

@@ -31,6 +31,7 @@ class Segment:
         "stored",
         "synced",
         "synced_to",
+        "synced_total",
         "total",
         "total_end",
         "view",
@@ -54,6 +55,7 @@ class Segment:
         self.written = 0  # offset up to which the file has it
         self.synced = SEGMENT_HEAD  # offset up to which it is safe
         self.synced_to = first - 1  # the last position that is
+        self.synced_total = total  # readings up to there
         self.seconds = 0  # running time of its newest record
         self.newest = 0  # ns: its newest reading
         self.sized_up = False  # its holes are known

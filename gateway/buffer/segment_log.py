@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.buffer.contract import Declare, Encode, Record, Usage
-from gateway.buffer.disk import Disk
+from gateway.buffer.disk import Disk, number
 from gateway.buffer.losses import MAX_STRETCHES, among, stretches
 from gateway.buffer.marks import Epoch, Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
@@ -32,7 +32,7 @@ from gateway.buffer.recovery import Recovered, epochs_of, recover
 from gateway.buffer.reduce import Piece, Step, taken_out
 from gateway.buffer.segment import PAGE, Segment
 from gateway.buffer.timeless import TimelessStretches
-from gateway.buffer.work import Work, Write, said
+from gateway.buffer.work import SPARES, Spare, Work, Write, said
 from gateway.clock import Clock, artificial
 from gateway.errors import PayloadError
 from gateway.mqtt.payload import Loss, Ranges, decode_loss, merge_ranges, rebase
@@ -89,7 +89,7 @@ class SegmentLog:
         self._spares: list[str] = []
         self._freed: list[tuple[str, int]] = []  # files of stored segments, until the marks say so
         self._whole: set[Segment] = set()  # of which reducing would save nothing
-        self._names = 0
+        self._names = self._reduced = 0
         self._topics: dict[str, bytes] = {}
         self.last = self.accepted = self.sent = self.stored = 0
         self._total = 0
@@ -99,9 +99,9 @@ class SegmentLog:
         self._seconds, self._began = 0, clock.monotonic()
         self._oldest_unsafe: float | None = None  # monotonic: when the oldest unsafe record came
         self._marks_at, self._marked = self._began, (0, 0, 0)
-        self._counted = (0, 0)
+        self._counted = self._safe = (0, 0)  # a position, and the readings up to there: of the stored, the synced mark
         self._known = 0
-        self._retry_at = 0.0
+        self._retry_at = self._spare_at = float("-inf")
         self._stale_at = 0.0
         self._stale_from: tuple[int, int] = (0, 0)  # position and running time of the oldest record
         self._slow = 0.02  # seconds an fdatasync takes at the most, lately
@@ -136,9 +136,10 @@ class SegmentLog:
         self.accepted, self.sent = self.last, max(marks.sent, marks.stored)
         self._beyond = [(first, last) for first, last in marks.beyond if last > self.stored]
         self._generation, self._lost, self._known = marks.generation, marks.lost, marks.known
-        self._counted = marks.counted
+        self._counted, self._safe = marks.counted, (self.last, self._total)
+        self._reduced = marks.reduced
         self._seconds = max(marks.seconds, there.newest[1].seconds if there.newest else 0)
-        self._names = max([int(name.partition(".")[0]) for name in disk.segments() if name[:8].isdigit()], default=0)
+        self._names = max(map(number, disk.segments()), default=0)
         self._use_spares(there.spares)
         if there.foreign:
             log.error(
@@ -302,7 +303,7 @@ class SegmentLog:
         assert not self._working, "one piece of work at a time"
         self._working = True
         now, now_ns = self._clock.monotonic(), self._clock.now()
-        work = Work(self._disk, size=self._limits.segment, reserve=self._limits.reserve, names=self._names)
+        work = Work(self._disk, size=self._limits.segment, reserve=self._limits.reserve)
         work.sync, work.spares = sync, self._spares
         if self.trouble and now < self._retry_at and not clean:
             return work
@@ -310,13 +311,16 @@ class SegmentLog:
             if segment.synced_to == segment.last and segment.written >= segment.end:
                 continue
             if segment.name is None and segment.records:
-                work.place = [*work.place, segment]
+                work.place = [*work.place, (segment, self._new_name())]
             if segment.view is None:
                 continue
             if sync:
                 segment.close(self._running(now), now_ns)
             if segment.records and (sync or segment.written < segment.end):
-                work.writes = [*work.writes, Write(segment, segment.written, segment.end, segment.last)]
+                work.writes = [
+                    *work.writes,
+                    Write(segment, segment.written, segment.end, segment.last, segment.total_end),
+                ]
         if marks or clean or self._marks_due(sync, now):
             self._generation += 1
             work.marks = place(self._generation), encode_slot(self._marks(clean, now))
@@ -327,7 +331,6 @@ class SegmentLog:
     def finish(self, work: Work) -> None:
         """Take note of what was done."""
         self._working = False
-        self._names = work.names
         now = self._clock.monotonic()
         for segment, name in work.placed:
             if segment in self._segments:
@@ -336,7 +339,7 @@ class SegmentLog:
                 self._freed.append((name, segment.size))
         if work.marks is not None:
             if work.marked:
-                self._marks_at, self._marked = now, (self.stored, self.sent, self.last)
+                self._marks_at, self._marked = now, (self.stored, self.sent, self._safe[0])
             else:
                 self._freed = [*work.freed, *self._freed]
                 self._must_mark = True
@@ -344,6 +347,9 @@ class SegmentLog:
             write.segment.written = max(write.segment.written, write.end)
             if work.sync and write.segment in work.synced:
                 write.segment.synced, write.segment.synced_to = write.end, max(write.segment.synced_to, write.upto)
+                write.segment.synced_total = write.total
+                if write.upto > self._safe[0]:
+                    self._safe = write.upto, write.total
         if work.seconds:
             self._slow = max(work.seconds, self._slow * 0.9)
         if work.placed:
@@ -373,6 +379,8 @@ class SegmentLog:
         work = self.prepare(sync=True)
         work.run()
         self.finish(work)
+        if (spare := self.spare()) is not None:
+            self.take_spare(spare.run())
 
     def close(self) -> None:
         """Write what is left, and say that this was a clean end. Safe to call twice."""
@@ -388,7 +396,30 @@ class SegmentLog:
         self._disk.close()
         self._disk = None
 
-    # --- keeping less ------------------------------------------------------------------------------------------------
+    # --- files ahead, and keeping less ------------------------------------------------------------------------------------------------
+
+    def spare(self) -> Spare | None:
+        """A file to be made ahead: to be run, and then handed to `take_spare`."""
+        wanted = self._disk is not None and not self.trouble and len(self._spares) < SPARES
+        if (
+            not wanted
+            or self._clock.monotonic() < self._spare_at
+            or self._bytes() + len(self._spares) * self._limits.segment >= self._limits.max_bytes
+        ):
+            return None
+        assert self._disk is not None
+        return Spare(self._disk, self._new_name(), self._limits.segment, self._limits.reserve)
+
+    def take_spare(self, spare: Spare) -> None:
+        """It is there, or could not be made."""
+        if spare.trouble is None:
+            self._spares.append(spare.name)
+        else:  # no trouble yet: what is there can be written
+            self._spare_at = self._clock.monotonic() + RETRY
+
+    def _new_name(self) -> str:
+        self._names += 1
+        return f"{self._names:08}.segment"
 
     def piece(self) -> Piece | None:
         """What could be kept less of, when it is time for that: to be run, and then handed to `take_over`."""
@@ -410,10 +441,9 @@ class SegmentLog:
                     and now - segment.read_at > UNREAD
                     and segment not in self._whole
                 ):
-                    self._names += 1
                     return Piece(
                         self._disk, step, level, [*inputs, segment], among([(0, self.stored), *self._beyond]),
-                        self._limits.reserve, f"{self._names:08}.segment",
+                        self._limits.reserve, self._new_name(),
                     )  # fmt: skip
                 inputs = []
         return None
@@ -438,7 +468,8 @@ class SegmentLog:
         self._dropped += sum(each.whole for each in taken)
         self._lost += sum(each.readings for each in taken)
         for loss in taken_out(taken, piece.step.cause):
-            self._put_loss(loss)
+            self._tell(loss)
+        self._reduced = number(piece.name)
 
     # --- adding ------------------------------------------------------------------------------------------------------
 
@@ -594,10 +625,11 @@ class SegmentLog:
 
     def _marks(self, clean: bool, now: float) -> Marks:
         known = self._clock.now() if self._clock.trusted() else 0
+        last, total = (self.last, self._total) if clean else self._safe  # no more than what would be missed
         return Marks(
-            self._generation, clean, self.last, self.sent, self.stored, self._beyond[:200],
+            self._generation, clean, last, self.sent, self.stored, self._beyond[:200],
             self._numbering.epochs, self._timeless.stretches,
-            self._running(now), max(self._known, known), self._total, self._count(), self._lost, self._untold,
+            self._running(now), max(self._known, known), total, self._count(), self._lost, self._untold, self._reduced,
         )  # fmt: skip
 
     def _count(self) -> tuple[int, int]:
@@ -618,7 +650,7 @@ class SegmentLog:
         return sync and now >= self._marks_at + MARKS_EVERY and self._marks_differ()
 
     def _marks_differ(self) -> bool:
-        return self._marked != (self.stored, self.sent, self.last)
+        return self._marked != (self.stored, self.sent, self._safe[0])
 
     def _move_accepted(self, now: float, synced: bool) -> None:
         accepted = self.accepted

@@ -18,6 +18,7 @@ from gateway.buffer.marks import SIZE as MARKS_SIZE
 from gateway.buffer.segment import Segment
 
 MARKS = "marks"
+SPARES = 2  # one to go on with at once, and one as ballast, for a full disk
 
 
 @dataclass(slots=True)
@@ -28,23 +29,22 @@ class Write:
     start: int
     end: int
     upto: int  # the last position in it
+    total: int  # readings up to there
 
 
 @dataclass(slots=True)
 class Work:
-    """In this order: marks, files for new segments, records, fdatasync, files that are not needed any more."""
+    """In this order: records, so that no killed gateway forgets them; marks, files for new segments, and theirs; fdatasync."""
 
     disk: Disk
     marks: tuple[int, bytes] | None = None  # offset and slot
-    place: Sequence[Segment] = ()
+    place: Sequence[tuple[Segment, str]] = ()  # segments without a file, and names for new ones
     writes: Sequence[Write] = ()
     sync: bool = False
     freed: Sequence[tuple[str, int]] = ()  # files of segments that are stored, and their sizes
     spares: list[str] = field(default_factory=list)  # files that can be used again, of the usual size
     size: int = 0  # the usual size
-    keep: int = 1  # spares to have
     reserve: int = 0  # bytes of the disk that are not ours
-    names: int = 0  # the number of the newest file
 
     marked: bool = False
     placed: list[tuple[Segment, str]] = field(default_factory=list)
@@ -67,17 +67,18 @@ class Work:
         except (OSError, BufferInUseError) as exc:
             self.trouble = exc if isinstance(exc, OSError) else OSError(0, str(exc))
             return self
+        first = [write for write in self.writes if write.segment.name is not None]
+        for write in first:
+            self._write(write)
         self._mark()
         self._recycle()
-        for segment in self.place:
-            self._place(segment)
-        touched: dict[Segment, None] = {}
+        for segment, name in self.place:
+            self._place(segment, name)
         for write in self.writes:
-            if self._write(write):
-                touched[write.segment] = None
+            if write not in first:
+                self._write(write)
         if self.sync:
-            self._sync(touched)
-        self._keep_spares()
+            self._sync()
         return self
 
     def _mark(self) -> None:
@@ -99,7 +100,7 @@ class Work:
         if not self.marked:
             return
         for name, size in self.freed:
-            if size == self.size and len(self.spares) < self.keep + 1:
+            if size == self.size and len(self.spares) < SPARES:
                 self.spares.append(name)
             else:
                 try:
@@ -107,28 +108,19 @@ class Work:
                 except OSError as exc:
                     self._note(exc)
 
-    def _place(self, segment: Segment) -> None:
-        name = ""
-        if segment.size == self.size and len(self.spares) > self.keep:
+    def _place(self, segment: Segment, name: str) -> None:
+        if segment.size == self.size and len(self.spares) >= SPARES:
             name = self.spares.pop()
         else:
             try:
-                name = self._create(segment.size)
+                create(self.disk, name, segment.size, self.reserve)
             except OSError as exc:
                 self._note(exc)
-                self.full = self.full or exc.errno in (errno.ENOSPC, errno.EDQUOT)
+                self.full = self.full or is_full(exc)
                 if segment.size != self.size or not self.spares:
                     return
                 name = self.spares.pop()  # the ballast is there for this
         self.placed.append((segment, name))
-
-    def _create(self, size: int) -> str:
-        if self.disk.free() < size + self.reserve:
-            raise OSError(errno.ENOSPC, f"less than {self.reserve // 2**20} MiB would be left free")
-        self.names += 1
-        name = f"{self.names:08}.segment"
-        self.disk.create(name, size)
-        return name
 
     def _write(self, write: Write) -> bool:
         segment = write.segment
@@ -148,8 +140,8 @@ class Work:
         self.done.append(write)
         return True
 
-    def _sync(self, touched: dict[Segment, None]) -> None:
-        for segment in dict.fromkeys([*touched, *(write.segment for write in self.writes)]):
+    def _sync(self) -> None:
+        for segment in dict.fromkeys(write.segment for write in self.writes):
             name = segment.name or next((name for each, name in self.placed if each is segment), None)
             if name is None or segment in self.failed:
                 continue
@@ -164,18 +156,38 @@ class Work:
             self.seconds = max(self.seconds, time.monotonic() - began)
             self.synced.append(segment)
 
-    def _keep_spares(self) -> None:
-        """One ahead, so that nobody waits for it, and as ballast for a full disk."""
-        if self.trouble is not None or len(self.spares) >= self.keep:
-            return
-        try:
-            self.spares.append(self._create(self.size))
-        except OSError as exc:
-            self._note(exc)
-            self.full = self.full or exc.errno in (errno.ENOSPC, errno.EDQUOT)
-
     def _note(self, exc: OSError) -> None:
         self.trouble = self.trouble or exc
+
+
+@dataclass(slots=True)
+class Spare:
+    """A file that is made ahead, so that nobody has to wait for it."""
+
+    disk: Disk
+    name: str
+    size: int
+    reserve: int
+    trouble: OSError | None = None
+
+    def run(self) -> Spare:
+        try:
+            create(self.disk, self.name, self.size, self.reserve)
+        except OSError as exc:
+            self.trouble = exc
+        return self
+
+
+def create(disk: Disk, name: str, size: int, reserve: int) -> None:
+    """A new file, if that leaves enough of the disk. Raises OSError."""
+    if disk.free() < size + reserve:
+        raise OSError(errno.ENOSPC, f"less than {reserve // 2**20} MiB would be left free on this disk")
+    disk.create(name, size)
+
+
+def is_full(exc: OSError) -> bool:
+    """No room, of blocks, inodes or quota."""
+    return exc.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def said(exc: OSError) -> str:

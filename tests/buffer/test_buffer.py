@@ -93,6 +93,17 @@ def test_giving_one_record_up(make):
     assert (loss.first, loss.last, loss.count, loss.cause) == (2, 2, 3, "too-large")
 
 
+def test_a_buffer_whose_end_of_a_segment_is_stored_goes_on(make):
+    """Stored to the last record, just when the next one needs a new segment: it has to be freed all the same."""
+    for stored in range(1, 12):
+        buffer = make(max_bytes=40_000)
+        fill(buffer, stored, size=1000)
+        buffer.mark_stored(buffer.epoch, [(1, stored)], buffer.last)
+        fill(buffer, 200, size=1000)
+        assert buffer.usage.bytes <= 40_000
+        assert losses(buffer)
+
+
 def test_what_the_store_has_already_is_not_declared_lost(make):
     buffer = make(max_bytes=20_000)
     fill(buffer, 10, size=1000)
