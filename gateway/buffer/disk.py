@@ -43,14 +43,17 @@ class Disk:
         self._lock = lock
 
     def segments(self) -> list[str]:
-        """The names of all segments."""
+        """The names of all segments. What has such a name and is no file is none of ours."""
         with os.scandir(self.folder) as entries:
-            return sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
+            return sorted(
+                entry.name for entry in entries if entry.name.endswith(SUFFIX) and entry.is_file(follow_symlinks=False)
+            )
 
     def remove_unfinished(self) -> None:
         """What was being made when the power failed."""
         for path in self.folder.glob("*.new"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # no reason to leave alone what can be read
+                path.unlink()
 
     def size(self, name: str) -> int:
         return (self.folder / name).stat().st_size

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.buffer.disk import Disk
-from gateway.buffer.losses import among, without
 from gateway.buffer.numbering import Numbering
 from gateway.buffer.record import LOSS, UNTIMED, Entry, Hole, get, scan
 from gateway.buffer.recovery import epochs_of, recover
 from gateway.buffer.segment import Segment
+from gateway.buffer.stored import Dealt
 
 
 @dataclass(slots=True)
@@ -78,40 +78,38 @@ def _look(folder: Path, all_of_it: bool) -> Report:
     disk = Disk(folder)
     there = recover(disk)
     numbering = Numbering(there.marks.epochs or epochs_of(disk, there.segments))
-    stored = [(0, there.marks.stored), *there.marks.beyond]
-    left = without([(1, there.last)], stored)
+    dealt = Dealt(there.marks.stored, there.marks.beyond)
     report = Report(
         in_use=_in_use(folder), epoch=numbering.epochs[-1].name if numbering.epochs else "",
-        messages=sum(last - first + 1 for first, last in left), readings=there.total, lost=there.marks.lost,
+        messages=there.last - len(dealt), readings=there.total, lost=there.marks.lost,
         bytes=sum(disk.size(name) for name in disk.segments()),
         segments=len(there.segments), spares=len(there.spares), foreign=len(there.foreign), free=disk.free(),
     )  # fmt: skip
     segments = there.segments if all_of_it else there.segments[:1] + there.segments[1:][-1:]
     holes = [hole for hole in there.holes if there.newest is None or hole not in there.newest[1].holes]
-    is_stored = among(stored)
     oldest: int | None = None
     for segment in segments:
         damaged, entries = _records(disk, segment)
         holes += damaged
         for entry in entries:
             report.checked += 1
-            if is_stored(entry.position):
+            if entry.position in dealt:
                 continue
             oldest = entry.seconds if oldest is None else oldest
             timed = entry.readings and not entry.flags & (LOSS | UNTIMED)
             _add(report.waiting, f"{entry.epoch:08x}", entry, (entry.first, entry.last) if timed else (0, 0))
     if all_of_it:
-        report.damage = list(_damage(holes, stored, numbering))
+        report.damage = list(_damage(holes, dealt, numbering))
     report.start = min((each.start for each in report.waiting if each.start), default=0)
     report.end = max((each.end for each in report.waiting), default=0)
     report.waited = max(0, there.marks.seconds - oldest) if oldest is not None else 0
     return report
 
 
-def _damage(holes: Sequence[Hole], stored: Sequence[tuple[int, int]], numbering: Numbering) -> Iterator[Damage]:
+def _damage(holes: Sequence[Hole], dealt: Dealt, numbering: Numbering) -> Iterator[Damage]:
     for hole in holes:
         count = hole.readings
-        for first, last in without([(hole.first, hole.last)], stored):
+        for first, last in dealt.missing(hole.first, hole.last):
             for begin, end in numbering.parts(first, last):
                 epoch, seq = numbering.identity(begin)
                 yield Damage(epoch, seq, seq + end - begin, count)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gateway.mqtt.payload import Loss, Ranges
@@ -58,13 +57,3 @@ def without(ranges: Ranges, gone: Ranges) -> list[tuple[int, int]]:
             if part[0] <= part[1]
         ]
     return left
-
-
-def among(ranges: Sequence[tuple[int, int]]) -> Callable[[int], bool]:
-    """Whether a number is in one of these, which ascend."""
-
-    def is_among(number: int) -> bool:
-        i = bisect_right(ranges, number, key=lambda r: r[0]) - 1
-        return i >= 0 and number <= ranges[i][1]
-
-    return is_among

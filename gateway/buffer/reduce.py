@@ -18,6 +18,7 @@ import orjson
 from gateway.buffer.disk import Disk
 from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, Entry, aligned, get, put, put_commit, scan
 from gateway.buffer.segment import PAGE, Segment
+from gateway.buffer.stored import Dealt
 from gateway.mqtt.payload import Loss
 
 WORTH = 0.9  # of its size, at the most, for a reduced segment to be worth writing
@@ -86,6 +87,22 @@ def shed(rank: Callable[[str], int], below: int) -> Step:
     return Step("buffer-full: of low priority", lambda: reduce)
 
 
+def choose(
+    segments: Sequence[Segment], levels: int, small: int, free: Callable[[Segment], bool]
+) -> tuple[int, list[Segment]] | None:
+    """The level that is next, and the oldest segment below it; before it one of that level, if that is small."""
+    for level in range(1, levels + 1):
+        inputs: list[Segment] = []
+        for segment in segments:
+            if segment.level >= level:
+                inputs = [segment] if segment.level == level and segment.size < small else []
+            elif segment.safe and segment.name is not None and free(segment):
+                return level, [*inputs, segment]
+            else:
+                inputs = []
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """Readings that were taken out of a record."""
@@ -123,7 +140,7 @@ class Piece:
     step: Step
     level: int
     inputs: Sequence[Segment]  # those of this level already are copied
-    stored: Callable[[int], bool]  # as things stand when it is made
+    dealt: Dealt  # as things stand when it is made
     reserve: int
     name: str
 
@@ -150,7 +167,7 @@ class Piece:
                 raise OSError(0, f"{segment.name} is damaged")  # whoever reads it will say what is missing
             for at in found.offsets:
                 entry = get(data, at)
-                if self.stored(entry.position):
+                if entry.position in self.dealt:
                     continue
                 if segment.level >= self.level or entry.flags & LOSS:
                     left.append(entry)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
-from gateway.buffer.record import HEAD, SEGMENT_HEAD, Entry, Found, SegmentHead, aligned, encode_head, get, put_commit
+from gateway.buffer.record import (
+    HEAD,
+    SEGMENT_HEAD,
+    Entry,
+    Found,
+    SegmentHead,
+    aligned,
+    encode_head,
+    get,
+    put,
+    put_commit,
+)
 
 PAGE = 4096
 _SPARE = PAGE // 2  # what may be left empty so that a page is written once
@@ -122,3 +133,30 @@ class Segment:
     def entry(self, index: int) -> Entry:
         assert self.view is not None
         return get(self.view, self.offsets[index])
+
+    def split(self) -> Segment:
+        """End it behind what is safe, and begin another one with the rest; both are in memory."""
+        assert self.view is not None
+        kept = bisect_left(self.positions, self.synced_to + 1)
+        entries = [self.entry(index) for index in range(kept, len(self.positions))]
+        begins = entries[0].total if entries else self.total_end
+        rest = Segment(entries[0].position if entries else self.last + 1, begins, self.stored, self.size)
+        rest.begin()
+        for entry in entries:
+            rest.add(entry)
+        del self.offsets[kept:], self.positions[kept:]
+        self.last, self.total_end, self.sized_up = self.synced_to, begins, True
+        self.end = self.written = self.size  # nothing more goes there
+        return rest
+
+    def add(self, entry: Entry) -> None:
+        """Put a record behind the others; there must be room."""
+        assert self.view is not None
+        self.offsets.append(self.end)
+        self.positions.append(entry.position)
+        self.end = put(
+            self.view, self.end, entry.epoch, entry.readings, entry.flags, entry.seconds, entry.position, entry.seq,
+            entry.total, entry.first, entry.last, entry.topic, entry.payload,
+        )  # fmt: skip
+        self.last, self.total_end = entry.position, entry.total + entry.readings
+        self.seconds, self.newest = entry.seconds, max(self.newest, entry.last)

@@ -24,18 +24,19 @@ from typing import Literal
 
 from gateway.buffer.contract import Declare, Encode, Record, Usage
 from gateway.buffer.disk import Disk, number
-from gateway.buffer.losses import MAX_STRETCHES, among, stretches
+from gateway.buffer.losses import MAX_STRETCHES, stretches
 from gateway.buffer.marks import Epoch, Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
-from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, get, put, scan
+from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, put, scan
 from gateway.buffer.recovery import Recovered, epochs_of, recover
-from gateway.buffer.reduce import Piece, Step, taken_out
+from gateway.buffer.reduce import Piece, Step, choose, taken_out
 from gateway.buffer.segment import PAGE, Segment
+from gateway.buffer.stored import Dealt
 from gateway.buffer.timeless import TimelessStretches
 from gateway.buffer.work import SPARES, Spare, Work, Write, said
 from gateway.clock import Clock, artificial
 from gateway.errors import PayloadError
-from gateway.mqtt.payload import Loss, Ranges, decode_loss, merge_ranges, rebase
+from gateway.mqtt.payload import Loss, Ranges, decode_loss, rebase
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +85,14 @@ class SegmentLog:
         self._loaded: list[Segment] = []  # old segments that were read, the newest last
         self._numbering = Numbering()
         self._timeless = TimelessStretches(clock)
-        self._beyond: list[tuple[int, int]] = []  # stored, but after a gap
+        self._dealt = Dealt()  # stored, or declared lost
         self._untold: list[tuple[int, Loss]] = []  # losses whose records are not safe yet, and where those are
         self._spares: list[str] = []
         self._freed: list[tuple[str, int]] = []  # files of stored segments, until the marks say so
         self._whole: set[Segment] = set()  # of which reducing would save nothing
         self._names = self._reduced = 0
         self._topics: dict[str, bytes] = {}
-        self.last = self.accepted = self.sent = self.stored = 0
+        self.last = self.accepted = self.sent = 0
         self._total = 0
         self._dropped = 0
         self._lost = 0
@@ -126,15 +127,16 @@ class SegmentLog:
         except OSError as exc:
             self._fail(f"{disk.folder}: {said(exc)}")
             # Positions that no earlier life of this folder can have used: it may be readable again tomorrow.
-            self.last = self.accepted = self.sent = self.stored = max(0, self._clock.now()) >> 10
+            self.last = self.accepted = self.sent = max(0, self._clock.now()) >> 10
+            self._dealt = Dealt(self.last)
             self._begin_epoch()
             return
         marks = there.marks
         self._segments, self._numbering = there.segments, Numbering(epochs)
         self._timeless = TimelessStretches(self._clock, marks.timeless)
-        self.stored, self.last, self._total = marks.stored, there.last, there.total
+        self.last, self._total = there.last, there.total
+        self._dealt = Dealt(marks.stored, marks.beyond)
         self.accepted, self.sent = self.last, max(marks.sent, marks.stored)
-        self._beyond = [(first, last) for first, last in marks.beyond if last > self.stored]
         self._generation, self._lost, self._known = marks.generation, marks.lost, marks.known
         self._counted, self._safe = marks.counted, (self.last, self._total)
         self._reduced = marks.reduced
@@ -201,6 +203,10 @@ class SegmentLog:
     # --- the contract ------------------------------------------------------------------------------------------------
 
     @property
+    def stored(self) -> int:
+        return self._dealt.upto
+
+    @property
     def firm(self) -> int:
         return self.last if self._disk is None or self.trouble else self.accepted
 
@@ -221,9 +227,8 @@ class SegmentLog:
 
     @property
     def usage(self) -> Usage:
-        beyond = sum(last - first + 1 for first, last in self._beyond)
         return Usage(
-            self.last - self.stored - beyond, self._bytes(), self._limits.max_bytes, self._dropped,
+            self.last - len(self._dealt), self._bytes(), self._limits.max_bytes, self._dropped,
             self.last - self.accepted, self.trouble,
         )  # fmt: skip
 
@@ -248,7 +253,7 @@ class SegmentLog:
         found: list[Record] = []
         position = max(after, self.stored) + 1
         while position <= self.last and len(found) < limit:
-            if (end := self._end_of_stored(position)) is not None:
+            if (end := self._dealt.end_of(position)) is not None:
                 position = end + 1
                 continue
             segment = self._segment_of(position)
@@ -259,7 +264,7 @@ class SegmentLog:
             segment.read_at = self._clock.monotonic()
             for index in segment.entries(position - 1):
                 position = segment.positions[index]
-                if len(found) >= limit or self._end_of_stored(position) is not None:
+                if len(found) >= limit or self._dealt.end_of(position) is not None:
                     break
                 found.append(self._record(segment.entry(index)))
                 position += 1
@@ -423,30 +428,19 @@ class SegmentLog:
 
     def piece(self) -> Piece | None:
         """What could be kept less of, when it is time for that: to be run, and then handed to `take_over`."""
-        steps = self._limits.steps
-        if not steps or self._disk is None or self.trouble or self._bytes() < self._limits.max_bytes * KEEP_LESS:
+        steps, disk, now = self._limits.steps, self._disk, self._clock.monotonic()
+        if not steps or disk is None or self.trouble or self._bytes() < self._limits.max_bytes * KEEP_LESS:
             return None
-        now = self._clock.monotonic()
-        for level, step in enumerate(steps, 1):
-            inputs: list[Segment] = []
-            for segment in self._segments[:-1]:
-                if segment.level >= level:  # was reduced already: what follows may be added to it
-                    small = segment.level == level and segment.size < self._limits.segment // 2
-                    inputs = [segment] if small else []
-                    continue
-                # What somebody reads just now is on its way: it will be stored, or wanted again.
-                if (
-                    segment.safe
-                    and segment.name is not None
-                    and now - segment.read_at > UNREAD
-                    and segment not in self._whole
-                ):
-                    return Piece(
-                        self._disk, step, level, [*inputs, segment], among([(0, self.stored), *self._beyond]),
-                        self._limits.reserve, self._new_name(),
-                    )  # fmt: skip
-                inputs = []
-        return None
+
+        def unread(segment: Segment) -> bool:
+            # What somebody reads just now is on its way: it will be stored, or wanted again.
+            return now - segment.read_at > UNREAD and segment not in self._whole
+
+        chosen = choose(self._segments[:-1], len(steps), self._limits.segment // 2, unread)
+        if chosen is None:
+            return None
+        level, inputs = chosen
+        return Piece(disk, steps[level - 1], level, inputs, self._dealt.copy(), self._limits.reserve, self._new_name())
 
     def take_over(self, piece: Piece) -> None:
         """The segments a piece was made of are replaced by what it made."""
@@ -463,7 +457,7 @@ class SegmentLog:
             if segment in self._loaded:
                 self._loaded.remove(segment)
             self._freed.append((str(segment.name), segment.size))
-        taken = [each for each in piece.taken if self._end_of_stored(each.position) is None]
+        taken = [each for each in piece.taken if each.position not in self._dealt]
         self._mark([(each.position, each.position) for each in taken if each.whole])
         self._dropped += sum(each.whole for each in taken)
         self._lost += sum(each.readings for each in taken)
@@ -593,22 +587,11 @@ class SegmentLog:
             segment.seconds = self._running(self._clock.monotonic())
         return self._running(self._clock.monotonic()) - segment.seconds < 60
 
-    def _end_of_stored(self, position: int) -> int | None:
-        """The last position of the stored stretch that holds this one; None where it is not stored."""
-        if position <= self.stored:
-            return self.stored
-        i = bisect_right(self._beyond, position, key=lambda r: r[0]) - 1
-        return self._beyond[i][1] if i >= 0 and position <= self._beyond[i][1] else None
-
     # --- marks -------------------------------------------------------------------------------------------------------
 
     def _mark(self, positions: list[tuple[int, int]]) -> None:
-        merged = merge_ranges([(0, self.stored), *self._beyond, *positions])
-        _, stored = merged.pop(0)
-        self._beyond = merged
-        if stored > self.stored:
-            self.stored = stored
-            self.sent, self.accepted = max(self.sent, stored), max(self.accepted, stored)
+        if self._dealt.add(positions):
+            self.sent, self.accepted = max(self.sent, self.stored), max(self.accepted, self.stored)
             self._free()
 
     def _free(self) -> None:
@@ -627,7 +610,7 @@ class SegmentLog:
         known = self._clock.now() if self._clock.trusted() else 0
         last, total = (self.last, self._total) if clean else self._safe  # no more than what would be missed
         return Marks(
-            self._generation, clean, last, self.sent, self.stored, self._beyond[:200],
+            self._generation, clean, last, self.sent, self.stored, self._dealt.beyond[:200],
             self._numbering.epochs, self._timeless.stretches,
             self._running(now), max(self._known, known), total, self._count(), self._lost, self._untold, self._reduced,
         )  # fmt: skip
@@ -698,36 +681,12 @@ class SegmentLog:
         if segment not in self._segments or segment.view is None:
             return
         at = self._segments.index(segment)
-        fresh: list[Segment] = []
-        total, kept = segment.total, 0
-        for offset, position in zip(segment.offsets, segment.positions, strict=True):
-            entry = get(segment.view, offset)
-            if position <= segment.synced_to:
-                total, kept = entry.total + entry.readings, kept + 1
-                continue
-            if not fresh:
-                fresh.append(Segment(position, entry.total, segment.stored, segment.size))
-                fresh[0].begin()
-            new = fresh[0]
-            assert new.view is not None
-            new.offsets.append(new.end)
-            new.positions.append(position)
-            new.end = put(
-                new.view, new.end, entry.epoch, entry.readings, entry.flags, entry.seconds, position, entry.seq,
-                entry.total, entry.first, entry.last, entry.topic, entry.payload,
-            )  # fmt: skip
-            new.last, new.total_end, new.seconds = position, entry.total + entry.readings, entry.seconds
-            new.newest = max(new.newest, entry.last)
-        if kept:
-            segment.last, segment.total_end, segment.end = segment.synced_to, total, segment.synced
-            segment.written = segment.end
-            del segment.offsets[kept:], segment.positions[kept:]
+        rest = segment.split()
+        fresh = [rest] if rest.records else []
+        if segment.records:
             self._segments[at + 1 : at + 1] = fresh
-            segment.sized_up = True
-            if fresh and segment not in self._loaded:
+            if segment not in self._loaded and fresh:
                 self._loaded.append(segment)
-            elif not fresh:
-                segment.end = segment.written = segment.size  # nothing more goes there
         else:
             if segment.name is not None:
                 self._freed.append((segment.name, 0))  # 0: never used again
@@ -776,7 +735,7 @@ class SegmentLog:
             self._lose(Hole(segment.first, segment.last, segment.total_end - segment.total, 0, 0))
         gone = [
             self._record(segment.entry(index)) for index in segment.entries(self.stored)
-            if self._end_of_stored(segment.positions[index]) is None
+            if segment.positions[index] not in self._dealt
         ]  # fmt: skip
         if segment is self._segments[0]:
             self._mark([(1, segment.last)])
@@ -807,7 +766,7 @@ class SegmentLog:
                     self._stale_from = entry.position, entry.seconds
                     break
                 gone = entry.position
-                if self._end_of_stored(entry.position) is None:
+                if entry.position not in self._dealt:
                     old.append(self._record(entry))
             else:
                 continue
@@ -837,7 +796,7 @@ class SegmentLog:
         start, end = hole.start or hole.end or self._clock.now(), hole.end or hole.start or self._clock.now()
         count = hole.readings
         missing: list[Loss] = []
-        unstored = self._unstored(hole.first, hole.last)
+        unstored = self._dealt.missing(hole.first, hole.last)
         for stretch in unstored:
             for first, last in self._numbering.parts(*stretch):
                 epoch, seq = self._numbering.identity(first)
@@ -859,18 +818,6 @@ class SegmentLog:
             self._untold = [(self.last, each) for each in stretches([each for _, each in self._untold], 1)]
         self._untold.append((self.last, loss))
         self._must_mark = True
-
-    def _unstored(self, first: int, last: int) -> list[tuple[int, int]]:
-        """What of a stretch is not stored."""
-        missing: list[tuple[int, int]] = []
-        while first <= last:
-            if (end := self._end_of_stored(first)) is not None:
-                first = end + 1
-                continue
-            following = next((begin for begin, _ in self._beyond if begin > first), last + 1)
-            missing.append((first, min(last, following - 1)))
-            first = following
-        return missing
 
     def _running(self, now: float) -> int:
         """Seconds this buffer has been in use: no clock that somebody can set."""
