@@ -406,8 +406,12 @@ class SegmentLog:
     def spare(self) -> Spare | None:
         """A file to be made ahead: to be run, and then handed to `take_spare`."""
         wanted = self._disk is not None and not self.trouble and len(self._spares) < SPARES
+        newest = self._segments[-1] if self._segments else None
+        # One is enough for the first half of a segment: meanwhile another may become free, and needs not be made.
+        patient = newest is not None and len(self._spares) == SPARES - 1 and newest.end < newest.size // 2
         if (
             not wanted
+            or patient
             or self._clock.monotonic() < self._spare_at
             or self._bytes() + len(self._spares) * self._limits.segment >= self._limits.max_bytes
         ):
@@ -568,6 +572,10 @@ class SegmentLog:
             data = b""
         found = scan(data, segment.first, segment.total, reduced=segment.level > 0, last=segment.last)
         segment.fill(data, found)
+        following = self._segment_of(segment.last + 1)
+        if following is not None and following.view is None and following.name is not None:
+            with suppress(OSError):  # whoever reads it will say so
+                self._disk.ahead(following.name)
         self._loaded.append(segment)
         while len(self._loaded) > CACHED:
             self._loaded.pop(0).forget()

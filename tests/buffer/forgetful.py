@@ -74,6 +74,8 @@ class ForgetfulDisk(Disk):
             raise FileNotFoundError(errno.ENOENT, name)
         return bytes(self.platter.cached[name][at : at + size])
 
+    def ahead(self, name: str) -> None: ...
+
     def create(self, name: str, size: int, data: bytes | None = None) -> None:
         self._may("create")
         if self.room < size:
