@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from parts import block_device
+
 SHARED = Path(__file__).parents[2] / "shared"
 OPEN62541 = Path(__file__).parents[1] / ".parts" / "bin" / "uaserver"
-_OPTIONAL = {  # marker: what it needs, and how that is called
-    "shared": (SHARED, "of recorded material, which is not beside this checkout"),
-    "open62541": (OPEN62541, "against open62541, which tests/parts/setup.sh could not have"),
+
+
+def _lacks_volumes() -> str:
+    return block_device.missing() and f"on a disk of their own: {block_device.missing()}"
+
+
+def _lacks(path: Path, what: str) -> Callable[[], str]:
+    return lambda: "" if path.exists() else what
+
+
+_OPTIONAL: dict[str, Callable[[], str]] = {  # marker: what is missing for it here; empty where nothing is
+    "shared": _lacks(SHARED, "of recorded material, which is not beside this checkout"),
+    "open62541": _lacks(OPEN62541, "against open62541, which tests/parts/setup.sh could not have"),
+    "block_device": _lacks_volumes,
 }
-_left_out: dict[str, int] = {}
+_left_out: dict[str, tuple[int, str]] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "block_device: needs root and loop devices; left out, and counted in the summary, where it has neither",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests out that need what is not there: they are counted, not skipped one by one."""
-    for marker, (needed, _) in _OPTIONAL.items():
-        if needed.exists():
-            continue
+    for marker, lacks in _OPTIONAL.items():
         wanted = [item for item in items if marker in item.keywords]
-        if wanted:
-            _left_out[marker] = len(wanted)
+        if wanted and (what := lacks()):
+            _left_out[marker] = len(wanted), what
             config.hook.pytest_deselected(items=wanted)
             items[:] = [item for item in items if item not in wanted]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for marker, count in _left_out.items():
-        terminalreporter.write_line(f"left out: {count} tests {_OPTIONAL[marker][1]}")
+    for count, what in _left_out.values():
+        terminalreporter.write_line(f"left out: {count} tests {what}")
