@@ -72,12 +72,22 @@ class Committer:
         if self._stopping.is_set():
             return
         self._woken.clear()
+        if self._buffer.unopened:
+            await self._look()
         due = self._buffer.due(self._clock.monotonic())
         work = self._buffer.prepare(sync=due is not None and due <= 0)
         if not work.empty:
             await self._in(self._commits, work.run)
         self._buffer.finish(work)
         self.turns += 1
+
+    async def _look(self) -> None:
+        """A folder that could not be read at the start: what is in it belongs before what is here."""
+        due = self._buffer.due(self._clock.monotonic())
+        if due is None or due > 0:
+            return
+        there = await asyncio.get_running_loop().run_in_executor(self._commits, self._buffer.look)
+        self._buffer.adopt(there)
 
     async def _due(self) -> bool:
         """Wait for something to write, or for the time of a commit. True for the former."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway.buffer.disk import Disk
 from gateway.buffer.numbering import Numbering
 from gateway.buffer.record import LOSS, UNTIMED, Entry, Hole, get, scan
-from gateway.buffer.recovery import epochs_of, recover
+from gateway.buffer.recovery import recover
 from gateway.buffer.segment import Segment
 from gateway.buffer.stored import Dealt
 
@@ -77,7 +77,7 @@ def inspect(folder: Path) -> Report:
 def _look(folder: Path, all_of_it: bool) -> Report:
     disk = Disk(folder)
     there = recover(disk)
-    numbering = Numbering(there.marks.epochs or epochs_of(disk, there.segments))
+    numbering = Numbering(there.epochs)
     dealt = Dealt(there.marks.stored, there.marks.beyond)
     report = Report(
         in_use=_in_use(folder), epoch=numbering.epochs[-1].name if numbering.epochs else "",

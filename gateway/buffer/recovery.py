@@ -42,24 +42,38 @@ class Recovered:
     last: int = 0  # the newest position there ever was, as far as is known
     total: int = 0  # readings up to there
     marked: bool = False  # the marks could be read
+    epochs: list[Epoch] = field(default_factory=list)
+    names: int = 0  # the highest number of a file
+    unreadable: int = 0  # files of which nothing can be read at the moment
 
 
 def recover(disk: Disk) -> Recovered:
-    """Raises OSError if the folder cannot be read at all."""
+    """Raises OSError if the folder cannot be read, or none of its files."""
     marks = _marks(disk)
     found = Recovered(marks or Marks(), marked=marks is not None)
     ordered: list[tuple[SegmentHead, str, int]] = []
-    for name in disk.segments():
-        size = disk.size(name)
-        data = disk.read(name, 0, SEGMENT_HEAD)
-        head = decode_head(data)
+    names = disk.segments()
+    found.names = max(map(number, names), default=0)
+    for name in names:
+        try:
+            size = disk.size(name)
+            data = disk.read(name, 0, SEGMENT_HEAD)
+            head = decode_head(data)
+            if head is None and not of_another_version(data):
+                head = _guessed(disk.read(name, 0, size))
+        except OSError as exc:
+            log.error("buffer: %s cannot be read (%s)", disk.folder / name, exc.strerror)
+            found.unreadable += 1
+            if found.unreadable == len(names):
+                raise
+            continue
         if head is None and of_another_version(data):
             found.foreign.append(name)
             continue
         if head is not None and head.level and found.marked and number(name) > found.marks.reduced:
             found.spares.append((name, size))  # what it leaves out is not declared yet, so what it was made of is there
             continue
-        if head is None and (head := _guessed(disk.read(name, 0, size))) is None:
+        if head is None:
             found.spares.append((name, size))
             continue
         ordered.append((head, name, size))
@@ -96,7 +110,14 @@ def recover(disk: Disk) -> Recovered:
                 found.spares.append((name, size))
                 continue
         else:
-            data = disk.read(name, 0, size)
+            try:
+                data = disk.read(name, 0, size)
+            except OSError as exc:
+                log.error("buffer: %s cannot be read (%s)", disk.folder / name, exc.strerror)
+                found.unreadable += 1
+                if not found.segments:
+                    raise
+                continue
             there = scan(data, head.first, head.total, reduced=head.level > 0)
             segment.last, segment.total_end = there.next - 1, there.total
             total = head.original_end if head.level else there.total
@@ -106,6 +127,7 @@ def recover(disk: Disk) -> Recovered:
             found.holes += there.holes
         found.segments.append(segment)
     _ends(found)
+    found.epochs = _epochs(disk, found)
     return found
 
 
@@ -131,7 +153,7 @@ def _ends(found: Recovered) -> None:
             known = found.total if found.segments else marks.counted[1]
             found.holes.append(Hole(first, marks.last, max(0, marks.total - known), 0, 0))
         found.last, found.total = marks.last, max(found.total, marks.total)
-    found.last = max(found.last, marks.stored)
+    found.last = max([found.last, marks.stored, *(last for _, last in marks.beyond)])
 
 
 def _marks(disk: Disk) -> Marks | None:
@@ -151,6 +173,15 @@ def _guessed(data: bytes) -> SegmentHead | None:
         return None
     first = get(data, found.offsets[0])
     return SegmentHead(first.position, first.total, 0)
+
+
+def _epochs(disk: Disk, there: Recovered) -> list[Epoch]:
+    """Those the marks name, or what the records say where there are no marks."""
+    if not there.marked:
+        return epochs_of(disk, there.segments)
+    known = {each.name for each in there.marks.epochs}
+    newest = [each for each in epochs_of(disk, there.segments[-1:]) if each.name not in known]
+    return sorted([*there.marks.epochs, *newest], key=lambda each: each.base)
 
 
 def epochs_of(disk: Disk, segments: list[Segment]) -> list[Epoch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from dataclasses import replace
 
 from gateway.buffer.record import (
     HEAD,
@@ -148,6 +149,15 @@ class Segment:
         self.last, self.total_end, self.sized_up = self.synced_to, begins, True
         self.end = self.written = self.size  # nothing more goes there
         return rest
+
+    def behind(self, total: int, stored: int) -> Segment:
+        """The same records, not written anywhere yet, with so many more readings before them, and another stored mark."""
+        moved = Segment(self.first, self.total + total, stored, self.size)
+        moved.begin()
+        for index in range(len(self.positions)):
+            entry = self.entry(index)
+            moved.add(replace(entry, total=entry.total + total))
+        return moved
 
     def add(self, entry: Entry) -> None:
         """Put a record behind the others; there must be room."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import secrets
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,10 +25,10 @@ from typing import Literal
 from gateway.buffer.contract import Declare, Encode, Record, Usage
 from gateway.buffer.disk import Disk, number
 from gateway.buffer.losses import MAX_STRETCHES, stretches
-from gateway.buffer.marks import Epoch, Marks, encode_slot, place
+from gateway.buffer.marks import Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
 from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, put, scan
-from gateway.buffer.recovery import Recovered, epochs_of, recover
+from gateway.buffer.recovery import Recovered, recover
 from gateway.buffer.reduce import Piece, Step, choose, taken_out
 from gateway.buffer.segment import PAGE, Segment
 from gateway.buffer.stored import Dealt
@@ -72,6 +72,9 @@ class Limits:
         return max(PAGE, min(SEGMENT, self.max_bytes // SEGMENTS // PAGE * PAGE))
 
 
+def _nothing() -> None: ...
+
+
 class SegmentLog:
     """Keeps records in a folder; see gateway/buffer/contract.py for the contract."""
 
@@ -109,6 +112,8 @@ class SegmentLog:
         self._working = self._dropping = self._must_mark = False
         self._was_full = False
         self.trouble = ""
+        self.unopened = False  # there is a folder, and nobody knows what is in it
+        self.on_found: Callable[[], None] = _nothing  # called when what was in it comes before what is here
         self.commits = 0
         self.lag = 0.0  # seconds the oldest record of the last commit had waited for it
         if disk is None:
@@ -119,47 +124,88 @@ class SegmentLog:
     # --- opening -----------------------------------------------------------------------------------------------------
 
     def _open(self, disk: Disk) -> None:
-        try:
-            disk.take()
-            disk.remove_unfinished()
-            there = recover(disk)
-            epochs = _epochs(disk, there)
-        except OSError as exc:
-            self._fail(f"{disk.folder}: {said(exc)}")
-            # Positions that no earlier life of this folder can have used: it may be readable again tomorrow.
+        there = self.look()
+        if there is None:
+            # Positions that no earlier life of this folder can have used: what is in it comes before them.
             self.last = self.accepted = self.sent = max(0, self._clock.now()) >> 10
             self._dealt = Dealt(self.last)
             self._begin_epoch()
             return
+        clean = there.marked and there.marks.clean and not there.holes and there.marks.last == there.last
+        self._settle(there)
+        if not clean:
+            self._sync_all(disk)
+        self._go_on(there)
+        if clean and there.epochs and self._say_in_use():
+            self.epoch = there.epochs[-1].name
+        else:
+            self._begin_epoch()
+        self._declare_missing(there)
+
+    def look(self) -> Recovered | None:
+        """See what is in the folder; None where that is not possible now. To be handed to `adopt`; in any thread.
+
+        Raises BufferInUseError, the first time.
+        """
+        assert self._disk is not None
+        try:
+            self._disk.take()
+            self._disk.remove_unfinished()
+            return recover(self._disk)
+        except OSError as exc:
+            self._fail(f"{self._disk.folder}: {said(exc)}")
+            self._retry_at = self._clock.monotonic() + RETRY
+            self.unopened = True
+            return None
+
+    def adopt(self, there: Recovered | None) -> None:
+        """The folder can be read after all: what is in it comes before what has come meanwhile."""
+        if there is None:
+            return
+        base = self._numbering.epochs[0].base
+        if there.last > base:
+            self._fail("what is in the folder does not fit to what came since the start: it waits for the next one")
+            self._retry_at = self._clock.monotonic() + RETRY
+            return
+        segments, total, last = self._segments, self._total, self.last
+        epochs, timeless, dealt = self._numbering.epochs, self._timeless.stretches, self._dealt
+        self._settle(there)
+        self._segments += [segment.behind(there.total, there.marks.stored) for segment in segments]
+        self._total, self.last = there.total + total, last
+        self._numbering = Numbering([*there.epochs, *epochs])
+        self._timeless = TimelessStretches(self._clock, [*there.marks.timeless, *timeless])
+        self._dealt.add([(there.last + 1, dealt.upto), *dealt.beyond])
+        self.unopened, self.trouble, self._must_mark = False, "", True
+        log.warning("buffer: the folder can be read again: %d messages in it follow", self.usage.records)
+        assert self._disk is not None
+        self._sync_all(self._disk)
+        self._declare_missing(there)
+        self.on_found()
+
+    def _settle(self, there: Recovered) -> None:
+        """Take over what is in the folder."""
         marks = there.marks
-        self._segments, self._numbering = there.segments, Numbering(epochs)
+        self._segments, self._numbering = there.segments, Numbering(there.epochs)
         self._timeless = TimelessStretches(self._clock, marks.timeless)
         self.last, self._total = there.last, there.total
         self._dealt = Dealt(marks.stored, marks.beyond)
         self.accepted, self.sent = self.last, max(marks.sent, marks.stored)
-        self._generation, self._lost, self._known = marks.generation, marks.lost, marks.known
+        self._generation, self._known = marks.generation, max(self._known, marks.known)
+        self._lost += marks.lost
         self._counted, self._safe = marks.counted, (self.last, self._total)
-        self._reduced = marks.reduced
+        self._reduced, self._names = marks.reduced, there.names
         self._seconds = max(marks.seconds, there.newest[1].seconds if there.newest else 0)
-        self._names = max(map(number, disk.segments()), default=0)
         self._use_spares(there.spares)
         if there.foreign:
             log.error(
-                "buffer: %d files of another version in %s are left alone: update, or move them away",
-                len(there.foreign), disk.folder,
-            )  # fmt: skip
-        clean = there.marked and marks.clean and not there.holes and marks.last == there.last and bool(epochs)
-        if not clean:
-            self._sync_all(disk)
-        self._go_on(there)
-        if clean and self._say_in_use():
-            self.epoch = epochs[-1].name
-        else:
-            self._begin_epoch()
+                "buffer: %d files of another version are left alone: update, or move them away", len(there.foreign)
+            )
+
+    def _declare_missing(self, there: Recovered) -> None:
         for hole in there.holes:
             self._lose(hole)
-        reached = max(there.newest[1].next - 1 if there.newest else 0, marks.stored)
-        for position, loss in marks.untold:
+        reached = max(there.newest[1].next - 1 if there.newest else 0, there.marks.stored)
+        for position, loss in there.marks.untold:
             if position > reached:
                 self._tell(loss)
 
@@ -167,8 +213,8 @@ class SegmentLog:
         """After a kill, what was read now may still be in the memory of the system only."""
         try:
             for segment in self._segments:
-                assert segment.name is not None
-                disk.sync(segment.name)
+                if segment.name is not None:
+                    disk.sync(segment.name)
         except OSError as exc:
             self._fail(said(exc))
 
@@ -294,12 +340,12 @@ class SegmentLog:
         """Seconds until the next commit has to begin; None while there is nothing to commit."""
         if self._disk is None:
             return None
-        if self.trouble and now < self._retry_at:
-            return self._retry_at - now
+        if self.unopened or (self.trouble and now < self._retry_at):
+            return max(0.0, self._retry_at - now)
         if self._oldest_unsafe is None:
             waits = self._must_mark or self._freed or self._marks_differ()
             return max(0.0, self._marks_at + MARKS_EVERY - now) if waits else None
-        margin = min(self._limits.commit_interval / 2, max(0.02, 2 * self._slow))
+        margin = min(self._limits.commit_interval / 2, max(0.05, 2 * self._slow))
         return max(0.0, self._oldest_unsafe + self._limits.commit_interval - margin - now)
 
     def prepare(self, *, sync: bool, marks: bool = False, clean: bool = False) -> Work:
@@ -310,7 +356,7 @@ class SegmentLog:
         now, now_ns = self._clock.monotonic(), self._clock.now()
         work = Work(self._disk, size=self._limits.segment, reserve=self._limits.reserve)
         work.sync, work.spares = sync, self._spares
-        if self.trouble and now < self._retry_at and not clean:
+        if self.unopened or (self.trouble and now < self._retry_at and not clean):
             return work
         for segment in self._segments:
             if segment.synced_to == segment.last and segment.written >= segment.end:
@@ -381,6 +427,8 @@ class SegmentLog:
         """All at once, for those who have no event loop: the command line, tests."""
         if self._disk is None:
             return
+        if self.unopened and self._clock.monotonic() >= self._retry_at:
+            self.adopt(self.look())
         work = self.prepare(sync=True)
         work.run()
         self.finish(work)
@@ -394,7 +442,7 @@ class SegmentLog:
         work = self.prepare(sync=True)
         work.run()
         self.finish(work)
-        if self.accepted == self.last and not self.trouble:
+        if self.accepted == self.last and not self.trouble and not self.unopened:
             work = self.prepare(sync=False, clean=True)
             work.run()
             self.finish(work)
@@ -830,12 +878,3 @@ class SegmentLog:
     def _running(self, now: float) -> int:
         """Seconds this buffer has been in use: no clock that somebody can set."""
         return self._seconds + int(now - self._began)
-
-
-def _epochs(disk: Disk, there: Recovered) -> list[Epoch]:
-    """Those the marks name, or what the records say where there are no marks."""
-    if not there.marked:
-        return epochs_of(disk, there.segments)
-    known = {each.name for each in there.marks.epochs}
-    newest = [each for each in epochs_of(disk, there.segments[-1:]) if each.name not in known]
-    return sorted([*there.marks.epochs, *newest], key=lambda each: each.base)

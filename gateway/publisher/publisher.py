@@ -138,6 +138,11 @@ class Publisher:
         """Seconds after which a store that says nothing is away."""
         return SILENCE + self._settles
 
+    def include(self) -> None:
+        """There is more in the buffer than before, and older."""
+        self._rewind(self._buffer.sent)
+        self.wake()
+
     def retain(self, topic: str, payload: Content) -> None:
         """Publish a retained message: now, or as part of the births of the next connection."""
         if self._link.connected:

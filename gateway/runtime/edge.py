@@ -73,6 +73,7 @@ class Edge:
             delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
             latest=self._newest, rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
         )  # fmt: skip
+        self.buffer.on_found = self.publisher.include
         self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
 
     @staticmethod
