@@ -58,6 +58,7 @@ class Marks:
     counted: tuple[int, int] = (0, 0)  # a position, and the readings up to there
     lost: int = 0  # readings declared lost, since then
     untold: list[tuple[int, Loss]] = field(default_factory=list)  # losses, and where their records will be
+    prefixes: list[str] = field(default_factory=list)  # what topics begin with; records name them by their place
     reduced: int = 0  # number of the newest reduced segment: what those up to it leave out is declared, or `untold`
 
 
@@ -70,6 +71,8 @@ def encode_slot(marks: Marks) -> bytes:
                 keep = len(told[key]) // 2
                 told[key] = told[key][:keep] if key == "beyond" else told[key][-keep:]
                 break
+        else:
+            break
     slot = bytearray(SLOT)
     _SLOT.pack_into(slot, 0, MAGIC, crc32c(body), len(body))
     slot[_SLOT.size : _SLOT.size + len(body)] = body

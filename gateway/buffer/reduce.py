@@ -141,6 +141,7 @@ class Piece:
     level: int
     inputs: Sequence[Segment]  # those of this level already are copied
     dealt: Dealt  # as things stand when it is made
+    topic: Callable[[bytes], str]  # as it is written, to as it is
     reserve: int
     name: str
 
@@ -177,7 +178,7 @@ class Piece:
 
     def _apply(self, reduce: Reduce, entry: Entry) -> Entry | None:
         try:
-            payload, taken = reduce(entry.topic.decode(), entry.payload)
+            payload, taken = reduce(self.topic(entry.topic), entry.payload)
         except (ValueError, KeyError, TypeError, AttributeError):
             return entry  # not a message of readings: kept as it is
         if taken == 0:
@@ -185,7 +186,7 @@ class Piece:
         taken = entry.readings if taken < 0 else taken
         self.taken.append(
             Taken(
-                entry.position, f"{entry.epoch:08x}", entry.seq, entry.topic.decode(), taken, entry.first, entry.last,
+                entry.position, f"{entry.epoch:08x}", entry.seq, self.topic(entry.topic), taken, entry.first, entry.last,
                 payload is None,
             )
         )  # fmt: skip

@@ -33,6 +33,7 @@ from gateway.buffer.reduce import Piece, Step, choose, taken_out
 from gateway.buffer.segment import PAGE, Segment
 from gateway.buffer.stored import Dealt
 from gateway.buffer.timeless import TimelessStretches
+from gateway.buffer.topic_names import TopicNames
 from gateway.buffer.work import SPARES, Spare, Work, Write, said
 from gateway.clock import Clock, artificial
 from gateway.errors import PayloadError
@@ -78,11 +79,12 @@ def _nothing() -> None: ...
 class SegmentLog:
     """Keeps records in a folder; see gateway/buffer/contract.py for the contract."""
 
-    def __init__(self, disk: Disk | None, limits: Limits, declare: Declare, clock: Clock) -> None:
+    def __init__(self, disk: Disk | None, limits: Limits, declare: Declare, clock: Clock, *, prefix: str = "") -> None:
         """Takes over what is there. Without a disk, or with one that fails, it begins in memory and tries again later.
 
-        Raises BufferInUseError.
+        `prefix`: what most topics begin with; it is written down once. Raises BufferInUseError.
         """
+        self._topics = TopicNames(prefix)
         self._disk, self._limits, self._declare, self._clock = disk, limits, declare, clock
         self._segments: list[Segment] = []
         self._loaded: list[Segment] = []  # old segments that were read, the newest last
@@ -94,7 +96,6 @@ class SegmentLog:
         self._freed: list[tuple[str, int]] = []  # files of stored segments, until the marks say so
         self._whole: set[Segment] = set()  # of which reducing would save nothing
         self._names = self._reduced = 0
-        self._topics: dict[str, bytes] = {}
         self.last = self.accepted = self.sent = 0
         self._total = 0
         self._dropped = 0
@@ -194,6 +195,7 @@ class SegmentLog:
         self._lost += marks.lost
         self._counted, self._safe = marks.counted, (self.last, self._total)
         self._reduced, self._names = marks.reduced, there.names
+        self._must_mark = self._topics.learn(marks.prefixes) or self._must_mark
         self._seconds = max(marks.seconds, there.newest[1].seconds if there.newest else 0)
         self._use_spares(there.spares)
         if there.foreign:
@@ -492,7 +494,16 @@ class SegmentLog:
         if chosen is None:
             return None
         level, inputs = chosen
-        return Piece(disk, steps[level - 1], level, inputs, self._dealt.copy(), self._limits.reserve, self._new_name())
+        return Piece(
+            disk,
+            steps[level - 1],
+            level,
+            inputs,
+            self._dealt.copy(),
+            self._topics.text,
+            self._limits.reserve,
+            self._new_name(),
+        )
 
     def take_over(self, piece: Piece) -> None:
         """The segments a piece was made of are replaced by what it made."""
@@ -522,9 +533,7 @@ class SegmentLog:
     def _add(self, seq: int, topic: str, payload: bytes, readings: int, first: int, last: int, flags: int) -> None:
         if flags & UNTIMED and self._timeless.note(self.last + 1, self._known):
             self._must_mark = True
-        name = self._topics.get(topic)
-        if name is None:
-            name = self._topics[topic] = topic.encode()[:0xFFFF]
+        name = self._topics.name(topic)
         size = HEAD + len(name) + len(payload)
         if size + SEGMENT_HEAD + HEAD > self._limits.max_bytes // 2 and not flags & LOSS:
             self._dropped += 1
@@ -588,7 +597,7 @@ class SegmentLog:
             payload = rebase(payload, *self._timeless.shift(entry.position))
             first, last = self._timeless.real(entry.position, first), self._timeless.real(entry.position, last)
         return Record(
-            entry.position, f"{entry.epoch:08x}", entry.seq, entry.topic.decode(errors="replace"), payload,
+            entry.position, f"{entry.epoch:08x}", entry.seq, self._topics.text(entry.topic), payload,
             entry.readings, first, last, bool(entry.flags & LOSS),
         )  # fmt: skip
 
@@ -668,7 +677,8 @@ class SegmentLog:
         return Marks(
             self._generation, clean, last, self.sent, self.stored, self._dealt.beyond[:200],
             self._numbering.epochs, self._timeless.stretches,
-            self._running(now), max(self._known, known), total, self._count(), self._lost, self._untold, self._reduced,
+            self._running(now), max(self._known, known), total, self._count(), self._lost, self._untold,
+            self._topics.prefixes, self._reduced,
         )  # fmt: skip
 
     def _count(self) -> tuple[int, int]:

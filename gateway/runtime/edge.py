@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from os.path import commonpath
 from pathlib import Path
 
 from gateway import __version__
@@ -61,7 +62,9 @@ class Edge:
             gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
             usage=lambda: self.buffer.usage, started_ns=self._started, started=clock.monotonic(),
         )  # fmt: skip
-        self.buffer = SegmentLog(Disk(buffer_folder(configuration)), self._limits(), self._declare, clock)
+        self.buffer = SegmentLog(
+            Disk(buffer_folder(configuration)), self._limits(), self._declare, clock, prefix=self._prefix()
+        )
         self.committer = Committer(self.buffer, clock)
         self.running = asyncio.Event()  # once everything is started
         self._encode = DataEncoder(self._gateway, self.buffer.epoch)
@@ -185,6 +188,11 @@ class Edge:
         parts += [f"store: {self.board.store.reason}"] if self.board.store.reason else []
         parts += [f"disk: {usage.trouble}"] if usage.trouble else []
         return "; ".join(parts)
+
+    def _prefix(self) -> str:
+        """What the topics of all machines begin with."""
+        paths = [self._configuration.path_of(name) for name in self._configuration.machines]
+        return commonpath([self._topics.data(path).rpartition("/")[0] for path in paths]) + "/" if paths else ""
 
     def _limits(self) -> Limits:
         """What the buffer may take, and how it makes room."""

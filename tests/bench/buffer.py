@@ -65,6 +65,9 @@ class HandMovedClock:
         return True
 
 
+PREFIX = "shopfloor/v1/acme/hanoi/moulding/L1/"  # what `gateway run` finds that all their topics begin with
+
+
 class Plant:
     """Ten machines; what they say in the n-th second is the same in every run."""
 
@@ -183,7 +186,7 @@ class Lane:
         """`keep`: messages that wait before they are stored; None: nothing is ever stored."""
         self._clock = SystemClock()
         self.volume, self.keep = volume, keep
-        self.buffer = SegmentLog(Disk(volume.path / "buffer"), limits, declare, self._clock)
+        self.buffer = SegmentLog(Disk(volume.path / "buffer"), limits, declare, self._clock, prefix=PREFIX)
         self.committer = Committer(self.buffer, self._clock)
         self.plant = Plant(self.buffer.epoch)
         self.ages: list[float] = []
@@ -263,7 +266,9 @@ def whole_segments(chosen: argparse.Namespace) -> None:
     for name, keep in (("used again", 20_000), ("a growing backlog", None)):
         with Volume(512) as volume:
             clock = HandMovedClock(time.time_ns() - DAY * SECOND)
-            buffer = SegmentLog(Disk(volume.path / "buffer"), Limits(SIZE, 14 * DAY, reserve=0), declare, clock)
+            buffer = SegmentLog(
+                Disk(volume.path / "buffer"), Limits(SIZE, 14 * DAY, reserve=0), declare, clock, prefix=PREFIX
+            )
             plant = Plant(buffer.epoch)
             before = readings = 0
             for second in range(chosen.hours * 3600):
