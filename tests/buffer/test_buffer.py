@@ -152,3 +152,28 @@ def test_merging_ranges(given_ranges):
     merged = merge_ranges(ranges)
     assert {n for a, b in merged for n in range(a, b + 1)} == {n for a, b in ranges for n in range(a, b + 1)}
     assert all(b + 1 < c for (_, b), (c, _) in pairwise(merged))
+
+
+def test_stop_polling_is_said_before_anything_has_to_be_dropped(make):
+    """With a margin between stopping and going on, or it would change with every segment."""
+    buffer = make(max_bytes=16 * 4096, when_full="stop-polling")
+    assert not buffer.full
+    while not buffer.full:
+        fill(buffer, 1, size=1000)
+    assert not losses(buffer)
+    stored = 0
+    while buffer.full:
+        stored += 1
+        buffer.mark_stored(buffer.epoch, [(1, stored)], buffer.last)
+    assert stored > 3  # more than one segment
+    fill(buffer, 1, size=1000)
+    assert not buffer.full
+    # Subscriptions may bring more all the same: the oldest go, and that is declared.
+    fill(buffer, 200, size=1000)
+    assert losses(buffer)
+
+
+def test_the_other_ways_stop_no_polling(make):
+    buffer = make(max_bytes=16 * 4096)
+    fill(buffer, 200, size=1000)
+    assert not buffer.full

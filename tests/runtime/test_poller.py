@@ -157,3 +157,31 @@ async def test_a_machine_that_answers_once_and_goes_away_is_not_hammered():
     backoff = Backoff(0.001, 0.01)
     await play(*(each for i in range(6) for each in (i, NotConnectedError("gone again"))), backoff=backoff)
     assert backoff.attempts == 6  # still growing
+
+
+class Narrow(Sink):
+    """Has no room for a while, once something was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    @property
+    def full(self) -> bool:  # type: ignore[override]
+        if not self.readings:
+            return False
+        self.asked += 1
+        return 2 <= self.asked <= 6
+
+
+async def test_machines_are_not_read_while_there_is_no_room(monkeypatch, caplog):
+    """And what they said meanwhile is a gap, with its cause."""
+    monkeypatch.setattr("gateway.runtime.poller.FULL", 0.01)
+    sink = Narrow()
+    await play(1, 2, 3, 4, sink=sink)
+    assert [value for value, _ in sink.readings][:4] == [1, 2, 3, 4]
+    (gap,) = sink.gaps
+    assert (gap.cause, gap.count, gap.signal) == ("buffer-full: not read", 0, ())
+    assert gap.end - gap.start >= 30_000_000
+    assert "not read any more: the buffer is full" in caplog.text
+    assert "read again" in caplog.text
