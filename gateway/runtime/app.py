@@ -90,7 +90,9 @@ class App:
             notifier = Notifier()
             notifier.ready()
             stack.callback(notifier.stopping)
-            await keep_fed(notifier, Progress(self.clock), lambda: self._store_reason() or "storing")
+            progress = Progress(self.clock)
+            self._watch_store(progress)
+            await keep_fed(notifier, progress, lambda: self._store_reason() or "storing")
 
     async def _start_store(self, stack: AsyncExitStack, alone: bool) -> None:
         from gateway.store.open import open_store
@@ -136,6 +138,7 @@ class App:
         try:
             await edge.running.wait()
             progress.stage("commit", lambda: buffer.accepted < buffer.last, lambda: edge.committer.turns, STUCK)
+            self._watch_store(progress)
             progress.stage("publish", _always, lambda: edge.publisher.turns, STUCK)
             for poller in edge.pollers:
                 polls = [signal.poll for machine in poller.settings.values() for signal in machine.signals.values()]
@@ -164,6 +167,10 @@ class App:
             raise StoreError(self._store_reason() or edge.publisher.alarm or "not everything was stored in time")
         if away:
             raise NotConnectedError("\n".join(away))
+
+    def _watch_store(self, progress: Progress) -> None:
+        if self.writer is not None:
+            progress.stage("store", _always, partial(getattr, self.writer, "turns"), STUCK)
 
     def _store_reason(self) -> str | None:
         """Why the writer of this process does not write; empty while it does; None where there is none."""

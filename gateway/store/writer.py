@@ -74,6 +74,7 @@ class StoreWriter:
         self._link, self._topics, self._store, self._share = link, topics, store, share
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff()
+        self.turns = 0  # for the watchdog: a store that is away is tried again and again
         self._acks = Acknowledgements(link, topics, name, self._clock, shared=share is not None)
         self._inbox = Inbox(topics)
         self._pending: list[Message] = []
@@ -161,6 +162,7 @@ class StoreWriter:
     async def _run(self) -> None:
         more = False
         while not self._stopping:
+            self.turns += 1
             try:
                 more = await self._turn(more)
             except Exception as exc:

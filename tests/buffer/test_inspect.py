@@ -1,9 +1,12 @@
 """Looking at a buffer from outside, beside a gateway that uses it."""
 
+import os
+
 import pytest
 
 from buffer.material import fill, opened
 from gateway.buffer import Disk
+from gateway.buffer.disk import BufferInUseError
 from gateway.buffer.inspect import glance, inspect
 
 SIZE = 16 * 4096 * 4
@@ -64,3 +67,24 @@ def test_an_empty_one(tmp_path):
     opened(Disk(tmp_path / "b")).close()
     report = inspect(tmp_path / "b")
     assert (report.messages, report.waiting, report.damage) == (0, [], [])
+
+
+def test_nobody_else_can_read_it(tmp_path):
+    """Readings are the owner's: folder 0700, files 0600, whatever the umask."""
+    before = os.umask(0)
+    try:
+        buffer = opened(Disk(tmp_path / "b"), max_bytes=SIZE)
+        fill(buffer, 300, 200)
+        buffer.close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "b").iterdir()} == {0o600}
+
+
+def test_two_gateways_in_one_folder(tmp_path):
+    buffer = opened(Disk(tmp_path / "b"), max_bytes=SIZE)
+    with pytest.raises(BufferInUseError, match=r"another gateway keeps its readings here: .*gateway\.data_dir"):
+        opened(Disk(tmp_path / "b"), max_bytes=SIZE)
+    buffer.close()
+    opened(Disk(tmp_path / "b"), max_bytes=SIZE).close()
