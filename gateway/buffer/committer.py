@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.buffer.segment_log import SegmentLog
+from gateway.buffer.work import Work
 from gateway.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Committer:
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="buffer")
         self._files = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
         self._tasks: list[asyncio.Task[None]] = []
+        self._work: Work | None = None
         self.turns = 0  # for the watchdog: a disk that fails is tried again and again, one that hangs is not
 
     def wake(self) -> None:
@@ -63,7 +65,7 @@ class Committer:
             except Exception:
                 log.exception("unexpected error in the buffer; it goes on")
                 if step == self._turn:
-                    self._buffer.abandon()
+                    self._buffer.abandon(self._work)
                 await asyncio.sleep(PAUSE)
 
     async def _turn(self) -> None:
@@ -75,7 +77,7 @@ class Committer:
         if self._buffer.unopened:
             await self._look()
         due = self._buffer.due(self._clock.monotonic())
-        work = self._buffer.prepare(sync=due is not None and due <= 0)
+        work = self._work = self._buffer.prepare(sync=due is not None and due <= 0)
         if not work.empty:
             await self._in(self._commits, work.run)
         self._buffer.finish(work)

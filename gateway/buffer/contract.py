@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.errors import GatewayError
 from gateway.mqtt.payload import Loss, Ranges
 
 Encode = Callable[[int], bytes]
@@ -23,6 +24,10 @@ Encode = Callable[[int], bytes]
 
 Declare = Callable[[Loss, int], tuple[str, bytes]]
 """Makes topic and payload of a loss record, which gets the given seq."""
+
+
+class NotReadableError(GatewayError):
+    """There are records, and the disk does not give them out at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,10 @@ class Buffer(Protocol):
         """Everything up to this position was acknowledged by the store, or declared lost."""
 
     @property
+    def dealt_with(self) -> int:
+        """How many were acknowledged by the store, or declared lost; also those behind a gap."""
+
+    @property
     def full(self) -> bool:
         """No machine should be read for it: set with `when_full: stop-polling` only."""
 
@@ -104,7 +113,13 @@ class Buffer(Protocol):
         """Take over a loss record about readings that never came this far, such as what a machine dropped. Its seq."""
 
     def read(self, after: int, limit: int) -> Sequence[Record]:
-        """Up to `limit` records with a position above `after`, in order, without those known as stored."""
+        """Up to `limit` records with a position above `after`, in order, without those known as stored.
+
+        Raises NotReadableError where there are some and the first of them cannot be read now.
+        """
+
+    def missing(self, upto: int) -> int:
+        """How many up to this position are not stored."""
 
     def mark_sent(self, position: int) -> None:
         """The broker has everything up to there. A lower one than before rewinds: read and send again from there."""

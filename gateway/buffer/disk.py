@@ -42,6 +42,10 @@ class Disk:
             raise
         self._lock = lock
 
+    def there(self) -> bool:
+        """Whether the folder is there, or only what its disk was mounted on."""
+        return (self.folder / _LOCK).exists()
+
     def segments(self) -> list[str]:
         """The names of all segments. What has such a name and is no file is none of ours."""
         with os.scandir(self.folder) as entries:

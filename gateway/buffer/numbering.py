@@ -17,7 +17,14 @@ class Numbering:
 
     def begin(self, name: str, base: int) -> None:
         """What comes behind the position `base` has this epoch."""
+        while self.epochs and self.epochs[-1].base >= base:  # nothing was ever appended in it
+            del self.epochs[-1]
         self.epochs.append(Epoch(name, base))
+
+    def learn(self, name: str, base: int) -> None:
+        """What a record says of its epoch."""
+        if all(each.name != name for each in self.epochs):
+            self.epochs = sorted([*self.epochs, Epoch(name, base)], key=lambda each: each.base)
 
     def seq(self, position: int) -> int:
         """Of a position that is about to be appended."""

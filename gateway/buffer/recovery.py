@@ -87,7 +87,12 @@ def recover(disk: Disk) -> Recovered:
         if head.first <= covered:  # reduced meanwhile, or there twice
             found.spares.append((name, size))
             continue
-        if kept and kept[-1][0].first == head.first:
+        if kept and kept[-1][0].first == head.first:  # one was given up, and came back: the fuller one counts
+            other = kept[-1]
+            if head.level == other[0].level and _reach(disk, name, size, head) > _reach(
+                disk, other[1], other[2], other[0]
+            ):
+                kept[-1], (head, name, size) = (head, name, size), other
             found.spares.append((name, size))
             continue
         covered = max(covered, head.last)
@@ -117,6 +122,8 @@ def recover(disk: Disk) -> Recovered:
                 found.unreadable += 1
                 if not found.segments:
                     raise
+                before = found.segments[-1]
+                found.last, found.total = before.last, before.original_end
                 continue
             there = scan(data, head.first, head.total, reduced=head.level > 0)
             segment.last, segment.total_end = there.next - 1, there.total
@@ -129,6 +136,14 @@ def recover(disk: Disk) -> Recovered:
     _ends(found)
     found.epochs = _epochs(disk, found)
     return found
+
+
+def _reach(disk: Disk, name: str, size: int, head: SegmentHead) -> int:
+    """The position behind the last record of a segment."""
+    try:
+        return scan(disk.read(name, 0, size), head.first, head.total, reduced=head.level > 0).next
+    except OSError:
+        return 0
 
 
 def known_time(folder: Path) -> int:

@@ -127,9 +127,18 @@ class Segment:
         put_commit(self.view, at, self.last, behind, self.total_end, seconds, now)
         self.end = behind
 
-    def entries(self, after: int) -> list[int]:
+    def entries(self, after: int) -> range:
         """The indexes of its records above this position; they must be in memory."""
-        return list(range(bisect_left(self.positions, after + 1), len(self.positions)))
+        return range(bisect_left(self.positions, after + 1), len(self.positions))
+
+    def left_out(self) -> list[tuple[int, int]]:
+        """Stretches of positions that it does not have."""
+        gaps, before = [], self.first - 1
+        for position in [*self.positions, self.last + 1]:
+            if position > before + 1:
+                gaps.append((before + 1, position - 1))
+            before = position
+        return gaps
 
     def entry(self, index: int) -> Entry:
         assert self.view is not None
@@ -150,13 +159,13 @@ class Segment:
         self.end = self.written = self.size  # nothing more goes there
         return rest
 
-    def behind(self, total: int, stored: int) -> Segment:
-        """The same records, not written anywhere yet, with so many more readings before them, and another stored mark."""
+    def behind(self, total: int, stored: int, seconds: int) -> Segment:
+        """The same records, not written anywhere yet, behind others: of so many readings, so many seconds, this stored mark."""
         moved = Segment(self.first, self.total + total, stored, self.size)
         moved.begin()
         for index in range(len(self.positions)):
             entry = self.entry(index)
-            moved.add(replace(entry, total=entry.total + total))
+            moved.add(replace(entry, total=entry.total + total, seconds=entry.seconds + seconds))
         return moved
 
     def add(self, entry: Entry) -> None:

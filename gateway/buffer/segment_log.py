@@ -22,9 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gateway.buffer.contract import Declare, Encode, Record, Usage
+from gateway.buffer.contract import Declare, Encode, NotReadableError, Record, Usage
 from gateway.buffer.disk import Disk, number
-from gateway.buffer.losses import MAX_STRETCHES, stretches
+from gateway.buffer.losses import MAX_STRETCHES, stretches, without
 from gateway.buffer.marks import Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
 from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, put, scan
@@ -50,6 +50,7 @@ MARKS_EVERY = 10.0  # seconds: marks that are older cost repetitions after a cra
 CACHED = 2  # old segments in memory
 STALE = 1.0  # seconds between two looks at what has become too old
 KEEP_LESS = 0.8  # of the size: from here on less is kept of what is oldest, where that was asked for
+PATIENCE = 60.0  # seconds that a file may be unreadable before it is a loss
 UNREAD = 60.0  # seconds since somebody wanted a record of a segment, before it is reduced
 WHEN_FULL = 0.9  # of the size: from here on no machine is read, with `stop-polling`
 
@@ -94,6 +95,8 @@ class SegmentLog:
         self._untold: list[tuple[int, Loss]] = []  # losses whose records are not safe yet, and where those are
         self._spares: list[str] = []
         self._freed: list[tuple[str, int]] = []  # files of stored segments, until the marks say so
+        self._unreadable: dict[Segment, float] = {}  # monotonic: since when
+        self._epochs_seen: set[int] = set()
         self._whole: set[Segment] = set()  # of which reducing would save nothing
         self._names = self._reduced = 0
         self.last = self.accepted = self.sent = 0
@@ -170,8 +173,10 @@ class SegmentLog:
             return
         segments, total, last = self._segments, self._total, self.last
         epochs, timeless, dealt = self._numbering.epochs, self._timeless.stretches, self._dealt
+        if timeless and there.marks.timeless and there.marks.timeless[-1].boot == timeless[0].boot:
+            timeless = timeless[1:]  # one stretch: the same clock, not set yet
         self._settle(there)
-        self._segments += [segment.behind(there.total, there.marks.stored) for segment in segments]
+        self._segments += [segment.behind(there.total, there.marks.stored, self._seconds) for segment in segments]
         self._total, self.last = there.total + total, last
         self._numbering = Numbering([*there.epochs, *epochs])
         self._timeless = TimelessStretches(self._clock, [*there.marks.timeless, *timeless])
@@ -204,12 +209,19 @@ class SegmentLog:
             )
 
     def _declare_missing(self, there: Recovered) -> None:
+        untold = [loss for position, loss in there.marks.untold if not self._is_told(position)]
         for hole in there.holes:
             self._lose(hole)
-        reached = max(there.newest[1].next - 1 if there.newest else 0, there.marks.stored)
-        for position, loss in there.marks.untold:
-            if position > reached:
-                self._tell(loss)
+        for loss in untold:
+            self._tell(loss)
+
+    def _is_told(self, position: int) -> bool:
+        """Whether the loss record that belongs there is stored, or is really there: a power cut may have torn it."""
+        if position in self._dealt:
+            return True
+        with suppress(NotReadableError):
+            return any(record.position == position and record.is_loss for record in self.read(position - 1, 1))
+        return False
 
     def _sync_all(self, disk: Disk) -> None:
         """After a kill, what was read now may still be in the memory of the system only."""
@@ -253,6 +265,13 @@ class SegmentLog:
     @property
     def stored(self) -> int:
         return self._dealt.upto
+
+    @property
+    def dealt_with(self) -> int:
+        return len(self._dealt)
+
+    def missing(self, upto: int) -> int:
+        return self._dealt.count_missing(upto)
 
     @property
     def firm(self) -> int:
@@ -308,7 +327,9 @@ class SegmentLog:
             if segment is None:
                 break
             if not self._load(segment):
-                return found
+                if found:
+                    return found
+                raise NotReadableError(self.trouble)
             segment.read_at = self._clock.monotonic()
             for index in segment.entries(position - 1):
                 position = segment.positions[index]
@@ -331,10 +352,11 @@ class SegmentLog:
         self._mark([(position, position)])
 
     def give_up(self, position: int, cause: str) -> None:
-        for record in self.read(position - 1, 1):
-            if record.position == position:
-                self._mark([(position, position)])
-                self._declare_lost([record], cause)
+        with suppress(NotReadableError):
+            for record in self.read(position - 1, 1):
+                if record.position == position:
+                    self._mark([(position, position)])
+                    self._declare_lost([record], cause)
 
     # --- the disk ----------------------------------------------------------------------------------------------------
 
@@ -420,9 +442,11 @@ class SegmentLog:
             log.warning("buffer: the disk can be written again")
             self.trouble = ""
 
-    def abandon(self) -> None:
+    def abandon(self, work: Work | None) -> None:
         """Work that nobody finishes: the next begins where the last one that was finished ended."""
         self._working = False
+        if work is not None:
+            self._freed += [*work.freed, *((name, 0) for _, name in work.placed)]
         self._must_mark = True
 
     def commit(self) -> None:
@@ -483,7 +507,13 @@ class SegmentLog:
     def piece(self) -> Piece | None:
         """What could be kept less of, when it is time for that: to be run, and then handed to `take_over`."""
         steps, disk, now = self._limits.steps, self._disk, self._clock.monotonic()
-        if not steps or disk is None or self.trouble or self._bytes() < self._limits.max_bytes * KEEP_LESS:
+        if (
+            not steps
+            or disk is None
+            or self.trouble
+            or self._freed
+            or self._bytes() < self._limits.max_bytes * KEEP_LESS
+        ):
             return None
 
         def unread(segment: Segment) -> bool:
@@ -509,11 +539,13 @@ class SegmentLog:
         """The segments a piece was made of are replaced by what it made."""
         inputs, output = list(piece.inputs), piece.output
         at = self._segments.index(inputs[0]) if inputs[0] in self._segments else -1
+        if piece.trouble is not None:
+            self._freed.append((piece.name, 0))  # it may be there all the same
         if piece.trouble is not None or output is None:
             self._whole.update(inputs)  # not worth another try
             return
         if at < 0 or self._segments[at : at + len(inputs)] != inputs:  # stored or dropped meanwhile
-            self._freed.append((str(output.name), output.size))
+            self._freed.append((str(output.name), 0))
             return
         self._segments[at : at + len(inputs)] = [output]
         for segment in inputs:
@@ -593,6 +625,9 @@ class SegmentLog:
 
     def _record(self, entry: Entry) -> Record:
         payload, first, last = entry.payload, entry.first, entry.last
+        if entry.epoch not in self._epochs_seen:  # the marks may have forgotten it
+            self._epochs_seen.add(entry.epoch)
+            self._numbering.learn(f"{entry.epoch:08x}", entry.position - entry.seq)
         if entry.flags & UNTIMED:
             payload = rebase(payload, *self._timeless.shift(entry.position))
             first, last = self._timeless.real(entry.position, first), self._timeless.real(entry.position, last)
@@ -624,7 +659,8 @@ class SegmentLog:
         except OSError as exc:
             # A disk that is ill may be well again: only a file that is gone, or that stays unreadable, is a loss.
             self._fail(f"{self._disk.folder / segment.name}: {said(exc)}")
-            if not isinstance(exc, FileNotFoundError) and self._patience(segment):
+            gone = isinstance(exc, FileNotFoundError) and self._disk.there()
+            if not gone and self._patience(segment):
                 return False
             data = b""
         found = scan(data, segment.first, segment.total, reduced=segment.level > 0, last=segment.last)
@@ -636,21 +672,20 @@ class SegmentLog:
         self._loaded.append(segment)
         while len(self._loaded) > CACHED:
             self._loaded.pop(0).forget()
-        if not segment.sized_up:
-            segment.sized_up = True
-            holes = found.holes
-            if found.next <= segment.last and not (segment.level and found.total == segment.total_end):
-                readings = max(0, segment.total_end - found.total)
-                holes = [*holes, Hole(found.next, segment.last, readings, found.newest, found.newest)]
-            for hole in holes:
-                self._lose(hole)
+        holes = found.holes
+        if found.next <= segment.last and not (segment.level and found.total == segment.total_end):
+            readings = max(0, segment.total_end - found.total)
+            holes = [*holes, Hole(found.next, segment.last, readings, found.newest, found.newest)]
+        if segment.level:  # what was left out is declared, whatever the marks still remember of it
+            self._mark(without(segment.left_out(), [(hole.first, hole.last) for hole in holes]))
+        for hole in holes:
+            self._lose(hole)
         return True
 
     def _patience(self, segment: Segment) -> bool:
         """Whether a segment that cannot be read is worth waiting for: a minute."""
-        if not segment.seconds:
-            segment.seconds = self._running(self._clock.monotonic())
-        return self._running(self._clock.monotonic()) - segment.seconds < 60
+        now = self._clock.monotonic()
+        return now - self._unreadable.setdefault(segment, now) < PATIENCE
 
     # --- marks -------------------------------------------------------------------------------------------------------
 
@@ -762,8 +797,12 @@ class SegmentLog:
         """The disk is full: what is oldest goes, if something waits that has no place."""
         if any(segment.name is None and segment.records for segment in self._segments):
             placed = [segment for segment in self._segments[:-1] if segment.name is not None]
-            if placed:
-                self._drop_oldest("disk-full")
+            if placed and not self._dropping:
+                self._dropping = True
+                try:
+                    self._drop_oldest("disk-full")
+                finally:
+                    self._dropping = False
 
     # --- what does not fit -------------------------------------------------------------------------------------------
 
@@ -799,6 +838,8 @@ class SegmentLog:
         """Give up a whole segment, and declare what of it is not stored."""
         if not self._load(segment):
             self._lose(Hole(segment.first, segment.last, segment.total_end - segment.total, 0, 0))
+        if segment not in self._segments:  # declared as a whole, and gone with that
+            return
         gone = [
             self._record(segment.entry(index)) for index in segment.entries(self.stored)
             if segment.positions[index] not in self._dealt
@@ -821,27 +862,30 @@ class SegmentLog:
         position, seconds = self._stale_from
         if position > self.stored and seconds >= limit:
             return
+        # One segment at a time: a backlog of gigabytes may have become too old at once.
+        segment = self._segment_of(self.stored + 1)
+        if segment is None or not self._load(segment):
+            return
         old: list[Record] = []
         gone = self.stored
-        for segment in list(self._segments):
-            if not self._load(segment):
+        for index in segment.entries(self.stored):
+            entry = segment.entry(index)
+            if entry.seconds >= limit:
+                self._stale_from = entry.position, entry.seconds
                 break
-            for index in segment.entries(self.stored):
-                entry = segment.entry(index)
-                if entry.seconds >= limit:
-                    self._stale_from = entry.position, entry.seconds
-                    break
-                gone = entry.position
-                if entry.position not in self._dealt:
-                    old.append(self._record(entry))
-            else:
-                continue
-            break
+            gone = entry.position
+            if entry.position not in self._dealt:
+                old.append(self._record(entry))
+        else:
+            gone = max(gone, segment.last)
+            self._stale_at = now
         if gone > self.stored:
             self._dropping = True
-            self._mark([(1, gone)])
-            self._declare_lost(old, "too-old")
-            self._dropping = False
+            try:
+                self._mark([(1, gone)])
+                self._declare_lost(old, "too-old")
+            finally:
+                self._dropping = False
 
     def _declare_lost(self, records: Sequence[Record], cause: str) -> None:
         losses: list[Loss] = []

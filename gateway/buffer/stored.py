@@ -46,6 +46,12 @@ class Dealt:
             first = following
         return found
 
+    def count_missing(self, upto: int) -> int:
+        """How many of the positions up to there are not among them."""
+        return max(0, upto - self.upto) - sum(
+            min(last, upto) - first + 1 for first, last in self.beyond if first <= upto
+        )
+
     def copy(self) -> Dealt:
         """As it is now."""
         return Dealt(self.upto, self.beyond)

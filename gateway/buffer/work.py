@@ -99,14 +99,21 @@ class Work:
         """Only once the marks say that what they held is stored: else it would be missed."""
         if not self.marked:
             return
+        removed = False
         for name, size in self.freed:
             if size == self.size and len(self.spares) < SPARES:
                 self.spares.append(name)
             else:
                 try:
                     self.disk.remove(name)
+                    removed = True
                 except OSError as exc:
                     self._note(exc)
+        if removed:
+            try:
+                self.disk.sync_folder()  # or it comes back after a power cut
+            except OSError as exc:
+                self._note(exc)
 
     def _place(self, segment: Segment, name: str) -> None:
         if segment.size == self.size and len(self.spares) >= SPARES:

@@ -8,6 +8,7 @@ stays near the shortest that was seen, more may be under way; when it grows, les
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 AHEAD = 256  # messages that are sent and not stored, at first
 MOST_AHEAD = 16384
@@ -19,16 +20,18 @@ GROWTH, DECLINE = 1.5, 0.7
 class History:
     """Stretches of positions, in order."""
 
-    def __init__(self, window: int, rate: float | None, *, limited: bool) -> None:
+    def __init__(self, rate: float | None, *, limited: bool) -> None:
         """`rate`: bytes per second. `limited`: somebody acknowledges what is stored."""
         self._stretches: deque[tuple[int, int]] = deque()
-        self._free = max(1, window // 5)  # places of the window that are left to what is new
         self._rate, self._limited = rate, limited
         self._allowance, self._filled = rate or 0.0, 0.0  # bytes, and when they were counted
         self._ahead = float(AHEAD)
         self._probe: tuple[int, float] | None = None  # a position, and when it was sent
         self._shortest = float("inf")  # seconds from sending to stored
         self._held_up = False  # more could have been sent, but for `ahead`
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._stretches)
 
     @property
     def count(self) -> int:
@@ -51,11 +54,16 @@ class History:
         self._probe = None
         self.add(first, last)
 
-    def allowed(self, room: int, stored: int, now: float) -> int:
-        """How many messages may go now, with so much room in the window."""
-        room -= self._free
+    @property
+    def probe(self) -> int | None:
+        """The position whose acknowledgement is waited for, to see how long it takes."""
+        return self._probe[0] if self._probe else None
+
+    def allowed(self, room: int, window: int, unanswered: int, now: float) -> int:
+        """How many messages may go now, with so much room in a window; `unanswered`: sent, and not stored yet."""
+        room -= max(1, window // 5) if window > 1 else 0  # places that are left to what is new
         if self._limited:
-            ahead = int(self._ahead) - max(0, self.next[0] - 1 - stored)
+            ahead = int(self._ahead) - unanswered
             self._held_up = self._held_up or ahead < room
             room = min(room, ahead)
         if self._rate is not None:
@@ -77,9 +85,9 @@ class History:
         """Nothing of the first stretch is left to be sent."""
         self._stretches.popleft()
 
-    def stored(self, upto: int, now: float) -> None:
-        """The store has everything up to there."""
-        if self._probe is None or self._probe[0] > upto:
+    def stored(self, now: float) -> None:
+        """The store has what the probe asks for."""
+        if self._probe is None:
             return
         took = now - self._probe[1]
         self._probe = None

@@ -18,11 +18,12 @@ import logging
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.buffer import Buffer
-from gateway.buffer.contract import Record
+from gateway.buffer.contract import NotReadableError, Record
 from gateway.clock import Clock
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError, PayloadError
@@ -44,6 +45,8 @@ LONGEST_STALL = 600.0
 SILENCE = 10.0  # seconds after which a store that says nothing counts as away
 HOLD = 5.0  # seconds at the most between two attempts with a topic that the broker refuses
 BEHIND = 4  # windows that what is new may be behind, before it is left to follow
+AT_ONCE = 0.05  # seconds that may be spent on what waited, before others have their turn
+MOST_WAITING = 10_000  # messages of a topic that is refused, before no more of the backlog is looked at
 PATIENCE = 3  # refusals in a row before it is worth a word: a store that starts beside us subscribes in a moment
 
 Content = bytes | Callable[[], bytes]  # of a retained message; a large one is made when it is sent
@@ -91,7 +94,7 @@ class Publisher:
         self._hold_unheard, self._latest = hold, latest
         self._shown: list[str] = []  # topics of what is retained while older readings follow
         self._live = buffer.sent  # the last position that was handed on as new, or waits for its topic
-        self._history = History(window, rate, limited=delivery == "store")  # what lies below it and is to be sent
+        self._history = History(rate, limited=delivery == "store")  # what lies below it and is to be sent
         self._furthest = buffer.last  # the highest there ever was: no store can have what lies beyond
         self._in_flight: dict[int, tuple[int, str]] = {}  # message id -> position and topic
         self._refused: dict[str, _Topic] = {}
@@ -114,7 +117,7 @@ class Publisher:
     @property
     def busy(self) -> bool:
         """Something is still on its way to where it belongs."""
-        return self._buffer.stored < self._buffer.ready or bool(self._retained or self._owed)
+        return self._buffer.missing(self._buffer.ready) > 0 or bool(self._retained or self._owed)
 
     @property
     def backlog(self) -> int:
@@ -124,7 +127,7 @@ class Publisher:
     @property
     def unanswered(self) -> float:
         """Seconds the store has said nothing about what the broker took; 0 while it keeps up."""
-        if self._delivery == "broker" or self._buffer.stored >= self._buffer.sent:
+        if self._delivery == "broker" or self._unanswered() <= 0:
             return 0.0
         return self._clock.monotonic() - self._moved
 
@@ -200,7 +203,7 @@ class Publisher:
             return
         if stored.gateway == self._gateway:
             self._settles = stored.settles
-            before = self._buffer.stored
+            before = self._buffer.dealt_with
             self._buffer.mark_stored(stored.epoch, stored.ranges, self._furthest)
             self._note_stored(before)
 
@@ -220,15 +223,15 @@ class Publisher:
                 self._try_again()
             self._send_live()
             self._send_history()
-        except NotConnectedError:
-            return  # on_disconnected follows, and everything is sent again
+        except (NotConnectedError, NotReadableError):
+            return  # on_disconnected follows, and everything is sent again; or the disk will be well again
 
     def tick(self) -> None:
         """What time brings: another attempt with what was refused, and a stored mark that stands still."""
-        buffer, now = self._buffer, self._clock.monotonic()
+        now = self._clock.monotonic()
         self.turns += 1
         if self._delivery == "store" and self._link.connected:
-            if buffer.stored >= buffer.sent:
+            if self._unanswered() <= 0:
                 self._progress = self._moved = now
             elif now - self._progress > self._stall:
                 self._send_again(now)
@@ -253,12 +256,16 @@ class Publisher:
 
     def _send_history(self) -> None:
         buffer, history = self._buffer, self._history
+        began = self._clock.monotonic()
         while history.count:
             now = self._clock.monotonic()
-            allowed = history.allowed(self._room(), buffer.stored, now)
-            if allowed <= 0:
-                return
             first, last = history.next
+            window = min(self._window, self._link.receive_maximum)
+            allowed = history.allowed(self._room(), window, self._unanswered() + len(self._in_flight), now)
+            last = min(last, buffer.ready)
+            # Those of topics that are refused take no room: there may be very many.
+            if allowed <= 0 or first > last or now - began > AT_ONCE or self._most_waiting() > MOST_WAITING:
+                return
             records = [record for record in buffer.read(first - 1, allowed) if record.position <= last]
             for record in records:
                 self._hand_on(record)
@@ -268,6 +275,16 @@ class Publisher:
         if self._shown:  # what follows from here on is what is true
             self._retained |= dict.fromkeys(self._shown, b"")
             self._shown = []
+
+    def _most_waiting(self) -> int:
+        return max((len(held.waiting) for held in self._refused.values()), default=0)
+
+    def _unanswered(self) -> int:
+        """Messages that the broker took, and the store has said nothing about."""
+        buffer = self._buffer
+        waiting = sum(len(held.waiting) for held in self._refused.values())
+        unsent = sum(buffer.missing(last) - buffer.missing(first - 1) for first, last in self._history)
+        return buffer.missing(self._live) - len(self._in_flight) - waiting - unsent
 
     def _hand_on(self, record: Record) -> None:
         held = self._refused.get(record.topic)
@@ -294,11 +311,9 @@ class Publisher:
             self._alarm(
                 f"the store has not acknowledged {waiting} messages the broker took: is `gateway store` running?"
             )
-            for record in buffer.read(buffer.stored, 1):
-                try:
+            with suppress(NotConnectedError, NotReadableError):
+                for record in buffer.read(buffer.stored, 1):
                     self._forgotten.add(self._link.publish(record.topic, record.payload))
-                except NotConnectedError:
-                    return
         else:
             log.info("%d messages did not arrive in the store: sending them again", waiting)
             self._counters.rewinds += 1
@@ -310,7 +325,7 @@ class Publisher:
 
     def _hold(self, topic: str, position: int, code: int) -> None:
         """The broker answered, and did not take it: this topic waits and is tried again, the others go on."""
-        if code in FOR_GOOD:
+        if code in FOR_GOOD and topic != self._topics.loss(self._gateway):  # or it would declare itself for ever
             self._counters.refused += 1
             self._buffer.give_up(position, FOR_GOOD[code])
             self._taken(topic)
@@ -371,17 +386,20 @@ class Publisher:
 
     def _delivered(self, position: int) -> None:
         """The broker is the end of its way."""
-        before = self._buffer.stored
+        before = self._buffer.dealt_with
         self._buffer.mark_delivered(position)
         self._note_stored(before)
 
     def _note_stored(self, before: int) -> None:
-        moved = self._buffer.stored - before
+        moved = self._buffer.dealt_with - before
         if moved > 0:
             now = self._clock.monotonic()
             self._counters.stored += moved
             self._progress = self._moved = now
-            self._history.stored(self._buffer.stored, now)
+            if (probe := self._history.probe) is not None and self._buffer.missing(probe) == self._buffer.missing(
+                probe - 1
+            ):
+                self._history.stored(now)
             self._stall = (
                 self._soon if self._probed else STALL + self._settles
             )  # what is missing besides shall not wait long
@@ -405,7 +423,8 @@ class Publisher:
         """Of another connection nothing is under way."""
         self._owed.clear()
         self._live = max(self._live, self._buffer.ready)  # what is there now waited; what comes is new
-        self._rewind(self._buffer.sent)
+        # A broker's word counted, if at all, when it was given: what it is not, is sent again.
+        self._rewind(self._buffer.sent if self._delivery == "store" else self._buffer.stored)
 
     def _say(self, reason: str) -> None:
         if reason != self.reason:

@@ -144,12 +144,14 @@ class Poller:
         """Machines are not read while there is no room for what they say; what they say meanwhile is a gap."""
         log.warning("%s: not read any more: the buffer is full", self.name)
         start = self.clock.now()
-        while self.sink.full:
-            self.turns += 1
-            await asyncio.sleep(FULL)
-        log.warning("%s: read again", self.name)
-        for machine in self._by_name.values():
-            self.sink.lost(Gap(machine.plan.header, (), start, self.clock.now(), 0, "buffer-full: not read"))
+        try:
+            while self.sink.full:
+                self.turns += 1
+                await asyncio.sleep(FULL)
+            log.warning("%s: read again", self.name)
+        finally:
+            for machine in self._by_name.values():
+                self.sink.lost(Gap(machine.plan.header, (), start, self.clock.now(), 0, "buffer-full: not read"))
 
     async def _close(self, adapter: Adapter) -> None:
         """To be told once more to stop is no reason to leave without a good-bye: a session would stay at the machine."""

@@ -38,8 +38,9 @@ class Identities:
         else:
             self._first.insert(i, seq)
             self._last.insert(i, seq)
-            if len(self._first) > MAX_STRETCHES:
-                del self._first[0], self._last[0]
+            if len(self._first) > MAX_STRETCHES:  # never the one that was just put in: it has to be told
+                oldest = 0 if i else 1
+                del self._first[oldest], self._last[oldest]
         return True
 
     def update(self, ranges: Iterable[tuple[int, int]]) -> None:
