@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 
 from gateway.mqtt.payload import Ranges, merge_ranges
@@ -44,12 +44,14 @@ class Identities:
         return True
 
     def update(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Put all of these in."""
-        ranges = list(ranges)
-        if len(ranges) == 1 and self._last and ranges[0][0] == self._last[-1] + 1:  # as nearly always
-            self._last[-1] = ranges[0][1]
-            return
-        merged = merge_ranges([*self.ranges(), *ranges])[-MAX_STRETCHES:]
+        """Put all of these in; if there are too many stretches, others that are long past are forgotten."""
+        new = merge_ranges(list(ranges))
+        merged = merge_ranges([*self.ranges(), *new])
+        if (excess := len(merged) - MAX_STRETCHES) > 0:
+            firsts = [first for first, _ in new]
+            told = [bisect_right(firsts, last) > bisect_left(firsts, first) for first, last in merged]
+            old = [i for i, is_new in enumerate(told) if not is_new][:excess]
+            merged = [each for i, each in enumerate(merged) if i not in set(old)][-MAX_STRETCHES:]
         self._first = [first for first, _ in merged]
         self._last = [last for _, last in merged]
 

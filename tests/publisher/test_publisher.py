@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.buffer import Limits, SegmentLog
+from gateway.buffer.contract import NotReadableError
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.mqtt.link import Message
@@ -450,3 +451,89 @@ async def test_without_a_backlog_nothing_is_retained_but_births():
     edge.append(b"1", b"2")
     await edge.settled()
     assert list(edge.broker._retained) == ["plant/_gateway/edge/status"]
+
+
+async def test_a_refused_topic_stops_no_history_of_others(monkeypatch):
+    edge = Edge(window=50)
+    publish: Callable[..., int] = edge.broker._publish
+    monkeypatch.setattr(edge.broker, "_publish", lambda t, p, r: 0x87 if "/bad/" in t else publish(t, p, r))
+    edge.append(b"0", machine="bad")
+    edge.append(*(b"%d" % i for i in range(1, 2001)))
+    await edge.start()
+    for _ in range(40):
+        if edge.store.payloads:
+            edge.acknowledge((2, max(seen(edge)) + 1))
+        edge.clock.seconds += 0.5
+        edge.publisher.tick()
+        await edge.settled()
+    assert set(seen(edge)) == set(range(1, 2001))
+    assert (edge.publisher.backlog, edge.buffer.stored) == (0, 0)
+
+
+async def test_what_a_store_has_missed_is_sent_again_although_a_topic_is_refused(monkeypatch):
+    edge = Edge(window=50)
+    publish: Callable[..., int] = edge.broker._publish
+    monkeypatch.setattr(edge.broker, "_publish", lambda t, p, r: 0x87 if "/bad/" in t else publish(t, p, r))
+    await edge.start()
+    edge.append(b"0", machine="bad")
+    edge.append(*(b"%d" % i for i in range(1, 11)))
+    await edge.settled()
+    edge.acknowledge((2, 5), (7, 11))  # the fifth is missing
+    await edge.settled()
+    assert seen(edge).count(5) == 1
+    edge.clock.seconds += 40
+    edge.publisher.tick()
+    await edge.settled()
+    assert seen(edge).count(5) == 2
+    assert seen(edge).count(6) == 1
+
+
+@pytest.mark.parametrize(("window", "allowed"), [(100, 20), (50, 10), (50, 1)])
+async def test_a_broker_that_allows_little_gets_history_too(window, allowed):
+    edge = Edge(window=window)
+    edge.link.receive_maximum = allowed
+    edge.append(*(b"%d" % i for i in range(1, 101)))
+    await edge.start()
+    assert seen(edge) == list(range(1, 101))
+
+
+async def test_what_a_brokers_word_did_not_deliver_is_sent_when_that_is_all_there_is():
+    """`delivery` was `store` before: what the broker took then, and no store has, is sent once more."""
+    edge = Edge(delivery="broker")
+    edge.append(b"1", b"2", b"3")
+    edge.buffer.mark_sent(3)
+    await edge.start()
+    assert edge.store.payloads == [b"1", b"2", b"3"]
+    assert edge.buffer.stored == 3
+
+
+@pytest.mark.parametrize("delivery", ["store", "broker"])
+async def test_a_disk_that_does_not_give_out_what_waits_is_asked_again(delivery, monkeypatch):
+    edge = Edge(delivery=delivery)
+    edge.append(b"1", b"2", b"3")
+    read = edge.buffer.read
+
+    def ill(after: int, limit: int) -> object:
+        raise NotReadableError("a bad sector")
+
+    monkeypatch.setattr(edge.buffer, "read", ill)
+    await edge.start()
+    edge.publisher.tick()
+    await edge.settled()
+    assert edge.store.payloads == []
+    monkeypatch.setattr(edge.buffer, "read", read)
+    edge.publisher.tick()
+    await edge.settled()
+    assert edge.store.payloads == [b"1", b"2", b"3"]
+
+
+async def test_a_loss_record_that_is_refused_for_good_is_held(edge, monkeypatch):
+    """Or it would be declared lost by another one, which is refused, too."""
+    topic = TOPICS.loss("edge")
+    publish: Callable[..., int] = edge.broker._publish
+    monkeypatch.setattr(edge.broker, "_publish", lambda t, p, r: 0x90 if t == topic else publish(t, p, r))
+    edge.buffer.append(topic, lambda _: b"lost", 0, T, T)
+    edge.publisher.wake()
+    await edge.settled()
+    assert edge.buffer.last == 1
+    assert edge.buffer.stored == 0
