@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from gateway.buffer.record import LOSS, UNTIMED, Entry, Hole, get, scan
 from gateway.buffer.recovery import recover
 from gateway.buffer.segment import Segment
 from gateway.buffer.stored import Dealt
+from gateway.errors import PayloadError
+from gateway.mqtt.payload import Loss, decode_loss
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Report:
     waited: int = 0  # seconds the oldest record has been here, of the time the buffer was in use
     waiting: list[Waiting] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)  # declared, and not stored yet
     checked: int = 0  # records whose checksum was verified
 
 
@@ -96,8 +100,12 @@ def _look(folder: Path, all_of_it: bool) -> Report:
             if entry.position in dealt:
                 continue
             oldest = entry.seconds if oldest is None else oldest
+            if entry.flags & LOSS:
+                with suppress(PayloadError):
+                    report.losses.append(decode_loss(entry.payload)[2])
             timed = entry.readings and not entry.flags & (LOSS | UNTIMED)
             _add(report.waiting, f"{entry.epoch:08x}", entry, (entry.first, entry.last) if timed else (0, 0))
+    report.losses += [loss for position, loss in there.marks.untold if position > there.last]
     if all_of_it:
         report.damage = list(_damage(holes, dealt, numbering))
     report.start = min((each.start for each in report.waiting if each.start), default=0)

@@ -33,7 +33,9 @@ def status(config: ConfigOption = None, json: Json = False) -> None:
     report = _looked(folder, glance)
     maximum = configuration.settings.buffer.max_size
     if json:
-        told = {key: value for key, value in asdict(report).items() if key not in ("waiting", "damage", "checked")}
+        told = {
+            key: value for key, value in asdict(report).items() if key not in ("waiting", "damage", "losses", "checked")
+        }
         print_json({"folder": str(folder), "max_bytes": maximum, **told})
         return
     print(f"{folder}: {'in use by a running gateway' if report.in_use else 'not in use'}")
@@ -84,19 +86,21 @@ def audit(
     settings, now = configuration.settings, time.time_ns()
     start = max(0, moment(since, now))
     folder = buffer_folder(configuration)
-    waiting = inspect(folder).waiting if folder.exists() else []
+    report = inspect(folder) if folder.exists() else None
+    waiting, declared = (report.waiting, report.losses) if report else ([], [])
     gateway = settings.gateway.id
     if settings.store is not None and settings.store.kind == "historian":
         path = historian_path(settings.store, configuration.resolve(settings.gateway.data_dir))
         reader = Historian.open_read_only(path)
         try:
-            rows = compare(reader.stored(), reader.stretches(), reader.losses(0, 2**63 - 1), waiting, gateway)
+            losses = reader.losses(0, 2**63 - 1)
+            rows = compare(reader.stored(), reader.stretches(), losses, waiting, gateway, declared)
         finally:
             reader.close()
     else:
         where = "the store is not a historian" if settings.store else "there is no store in this configuration"
         print(f"{where}: only what waits in the buffer is shown", file=sys.stderr)
-        rows = [row for row in compare({}, [], [], waiting, gateway) if row.kind == "pending"]
+        rows = [row for row in compare({}, [], [], waiting, gateway, declared) if row.kind != "silent"]
     silent = [row for row in rows if row.kind == "silent"]
     for row in rows:
         if row.kind == "silent" or not row.end or row.end >= start:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from gateway.buffer.inspect import Waiting
 from gateway.buffer.losses import without
-from gateway.mqtt.payload import Ranges, merge_ranges
+from gateway.mqtt.payload import Loss, Ranges, merge_ranges
 from gateway.store.contract import Lost, Origin, Stretch
 
 Kind = Literal["stored", "pending", "loss", "silent"]
@@ -43,18 +43,20 @@ class Row:
 
 def audit(
     stored: Mapping[Origin, Ranges], stretches: Sequence[Stretch], losses: Sequence[Lost], waiting: Iterable[Waiting],
-    gateway: str,
+    gateway: str, declared: Iterable[Loss] = (),
 ) -> list[Row]:  # fmt: skip
-    """All rows. `stored`: every message there is, also those whose stretches have expired; `gateway`: whose buffer it is."""
+    """All rows. `stored`: every message there is, also those whose stretches have expired; `gateway`: whose buffer it is.
+
+    `declared`: losses whose records still wait in that buffer.
+    """
     rows = [Row("stored", s.gateway, s.epoch, s.first, s.last, s.readings, s.start, s.end) for s in stretches]
     rows += [Row("pending", gateway, w.epoch, w.first, w.last, w.readings, w.start, w.end) for w in waiting]
+    told = {(lost.gateway, lost.loss.epoch, lost.loss.first, lost.loss.last, lost.loss.cause) for lost in losses}
+    fresh = [loss for loss in declared if (gateway, loss.epoch, loss.first, loss.last, loss.cause) not in told]
     rows += [
-        Row(
-            "loss", lost.gateway, lost.loss.epoch, lost.loss.first, lost.loss.last, lost.loss.count, lost.loss.start,
-            lost.loss.end, lost.loss.cause,
-        )
-        for lost in losses
-    ]  # fmt: skip
+        Row("loss", name, loss.epoch, loss.first, loss.last, loss.count, loss.start, loss.end, loss.cause)
+        for name, loss in [*((lost.gateway, lost.loss) for lost in losses), *((gateway, loss) for loss in fresh)]
+    ]
     known: dict[Origin, list[tuple[int, int]]] = {origin: list(ranges) for origin, ranges in stored.items()}
     for row in rows:
         if row.first:

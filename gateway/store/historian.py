@@ -232,7 +232,8 @@ class Historian:
                     "DELETE FROM chunk WHERE id BETWEEN ? AND ?", (base, base + 2**database.CHUNK_BITS - 1)
                 )
             self._db.executemany("DELETE FROM segment WHERE id = ?", old)
-            self._db.execute("DELETE FROM loss WHERE end < ?", (limit,))
+            # Those about messages explain gaps in what is stored, which is remembered for ever; they are few.
+            self._db.execute("DELETE FROM loss WHERE end < ? AND first = 0", (limit,))
             self._stretches.forget(limit)
         if len(old) < RETAINED_AT_ONCE:
             self._forgotten = self._interval

@@ -73,3 +73,10 @@ def test_messages_whose_stretches_have_expired_are_not_missing():
 def test_a_message_that_waits_although_it_is_stored_is_no_contradiction():
     rows = compared([stretch(1, 10)], [], [waiting(8, 12)])
     assert "silent" not in {row.kind for row in rows}
+
+
+def test_a_loss_whose_record_still_waits_is_no_silence():
+    declared = [Loss("e1", 11, 13, 30, T, T, "buffer-full"), Loss("e1", 1, 3, 30, T, T, "too-old")]
+    stored = {("edge", "e1"): [(4, 10), (14, 20)]}
+    rows = audit(stored, [stretch(4, 10), stretch(14, 20)], [lost(1, 3, cause="too-old")], [], "edge", declared)
+    assert kinds(rows) == [("loss", 1, 3), ("stored", 4, 10), ("loss", 11, 13), ("stored", 14, 20)]

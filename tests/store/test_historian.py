@@ -242,13 +242,15 @@ def test_what_is_older_than_the_retention_is_forgotten(path: Path) -> None:
     clock = HandClock()
     historian = Historian(path, retention=86400, clock=clock)
     loss = Loss("e1", 5, 6, 10, T0, T0 + SECOND, "buffer full")
-    historian.write([simple(1), simple(2, at=T0 + 86400 * SECOND), Lost("edge-01", 3, loss)])
+    gap = Loss("e1", 0, 0, 10, T0, T0 + SECOND, "link-lost")
+    historian.write([simple(1), simple(2, at=T0 + 86400 * SECOND), Lost("edge-01", 3, loss), Lost("edge-01", 4, gap)])
     historian.fold_all()
     clock.time = T0 + 86400 * SECOND + 2 * INTERVAL
     while historian.tidy():
         pass
     assert ask(path, TEMP).time == [T0 + 86400 * SECOND]
-    assert (count(path, "chunk"), count(path, "loss")) == (1, 0)
+    # What explains a gap in the messages stays: that gap is remembered, too.
+    assert (count(path, "chunk"), count(path, "loss")) == (1, 1)
     historian.close()
 
 
