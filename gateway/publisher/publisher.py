@@ -85,8 +85,8 @@ class Publisher:
     ) -> None:
         """`births` gives the retained messages of a new connection: meta and status of all machines, and our own.
 
-        `latest` gives what is true now, which is retained as long as older readings follow. `rate`: bytes per second at the most of what waited. Without `hold` a message that nobody subscribes to counts
-        as taken.
+        `latest` gives what is true now, which is retained as long as older readings follow. `rate`: bytes per second
+        at the most of what waited. Without `hold` a message that nobody subscribes to counts as taken.
         """
         self._link, self._buffer, self._topics = link, buffer, topics
         self._gateway, self._clock, self._counters = gateway, clock, counters
