@@ -475,7 +475,7 @@ class SegmentLog:
         self._disk.close()
         self._disk = None
 
-    # --- files ahead, and keeping less ------------------------------------------------------------------------------------------------
+    # --- files ahead, and keeping less -------------------------------------------------------------------------------
 
     def spare(self) -> Spare | None:
         """A file to be made ahead: to be run, and then handed to `take_spare`."""
