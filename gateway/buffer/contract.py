@@ -95,6 +95,9 @@ class Buffer(Protocol):
     def stored(self) -> int:
         """Everything up to this position was acknowledged by the store, or declared lost."""
 
+    def gaps(self, upto: int) -> Sequence[tuple[int, int]]:
+        """Those up to this position that are not stored, in stretches."""
+
     @property
     def dealt_with(self) -> int:
         """How many were acknowledged by the store, or declared lost; also those behind a gap."""

@@ -270,6 +270,9 @@ class SegmentLog:
     def dealt_with(self) -> int:
         return len(self._dealt)
 
+    def gaps(self, upto: int) -> Sequence[tuple[int, int]]:
+        return self._dealt.missing(self.stored + 1, upto)
+
     def missing(self, upto: int) -> int:
         return self._dealt.count_missing(upto)
 

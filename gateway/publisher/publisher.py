@@ -101,8 +101,9 @@ class Publisher:
         self._retained: dict[str, Content] = {}  # to be published before data: the newest of each topic
         self._owed: dict[int, str] = {}  # message id -> topic of retained messages under way
         self._forgotten: set[int] = set()  # message ids under way that no longer matter, but fill the window
-        self._progress = clock.monotonic()  # when the stored mark last moved
-        self._moved = self._progress  # the same, but not for another attempt
+        self._oldest: int | None = None  # the first position the broker took, and the store has said nothing about
+        self._progress = clock.monotonic()  # since when it is that one
+        self._moved = self._progress  # when the store last said anything
         self._stall = STALL
         self._settles = 0.0  # seconds by which the store's acknowledgements lag
         self._probed = False
@@ -159,7 +160,7 @@ class Publisher:
         self.reason = ""
         self._start_over()
         self._forgotten.clear()
-        self._progress, self._stall = self._clock.monotonic(), self._soon
+        self._oldest, self._progress, self._stall = None, self._clock.monotonic(), self._soon
         self._retained = dict(self._births())
         if self._history.count > BEHIND * self._window:
             now = dict(self._latest())
@@ -191,6 +192,8 @@ class Publisher:
                 self._taken(topic)
                 if self._delivery == "broker":
                     self._delivered(position)
+                elif self._oldest is None:
+                    self._note_oldest()
             self._move_sent()
         self.wake()
 
@@ -231,10 +234,15 @@ class Publisher:
         now = self._clock.monotonic()
         self.turns += 1
         if self._delivery == "store" and self._link.connected:
-            if self._unanswered() <= 0:
-                self._progress = self._moved = now
+            if self._is_answered():
+                self._note_oldest()
+            if self._oldest is None:
+                self._moved = now
             elif now - self._progress > self._stall:
-                self._send_again(now)
+                if self._first_unanswered() == self._oldest:
+                    self._send_again(now)
+                else:  # it waits for its topic by now, or is under way once more
+                    self._note_oldest()
         self.wake()
 
     def _send_live(self) -> None:
@@ -285,6 +293,29 @@ class Publisher:
         waiting = sum(len(held.waiting) for held in self._refused.values())
         unsent = sum(buffer.missing(last) - buffer.missing(first - 1) for first, last in self._history)
         return buffer.missing(self._live) - len(self._in_flight) - waiting - unsent
+
+    def _is_answered(self) -> bool:
+        """Whether the oldest message the store owes an answer for has one, or there was none."""
+        oldest = self._oldest
+        return oldest is None or self._buffer.missing(oldest) == self._buffer.missing(oldest - 1)
+
+    def _note_oldest(self) -> None:
+        self._oldest, self._progress = self._first_unanswered(), self._clock.monotonic()
+
+    def _first_unanswered(self) -> int | None:
+        """The oldest of them. Others may be stored all the time: one that is missed must not wait for a quiet moment."""
+        under_way = {position for position, _ in self._in_flight.values()}
+        under_way.update(*(held.waiting for held in self._refused.values()))
+        for first, last in self._buffer.gaps(self._live):
+            position = first
+            while position <= last:
+                unsent = next((end for begin, end in self._history if begin <= position <= end), None)
+                if unsent is not None:
+                    position = unsent
+                elif position not in under_way:
+                    return position
+                position += 1
+        return None
 
     def _hand_on(self, record: Record) -> None:
         held = self._refused.get(record.topic)
@@ -393,17 +424,16 @@ class Publisher:
     def _note_stored(self, before: int) -> None:
         moved = self._buffer.dealt_with - before
         if moved > 0:
-            now = self._clock.monotonic()
+            now = self._moved = self._clock.monotonic()
             self._counters.stored += moved
-            self._progress = self._moved = now
-            if (probe := self._history.probe) is not None and self._buffer.missing(probe) == self._buffer.missing(
-                probe - 1
-            ):
+            probe = self._history.probe
+            if probe is not None and self._buffer.missing(probe) == self._buffer.missing(probe - 1):
                 self._history.stored(now)
-            self._stall = (
-                self._soon if self._probed else STALL + self._settles
-            )  # what is missing besides shall not wait long
-            self._probed = False
+            if self._is_answered():
+                self._note_oldest()
+                # What else is missing shall not wait long.
+                self._stall = self._soon if self._probed else STALL + self._settles
+                self._probed = False
             if self.alarm:
                 log.info("store: acknowledges again")
                 self.alarm = ""

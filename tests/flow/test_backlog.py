@@ -9,7 +9,7 @@ import pytest
 
 from bench.outage import drain
 
-SECONDS = 1200  # of 100 readings each
+SECONDS = 3600  # of 100 readings each
 REAL_TIME = 20  # times as fast it has to drain
 LATE = 2.0  # seconds
 
@@ -21,6 +21,6 @@ def test_a_backlog_drains_beside_what_is_new():
     assert found.wrong == []
     assert found.unanswered == 0
     assert found.rate >= REAL_TIME * 100
-    assert len(found.to_store) >= 8
+    assert len(found.to_store) >= 5
     assert found.to_subscriber[len(found.to_subscriber) * 95 // 100] <= LATE
     assert found.to_store[len(found.to_store) * 95 // 100] <= LATE

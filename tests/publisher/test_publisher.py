@@ -537,3 +537,19 @@ async def test_a_loss_record_that_is_refused_for_good_is_held(edge, monkeypatch)
     await edge.settled()
     assert edge.buffer.last == 1
     assert edge.buffer.stored == 0
+
+
+async def test_what_a_store_has_missed_is_sent_again_while_it_stores_everything_else(edge):
+    """A plant is never quiet: what is new is acknowledged all the time, and must not hide what is missing."""
+    edge.append(*(b"%d" % i for i in range(1, 6)))
+    await edge.settled()
+    for n in range(6, 90):
+        edge.append(b"%d" % n)
+        await edge.settled()
+        edge.acknowledge((1, 2), (4, n))
+        await edge.settled()
+        edge.clock.seconds += 0.5
+        edge.publisher.tick()
+        await edge.settled()
+    assert seen(edge).count(3) >= 2
+    assert seen(edge).count(4) == 1
