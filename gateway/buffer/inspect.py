@@ -93,7 +93,7 @@ def _look(folder: Path, all_of_it: bool) -> Report:
     holes = [hole for hole in there.holes if there.newest is None or hole not in there.newest[1].holes]
     oldest: int | None = None
     for segment in segments:
-        damaged, entries = _records(disk, segment)
+        damaged, entries = _records(disk, segment, newest=segment is there.segments[-1])
         holes += damaged
         for entry in entries:
             report.checked += 1
@@ -124,10 +124,10 @@ def _damage(holes: Sequence[Hole], dealt: Dealt, numbering: Numbering) -> Iterat
                 count = 0
 
 
-def _records(disk: Disk, segment: Segment) -> tuple[list[Hole], Iterator[Entry]]:
+def _records(disk: Disk, segment: Segment, *, newest: bool) -> tuple[list[Hole], Iterator[Entry]]:
+    """What is missing in it, and what is there. A gateway may be writing to the newest: its end is where it is."""
     assert segment.name is not None
     data = disk.read(segment.name, 0, segment.size)
-    newest = segment.sized_up  # a gateway may be writing to it: its end is where it is
     found = scan(data, segment.first, segment.total, reduced=segment.level > 0, last=None if newest else segment.last)
     holes = list(found.holes)
     whole = segment.level and found.total == segment.total_end

@@ -129,7 +129,6 @@ def recover(disk: Disk) -> Recovered:
             segment.last, segment.total_end = there.next - 1, there.total
             total = head.original_end if head.level else there.total
             segment.synced_to, segment.end = segment.last, there.end
-            segment.sized_up = True
             found.newest, found.last, found.total = (data, there), segment.last, total
             found.holes += there.holes
         found.segments.append(segment)

@@ -215,6 +215,6 @@ class Piece:
         put_commit(segment.view, segment.end, last.last, segment.end + HEAD, total, segment.seconds, 0)
         segment.view[:SEGMENT_HEAD] = segment.head()
         self.disk.create(self.name, size, bytes(segment.view))
-        segment.name, segment.written, segment.synced_to, segment.sized_up = self.name, size, segment.last, True
+        segment.name, segment.written, segment.synced_to = self.name, size, segment.last
         segment.forget()
         self.output = segment

@@ -39,7 +39,6 @@ class Segment:
         "read_at",
         "seconds",
         "size",
-        "sized_up",
         "stored",
         "synced",
         "synced_to",
@@ -70,7 +69,6 @@ class Segment:
         self.synced_total = total  # readings up to there
         self.seconds = 0  # running time of its newest record
         self.newest = 0  # ns: its newest reading
-        self.sized_up = False  # its holes are known
         self.read_at = float("-inf")  # monotonic: when somebody wanted a record of it
 
     @property
@@ -155,7 +153,7 @@ class Segment:
         for entry in entries:
             rest.add(entry)
         del self.offsets[kept:], self.positions[kept:]
-        self.last, self.total_end, self.sized_up = self.synced_to, begins, True
+        self.last, self.total_end = self.synced_to, begins
         self.end = self.written = self.size  # nothing more goes there
         return rest
 

@@ -302,11 +302,6 @@ class SegmentLog:
             self.last - self.accepted, self.trouble,
         )  # fmt: skip
 
-    @property
-    def known(self) -> int:
-        """ns: the newest time that was known when the buffer was used before."""
-        return self._known
-
     def append(self, topic: str, encode: Encode, readings: int, first: int, last: int) -> int:
         seq = self._numbering.seq(self.last + 1)
         self._add(
@@ -765,7 +760,6 @@ class SegmentLog:
                 and segment.view is not None
                 and segment not in self._loaded
             ):
-                segment.sized_up = True
                 self._loaded.append(segment)
         while len(self._loaded) > CACHED:
             self._loaded.pop(0).forget()

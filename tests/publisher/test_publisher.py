@@ -82,6 +82,14 @@ class Edge:
             self.buffer.append(f"plant/{machine}/data", lambda _, payload=payload: payload, 1, T, T)
         self.publisher.wake()
 
+    def append_without_broker(self, *payloads: bytes) -> None:
+        """Records that wait when the link is there again."""
+        self.publisher.on_disconnected("cut")
+        self.link.connected = False
+        self.append(*payloads)
+        self.link.connected = True
+        self.publisher.on_connected()
+
     def acknowledge(self, *ranges: tuple[int, int], epoch: str | None = None) -> None:
         stored = Stored("edge", epoch or self.buffer.epoch, ranges)
         self.store_link.publish(TOPICS.stored("w1", "edge"), encode_stored(stored, T), retain=True)
@@ -311,11 +319,7 @@ def seen(edge: Edge) -> list[int]:
 async def test_what_is_new_goes_before_what_waited():
     edge = Edge(window=10)
     await edge.start()
-    edge.publisher.on_disconnected("cut")
-    edge.link.connected = False
-    edge.append(*(b"%d" % i for i in range(1, 1001)))
-    edge.link.connected = True
-    edge.publisher.on_connected()
+    edge.append_without_broker(*(b"%d" % i for i in range(1, 1001)))
     edge.append(b"1001")
     await edge.settled()
     order = seen(edge)
@@ -334,11 +338,7 @@ async def test_history_waits_for_the_store():
     """What is sent faster than it is stored would wait in the broker, in front of what is new."""
     edge = Edge(window=50)
     await edge.start()
-    edge.publisher.on_disconnected("cut")
-    edge.link.connected = False
-    edge.append(*(b"%d" % i for i in range(1, 2001)))
-    edge.link.connected = True
-    edge.publisher.on_connected()
+    edge.append_without_broker(*(b"%d" % i for i in range(1, 2001)))
     for _ in range(5):
         await edge.settled()
     assert len(seen(edge)) == 256
@@ -350,11 +350,7 @@ async def test_history_waits_for_the_store():
 async def test_a_poor_link_limits_history_and_nothing_else():
     edge = Edge(window=50, rate=100.0)
     await edge.start()
-    edge.publisher.on_disconnected("cut")
-    edge.link.connected = False
-    edge.append(*(b"%050d" % i for i in range(1, 101)))
-    edge.link.connected = True
-    edge.publisher.on_connected()
+    edge.append_without_broker(*(b"%050d" % i for i in range(1, 101)))
     await edge.settled()
     assert len(seen(edge)) <= 3
     for _ in range(10):
@@ -428,11 +424,7 @@ async def test_what_is_true_now_is_retained_while_older_readings_follow():
     edge.publisher._latest = lambda: [("plant/m/latest", b"newest")]
     await edge.start()
     edge.store_link.subscribe(["plant/+/latest"])
-    edge.publisher.on_disconnected("cut")
-    edge.link.connected = False
-    edge.append(*(b"%d" % i for i in range(1, 301)))
-    edge.link.connected = True
-    edge.publisher.on_connected()
+    edge.append_without_broker(*(b"%d" % i for i in range(1, 301)))
     await edge.settled()
     assert edge.store.payloads[0] == b"newest"
     assert edge.broker._retained["plant/m/latest"] == b"newest"
