@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields
 
 @dataclass(slots=True)
 class MachineCounters:
-    """Of one machine, since start-up. `read` + `marks` = `suppressed` + `accepted`."""
+    """Of one machine, since start-up. `read` + `marks` + `derived` = `suppressed` + `accepted`."""
 
     polls: int = 0  # batches that the adapter brought
     read: int = 0  # readings in them
     bad: int = 0  # of those, without a value
-    marks: int = 0  # bad readings the gateway made itself: not connected, stale
+    marks: int = 0  # readings the gateway made itself: not connected, stale, or repeated at a heartbeat
+    derived: int = 0  # worked out from others: states, computed signals, figures
     suppressed: int = 0  # unchanged within the deadband (`report: change`)
     accepted: int = 0  # readings handed to the buffer
     messages: int = 0  # messages they were packed into

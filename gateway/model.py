@@ -47,6 +47,13 @@ INVALID_DATA = 0x8FF40000
 WRONG_TYPE = 0x8FF50000
 UNKNOWN_STATE = 0x4FF00000
 CLOCK_NOT_SET = 0x4FF10000
+FLAT_LINE = 0x4FF20000
+IMPLAUSIBLE_RATE = 0x4FF30000
+COUNTER_UNSETTLED = 0x4FF40000
+COUNTER_RESET = 0x4FF50000
+COUNTER_REPLACED = 0x4FF60000
+COUNTER_AMBIGUOUS = 0x4FF70000
+INCOMPLETE = 0x4FF80000
 
 REASONS: Mapping[int, str] = {
     CONFIG_ERROR: "config-error",  # the configuration and the machine do not fit
@@ -66,6 +73,13 @@ REASONS: Mapping[int, str] = {
     WRONG_TYPE: "wrong-type",  # not of the type this signal has had since start-up
     CLOCK_NOT_SET: "clock-not-set",  # read in a boot that never learnt the time: its stamp is a guess
     UNKNOWN_STATE: "unknown-state",  # a number that `enum` does not name
+    FLAT_LINE: "flat-line",  # has not moved at all for `flat_after`
+    IMPLAUSIBLE_RATE: "implausible-rate",  # changed faster than `max_rate`
+    COUNTER_UNSETTLED: "counter-unsettled",  # out of line with the reading before: the next one tells
+    COUNTER_RESET: "counter-reset",  # began anew: what it counted before that and after the last reading is not known
+    COUNTER_REPLACED: "counter-replaced",  # another count: nothing is added, as what was counted meanwhile is not known
+    COUNTER_AMBIGUOUS: "counter-ambiguous",  # may have gone round more than once, or leapt
+    INCOMPLETE: "incomplete",  # worked out from what does not cover all of the time
 }
 _SEVERITIES = {GOOD: "good", UNCERTAIN: "uncertain", BAD: "bad", SEVERITY: "bad"}
 _CODES = {reason: code for code, reason in REASONS.items()}
@@ -138,6 +152,12 @@ class Signal:
     low: float | None = None
     high: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)  # raw number -> text
+    semantic: str = ""  # what it is in a companion model or dictionary
+    precision: int | None = None  # decimals that mean something
+    wraps_at: float | None = None  # of a counter, as the machine has it: where it begins at 0 again
+    made_of: tuple[str, ...] = ()  # the signals it is worked out from
+    formula: str = ""  # how
+    guessed: bool = False  # what it is has to be learnt from the machine first, which was not possible yet
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,9 +13,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from adapters.opcua.connection import Mode, OpcuaConnection
 from adapters.opcua.nodes import Address, parse, parse_path
-from adapters.opcua.signals import FROM_SERVER, OpcuaSignal
+from adapters.opcua.signals import OpcuaSignal
 from gateway.config import MachineSettings
 from gateway.config.fields import Name, Period, mistake
+from gateway.config.signals import FROM_SERVER
 
 __all__ = ["FROM_SERVER", "OpcuaConnection", "OpcuaMachine", "OpcuaSignal"]
 

@@ -7,6 +7,7 @@ object until something more is learnt. What data types consist of is learnt in e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from adapters.opcua.config import FROM_SERVER, OpcuaMachine, OpcuaSignal
 from adapters.opcua.nodes import NodeId
@@ -29,6 +30,8 @@ _OF_PART: Mapping[str | None, ValueType] = {
     "state": "string",
 }
 _DATA_TYPE = 14  # attribute
+# Where a counter of each whole type begins at 0 again: SByte, Byte, Int16, UInt16, Int32, UInt32, Int64, UInt64.
+_WRAPS: Mapping[int, int] = {2: 1 << 7, 3: 1 << 8, 4: 1 << 15, 5: 1 << 16, 6: 1 << 31, 7: 1 << 32, 8: 1 << 63, 9: 1 << 64}
 
 
 class Knowledge:
@@ -43,6 +46,7 @@ class Knowledge:
         self._definitions = Definitions()
         self._types: list[ValueType | None] = [signal.type or _OF_PART.get(signal.part) for signal in signals]
         self._units: list[Unit | None] = [None if s.unit == FROM_SERVER else Unit(s.unit) for s in signals]
+        self._wraps: dict[int, int] = {}  # of counters
         self._texts: list[Mapping[int, str] | None] = [None if s.texts_from_server else s.enum or {} for s in signals]
         self.header = self._make_header()
         self.types = [signal.type for signal in self.header.signals]
@@ -56,6 +60,7 @@ class Knowledge:
         nodes = {i: there[handle] for i, handle in self.handle_of.items() if handle in there}
         await self._learn_parts(session, there, nodes, values)
         await self._learn_types(session, nodes, values)
+        self._learn_widths(nodes, values)
         if without_unit := [i for i in nodes if self._units[i] is None]:
             units = await session.units([nodes[i] for i in without_unit])
             for i, unit in zip(without_unit, units, strict=True):
@@ -72,6 +77,15 @@ class Knowledge:
         codes = dict(zip(values.signal, values.type, strict=True))
         for i, type in zip(untyped, await session.data_types([nodes[i] for i in untyped]), strict=True):
             self._types[i] = _ABSTRACT.get(type) or KINDS[codes[self.handle_of[i]] & ~ARRAY] or KINDS[type]
+
+    def _learn_widths(self, nodes: Mapping[int, NodeId], values: Values) -> None:
+        """Of counters: kept from the first value on, as a type is."""
+        codes = dict(zip(values.signal, values.type, strict=True))
+        settings = list(self._settings.signals.values())
+        for i in nodes:
+            code = codes.get(self.handle_of[i], 0)
+            if settings[i].kind == "counter" and i not in self._places and code in _WRAPS:
+                self._wraps.setdefault(i, _WRAPS[code])
 
     async def _learn_parts(
         self, session: Session, there: Mapping[int, NodeId], nodes: Mapping[int, NodeId], values: Values
@@ -118,9 +132,13 @@ class Knowledge:
 
     def _make_header(self) -> Header:
         columns = zip(self._settings.signals.items(), self._types, self._units, self._texts, strict=True)
+        signals = (_signal(*named, type, unit or Unit(""), texts or {}) for named, type, unit, texts in columns)
         return Header(
             self._path,
-            tuple(_signal(*named, type, unit or Unit(""), texts or {}) for named, type, unit, texts in columns),
+            tuple(
+                replace(signal, wraps_at=self._wraps[i]) if i in self._wraps else signal
+                for i, signal in enumerate(signals)
+            ),
         )
 
 

@@ -18,9 +18,9 @@ from adapters.opcua.structures.field_path import Path, path_of
 from gateway.config import SignalSettings
 from gateway.config.explain import did_you_mean
 from gateway.config.fields import Period, RawNumber, mistake
+from gateway.config.signals import FROM_SERVER, NUMBERS_ONLY, UnitCode
 from gateway.model import ValueType
 
-FROM_SERVER = "from-server"
 EventPart = Literal["severity", "source", "message", "state"]
 
 
@@ -56,7 +56,7 @@ class OpcuaSignal(SignalSettings):
         "every session.",
         examples=['"m:CNC1/m:Spindle/m:Speed"'],
     )
-    unit: str = Field(
+    unit: UnitCode = Field(
         "",
         max_length=64,
         description="UCUM code of the unit, after scaling; `from-server` takes the unit and range the server names.",
@@ -124,7 +124,7 @@ class OpcuaSignal(SignalSettings):
             raise mistake("`index` is one element and `count` are several", "keep one of them", "index")
         path_of(self.field, 0 if self.count else self.index)
         if self.events:
-            for key in ("index", "count", "field", "type", "scale", "offset", "enum", "deadband", "range"):
+            for key in ("index", "count", "field", "type", "enum", *NUMBERS_ONLY):
                 if getattr(self, key) is not None:
                     raise mistake(f"events have no {key}", f"remove `{key}` or `events`", key)
         return self

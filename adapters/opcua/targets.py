@@ -88,5 +88,5 @@ def _deadband(signal: OpcuaSignal) -> Deadband | None:
     if isinstance(signal.deadband, Percent):
         if signal.range is None:
             return Deadband(signal.deadband, percent=True)
-        return Deadband((signal.range[1] - signal.range[0]) * signal.deadband / 100 / abs(signal.scale or 1))
-    return Deadband(signal.deadband / abs(signal.scale or 1))
+        return Deadband((signal.range[1] - signal.range[0]) * signal.deadband / 100 / signal.slope)
+    return Deadband(signal.deadband / signal.slope)

@@ -24,6 +24,10 @@ CHORES = 1.0  # seconds between two looks at what could be done ahead
 PAUSE = 1.0  # seconds after something that nobody expected
 
 
+def _nothing() -> None:
+    """Nothing comes before it."""
+
+
 class Committer:
     """The only one who has work done on the disk, from `start` until `close`."""
 
@@ -35,6 +39,8 @@ class Committer:
         self._files = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
         self._tasks: list[asyncio.Task[None]] = []
         self._work: Work | None = None
+        # Asked before each write: what has to be on the disk before it, to be run in the same thread.
+        self.before: Callable[[], Callable[[], None] | None] = _nothing
         self.turns = 0  # for the watchdog: a disk that fails is tried again and again, one that hangs is not
 
     def wake(self) -> None:
@@ -78,6 +84,8 @@ class Committer:
             await self._look()
         due = self._buffer.due(self._clock.monotonic())
         work = self._work = self._buffer.prepare(sync=due is not None and due <= 0)
+        if (first := self.before()) is not None:
+            await self._in(self._commits, first)
         if not work.empty:
             await self._in(self._commits, work.run)
         self._buffer.finish(work)

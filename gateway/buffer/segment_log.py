@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import secrets
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -27,7 +27,7 @@ from gateway.buffer.disk import Disk, number
 from gateway.buffer.losses import MAX_STRETCHES, stretches, without
 from gateway.buffer.marks import Marks, encode_slot, place
 from gateway.buffer.numbering import Numbering
-from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Hole, aligned, put, scan
+from gateway.buffer.record import HEAD, LOSS, SEGMENT_HEAD, UNTIMED, Entry, Found, Hole, aligned, get, put, scan
 from gateway.buffer.recovery import Recovered, recover
 from gateway.buffer.reduce import Piece, Step, choose, taken_out
 from gateway.buffer.segment import PAGE, Segment
@@ -118,6 +118,8 @@ class SegmentLog:
         self.trouble = ""
         self.unopened = False  # there is a folder, and nobody knows what is in it
         self.on_found: Callable[[], None] = _nothing  # called when what was in it comes before what is here
+        self.rotations = 0  # times a new segment was begun
+        self._found: tuple[bytes, Found] | None = None  # the newest segment as it was found at the start
         self.commits = 0
         self.lag = 0.0  # seconds the oldest record of the last commit had waited for it
         if disk is None:
@@ -137,6 +139,7 @@ class SegmentLog:
             return
         clean = there.marked and there.marks.clean and not there.holes and there.marks.last == there.last
         self._settle(there)
+        self._found = there.newest
         if not clean:
             self._sync_all(disk)
         self._go_on(there)
@@ -338,6 +341,14 @@ class SegmentLog:
             else:
                 position = segment.last + 1
         return found
+
+    def take_newest(self) -> Iterator[Record]:
+        """The records of the newest segment as they were found at the start, stored or not; only once."""
+        found, self._found = self._found, None
+        if found is not None:
+            data, there = found
+            for at in there.offsets:
+                yield self._record(get(data, at))
 
     def mark_sent(self, position: int) -> None:
         self.sent = max(position, self.stored)
@@ -606,6 +617,7 @@ class SegmentLog:
         )
         segment.begin()
         self._segments.append(segment)
+        self.rotations += 1
         self._free()  # the one before may be stored as a whole, and was only kept to be written to
         return segment
 

@@ -49,6 +49,8 @@ def _explain(error: ErrorDetails, model: type[BaseModel], node: Node, where: Pat
     if mark is None:
         points_at_key = of_key or error["type"] == "extra_forbidden" or bool(key)
         mark = node.find(path, key=points_at_key)
+    if (span := error.get("ctx", {}).get("span")) is not None:
+        mark = mark.within(str(error["input"]), *span)
     return mark.error(message, hint, ".".join(map(str, (*where, *path))))
 
 

@@ -19,9 +19,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-def mistake(message: str, hint: str = "", key: str = "") -> PydanticCustomError:
-    """What a validator raises. `key`: the key below this place that is meant. Braces in the texts are kept."""
-    return PydanticCustomError("mistake", "{message}", {"message": message, "hint": hint, "key": key})
+def mistake(message: str, hint: str = "", key: str = "", span: tuple[int, int] | None = None) -> PydanticCustomError:
+    """What a validator raises. `key`: the key below this place that is meant. `span`: the part of the text that is meant.
+
+    Braces in the texts are kept.
+    """
+    return PydanticCustomError("mistake", "{message}", {"message": message, "hint": hint, "key": key, "span": span})
 
 
 # --- durations and sizes ---------------------------------------------------------------------------------------------

@@ -20,14 +20,15 @@ from pydantic import ValidationError
 
 from gateway.config.explain import did_you_mean, explain, shown
 from gateway.config.fields import Section, find_secret
-from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings, SignalSettings
+from gateway.config.profiles import Profile, ProfileChecker, Profiles
+from gateway.config.references import Checker
+from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings
+from gateway.config.signals import SignalSettings
 from gateway.config.yaml_file import Mark, Node, Source, display_name, mapping, overlay, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.model import MachinePath
 
 T = TypeVar("T", bound=Section)
-
-PROFILE_KEYS = ("protocol", "source")  # what a profile says about itself, besides keys of a machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,36 @@ def find_config(given: Path | None = None, env: Mapping[str, str] = os.environ) 
     raise ConfigErrors([error])
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedProfile:
+    """A profile that was found right, and a machine of it: with the defaults of its parameters, or their examples."""
+
+    profile: Profile
+    machine: MachineSettings
+    warnings: tuple[str, ...] = ()
+
+
 def load(
-    path: Path, protocols: Mapping[str, Protocol], *, env: Mapping[str, str] | None = None, whole_tree: bool = False
+    path: Path,
+    protocols: Mapping[str, Protocol],
+    *,
+    env: Mapping[str, str] | None = None,
+    whole_tree: bool = False,
+    every_profile: bool = False,
 ) -> Configuration:
     """Read and check a configuration, one file or a folder. Raises ConfigErrors with all that is wrong.
 
     `whole_tree`: keep the tree of the machines as well, which takes more memory than all that is made from it.
+    `every_profile`: check those beside the configuration, too, that no machine uses.
     """
-    return _Loader(path, protocols, os.environ if env is None else env, whole_tree).load()
+    return _Loader(path, protocols, os.environ if env is None else env, whole_tree).load(every_profile)
+
+
+def check_profile(
+    file: Path, protocols: Mapping[str, Protocol], *, env: Mapping[str, str] | None = None
+) -> CheckedProfile:
+    """Read and check a profile by itself; what it extends is looked for beside it. Raises ConfigErrors."""
+    return _Loader(file, protocols, os.environ if env is None else env, whole_tree=False).check_profile(file)
 
 
 @dataclass(slots=True)
@@ -113,7 +136,8 @@ class _Loader:
     whole_tree: bool
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    profiles: dict[str, Node | None] = field(default_factory=dict)
+    profiles: Profiles = field(init=False)
+    derived: dict[str, Node] = field(default_factory=dict)  # machines in which something is worked out from signals
     shared: dict[str, str] = field(default_factory=dict)  # connections that are the same link as another one
     # Equal signals are one object, equal sets of them one mapping: machines of a profile share theirs.
     signals: dict[tuple[object, bytes], Section] = field(default_factory=dict)
@@ -121,12 +145,19 @@ class _Loader:
     sets: dict[tuple[object, ...], Mapping[str, SignalSettings]] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
 
-    def load(self) -> Configuration:
+    def __post_init__(self) -> None:
+        self.profiles = Profiles(self._folder / "profiles", self.protocols, self.env, self.errors)
+
+    def load(self, every_profile: bool = False) -> Configuration:
         tree = self._read()
         self._stop_at_errors()
         settings = self._settings(tree)
         connections = self._connections(tree)
         machines = self._machines(tree)
+        self.errors.extend(Checker(machines, self.derived).run())
+        self._check_calendars(tree, settings, machines)
+        if every_profile:
+            self._check_unused_profiles()
         self._stop_at_errors()
         assert settings is not None
         return Configuration(self.path, settings, connections, machines, tree, tuple(self.warnings))
@@ -255,9 +286,10 @@ class _Loader:
             protocol = self._protocol_of_machine(tree, node, where)
             if protocol is None:
                 continue
-            profile = self._profile(node, protocol, where)
-            if profile is not None:
-                node = overlay(profile, node)
+            profile = self.profiles.of_machine(node, protocol, where)
+            if profile is None:
+                continue  # without it, half of what the machine says would be wrong
+            node = overlay(profile, node)
             node = _signals_inherit(overlay(self._defaults(tree, protocol.machine), node), protocol.machine)
             tree.value["machines"].value[name] = node
             machine = self._machine(protocol.machine, node, where)
@@ -272,9 +304,24 @@ class _Loader:
                 )
                 self.errors.append(error)
             self._warn(tree, name, machine)
+            if machine.derived:
+                self.derived[name] = node
             if not self.whole_tree:
                 tree.value["machines"].value[name] = mapping(node.mark)
         return done
+
+    def _check_calendars(self, tree: Node, settings: Settings | None, machines: Mapping[str, MachineSettings]) -> None:
+        """Those that are named exist."""
+        if settings is None:
+            return
+        named: list[tuple[tuple[str, ...], str | None]] = [(("site", "calendar"), settings.site.calendar)]
+        named += [(("machines", name, "calendar"), machine.calendar) for name, machine in machines.items()]
+        for path, calendar in named:
+            if calendar is not None and calendar not in settings.calendars:
+                node = self.derived.get(path[1])
+                mark = node.find(path[2:]) if node is not None and len(path) > 2 else tree.find(path)
+                hint = did_you_mean(calendar, settings.calendars) or "add it under `calendars:`"
+                self.errors.append(mark.error(f"there is no calendar '{calendar}'", hint, ".".join(path)))
 
     def _machine(self, model: type[MachineSettings], node: Node, where: tuple[str, ...]) -> MachineSettings | None:
         """As `_validate`, but that equal signals become one object."""
@@ -367,46 +414,59 @@ class _Loader:
         protocol = names[given.value].get("protocol")
         return self.protocols.get(protocol.value) if protocol is not None and isinstance(protocol.value, str) else None
 
-    # --- profiles --------------------------------------------------------------------------------------------------
+    # --- profiles that nobody uses ------------------------------------------------------------------------------------
 
-    def _profile(self, node: Node, protocol: Protocol, where: tuple[str, str]) -> Node | None:
-        given = node.get("profile")
-        if given is None or not isinstance(given.value, str):
-            return None
-        folders = [self._folder / "profiles", *([protocol.profiles] if protocol.profiles else [])]
-        available = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
-        at = ".".join((*where, "profile"))
-        if given.value not in available:
-            self.errors.append(
-                given.mark.error(f"there is no profile '{given.value}'", did_you_mean(given.value, available), at)
-            )
-            return None
-        if given.value not in self.profiles:
-            self.profiles[given.value] = self._read_profile(available[given.value])
-        profile = self.profiles[given.value]
-        if profile is None:
-            return None
-        made_for = profile.get("protocol")
-        if made_for is not None and made_for.value != protocol.family:
-            self.errors.append(
-                given.mark.error(
-                    f"the profile '{given.value}' is made for {made_for.value}, not for {protocol.name}", "", at
-                )
-            )
-            return None
-        keep = [key for key in profile.value if key not in PROFILE_KEYS]
-        return mapping(profile.mark, {key: (profile.keys[key], profile.value[key]) for key in keep})
+    def _check_unused_profiles(self) -> None:
+        """A mistake in them would show on the day they are needed."""
+        for wrong in sorted(self.profiles.own.glob("*.yml")):
+            self.errors.append(Mark(Source(display_name(wrong))).error("is not read", "rename it to *.yaml"))
+        for file in self.profiles.unused():
+            try:
+                checked = check_profile(file, self.protocols, env=self.env)
+            except ConfigErrors as exc:
+                self.errors.extend(exc.errors)
+            else:
+                self.warnings.extend(checked.warnings)
 
-    def _read_profile(self, file: Path) -> Node | None:
-        try:
-            profile = read_yaml(file, env=self.env)
-        except ConfigErrors as exc:
-            self.errors.extend(exc.errors)
-            return None
-        if not profile.is_mapping:
-            self.errors.append(profile.mark.error("a profile is a mapping (key: value)", "for example: signals: {…}"))
-            return None
-        return profile
+    def check_profile(self, file: Path) -> CheckedProfile:
+        """By a machine of it, which nobody has written: what is wrong is shown in the profile."""
+        self.profiles = Profiles(file.parent, self.protocols, self.env, self.errors)
+        if file.suffix != ".yaml":
+            self.errors.append(Mark(Source(display_name(file))).error("is not read", "rename it to *.yaml"))
+        profile = None if self.errors else self.profiles.read(file)
+        protocol = None if profile is None else self._protocol_of_profile(profile)
+        self._stop_at_errors()
+        assert profile is not None
+        assert protocol is not None
+        name, mark = profile.name, profile.about.mark
+
+        def section(**entries: Node) -> Node:
+            return mapping(mark, {key: (mark, node) for key, node in entries.items()})
+
+        needed = {key: Node(p.usual, mark) for key, p in profile.identity.parameters.items() if p.default is None}
+        machine = section(connection=Node("c", mark), profile=Node(name, mark), parameters=section(**needed))
+        connection = section(protocol=Node(protocol.name, mark))
+        machines = self._machines(section(connections=section(c=connection), machines=section(**{name: machine})))
+        self.errors.extend(ProfileChecker(machines, self.derived).run())
+        for error in self.errors:
+            error.field = error.field.removeprefix(f"machines.{name}").removeprefix(".")
+        self._stop_at_errors()
+        warnings = tuple(warning.replace(f" machines.{name}.", " ", 1) for warning in self.warnings)
+        return CheckedProfile(profile, machines[name], warnings)
+
+    def _protocol_of_profile(self, profile: Profile) -> Protocol | None:
+        """Any of the family it is made for."""
+        given = profile.about.get("protocol")
+        families = {protocol.family: protocol for protocol in reversed(list(self.protocols.values()))}
+        if given is None:
+            hint = f"for whose machines it is: {' or '.join(sorted(families))}"
+            self.errors.append(profile.about.mark.error("'protocol' is missing", hint, "protocol"))
+        elif (protocol := families.get(str(given.value))) is None:
+            text = f"{shown(given.value)} is not a family of protocols we know"
+            self.errors.append(given.mark.error(text, did_you_mean(str(given.value), families), "protocol"))
+        else:
+            return protocol
+        return None
 
 
 def _machine_of_file(name: str, body: Node) -> Node:

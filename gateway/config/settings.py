@@ -16,97 +16,12 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from gateway.config.fields import (
-    Deadband,
-    Duration,
-    Level,
-    Name,
-    Percent,
-    Period,
-    Range,
-    RawNumber,
-    SecretText,
-    Section,
-    Size,
-    mistake,
-)
+from gateway.config.derived import ComputedSettings, Rules, StateSettings
+from gateway.config.fields import Duration, Level, Name, Period, SecretText, Section, Size, mistake
+from gateway.config.parameters import ParameterName, Scalar
+from gateway.config.production import Calendar, KpiSettings
+from gateway.config.signals import Reporting, SignalSettings
 from gateway.model import MachinePath
-
-Report = Literal["all", "change"]
-
-
-class Reporting(Section):
-    """How often a signal is read and sent. Stands in `defaults`, a machine or a signal; the nearest one counts."""
-
-    poll: Period = Field(1.0, description="Time between two readings of a polled signal.", examples=["500ms"])
-    stale_after: Duration = Field(
-        10.0, description="Without a sign of life for this long a signal is bad: stale.", examples=["10s"]
-    )
-    report: Report = Field(
-        "all",
-        description="`all`: every reading is sent. `change`: what changed beyond the deadband, and all at every heartbeat.",
-    )
-    heartbeat: Period = Field(
-        60.0, description="With `report: change`: everything is sent at least this often.", examples=["60s"]
-    )
-
-
-class SignalSettings(Reporting):
-    """One signal of a machine, without where to find it: the adapter's model adds that."""
-
-    unit: str = Field(
-        "", max_length=64, description="UCUM code of the unit, after scaling.", examples=["Cel", "kW.h", "bar", "A"]
-    )
-    description: str = Field("", max_length=500, description="What the signal means, for people.")
-    kind: Literal["gauge", "counter"] = Field("gauge", description="`counter`: a total that only rises.")
-    scale: float | None = Field(None, description="value = raw * scale + offset", examples=[0.1])
-    offset: float | None = Field(None, description="value = raw * scale + offset", examples=[-40])
-    scale_from: Name | None = Field(
-        None,
-        description="Signal of the same machine that holds the power of ten: value = raw * 10^factor, before `scale`.",
-        examples=["A_SF"],
-    )
-    range: Range | None = Field(
-        None, description="Plausible values; others are sent as uncertain: out-of-range.", examples=[[0, 400]]
-    )
-    enum: dict[RawNumber, str] | None = Field(
-        None,
-        description="The text of each raw number; others are uncertain: unknown-state.",
-        examples=[{0: "off", 1: "auto"}],
-    )
-    deadband: Deadband | None = Field(
-        None,
-        description="With `report: change`: smaller changes are not sent. In the unit of the signal, or in % of its range.",
-        examples=[0.5, "1%"],
-    )
-
-    @field_validator("scale", "offset")
-    @classmethod
-    def _finite(cls, value: float | None) -> float | None:
-        if (value is not None and value in (float("inf"), float("-inf"))) or value != value:
-            raise mistake("has to be a finite number")
-        return value
-
-    @field_validator("scale")
-    @classmethod
-    def _not_zero(cls, value: float | None) -> float | None:
-        if value == 0:
-            raise mistake("a scale of 0 makes every value 0", "leave it out for a scale of 1")
-        return value
-
-    @model_validator(mode="after")
-    def _fits(self) -> SignalSettings:
-        if isinstance(self.deadband, Percent) and self.range is None and self.unit != "from-server":
-            raise mistake(
-                "a deadband in % is a part of the range, and there is none", "add `range: [low, high]`", "deadband"
-            )
-        if self.enum is not None:
-            for key in ("scale", "scale_from", "offset", "range", "deadband"):
-                if getattr(self, key) is not None:
-                    raise mistake(f"a signal with `enum` is text and has no {key}", f"remove `{key}` or `enum`", key)
-            if self.kind == "counter":
-                raise mistake("a signal with `enum` cannot be a counter", "remove `kind` or `enum`", "kind")
-        return self
 
 
 class ConnectionSettings(Section):
@@ -135,6 +50,11 @@ class MachineSettings(Reporting):
         description="Signals and quirks of a device model, from profiles/ or those that come along.",
         examples=["eastron-sdm630"],
     )
+    parameters: Mapping[ParameterName, Scalar] = Field(
+        default_factory=dict,
+        description="What the profile leaves open: see `gateway profiles show`.",
+        examples=["{axis: 2}"],
+    )
     description: str = Field("", max_length=500, description="What the machine is, for people.")
     area: Level | None = Field(None, description="ISA-95 area, instead of the one in `site`.")
     line: Level | None = Field(None, description="ISA-95 line (work centre) it belongs to.", examples=["L1"])
@@ -142,6 +62,22 @@ class MachineSettings(Reporting):
         "normal", description="Whose readings go first when the buffer is full: those of `low` before all others."
     )
     signals: Mapping[Name, SignalSettings] = Field(default_factory=dict, description="Its signals by name.")
+    computed: Mapping[Name, ComputedSettings] = Field(
+        default_factory=dict, description="Signals that are worked out from others, by name."
+    )
+    state: Annotated[StateSettings | None, Rules] = Field(
+        None, description="What it is doing, by rules over its signals; a list is short for `rules:`."
+    )
+    kpi: KpiSettings | None = Field(None, description="Availability, performance, quality, OEE and energy.")
+    calendar: Name | None = Field(
+        None, description="Its shifts: one of `calendars`. That of `site`, else the whole day.", examples=["two-shifts"]
+    )
+
+    @property
+    def derived(self) -> bool:
+        """Whether anything is worked out from its signals."""
+        deltas = any(signal.delta for signal in self.signals.values())
+        return bool(self.computed) or self.state is not None or self.kpi is not None or deltas
 
     @model_validator(mode="after")
     def _factors(self) -> MachineSettings:
@@ -197,6 +133,9 @@ class SiteSettings(Section):
     line: Level | None = Field(None, examples=["L1"], description="ISA-95 line, where all machines are on one.")
     timezone: str = Field(
         "UTC", examples=["Asia/Ho_Chi_Minh"], description="IANA time zone of the plant. Stamps are UTC always."
+    )
+    calendar: Name | None = Field(
+        None, description="Shifts of all machines that name none: one of `calendars`.", examples=["two-shifts"]
     )
 
     @field_validator("timezone")
@@ -448,6 +387,7 @@ class Settings(Section):
     defaults: Defaults = Field(default_factory=Defaults)
     connections: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="Links to machines, by name.")
     machines: dict[Level, dict[str, Any]] = Field(default_factory=dict, description="Machines, by name.")
+    calendars: dict[Name, Calendar] = Field(default_factory=dict, description="Shifts, breaks and holidays, by name.")
     mqtt: MqttSettings = Field(default_factory=MqttSettings)
     buffer: BufferSettings = Field(default_factory=BufferSettings)
     store: StoreSettings | None = Field(None)

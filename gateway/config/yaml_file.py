@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -78,6 +78,14 @@ class Mark:
         lines = self.source.lines
         text = lines[self.line - 1] if 0 < self.line <= len(lines) else ""
         return ConfigError(self.source.name, self.line, self.column, field, message, hint, text, self.width)
+
+    def within(self, text: str, start: int, end: int) -> Mark:
+        """The place of a part of the text that stands here; here itself where it is written in another way there."""
+        line = self.source.lines[self.line - 1] if 0 < self.line <= len(self.source.lines) else ""
+        for column in (self.column, self.column + 1):  # behind a quotation mark
+            if line[column - 1 :].startswith(text):
+                return replace(self, column=column + start, width=max(1, end - start))
+        return self
 
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.source.name, self.line, self.column) if part)

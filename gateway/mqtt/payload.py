@@ -7,7 +7,7 @@ write to a broker.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from gateway.model import (
     Batch,
     Header,
     MachinePath,
+    Signal,
     Value,
     is_bad,
     quality_code,
@@ -90,9 +91,10 @@ class DataEncoder:
             }
         )  # fmt: skip
 
-    def latest(self, batch: Batch) -> bytes:
+    def latest(self, batches: Sequence[Batch]) -> bytes:
         """The newest readings of a machine, to be retained: no part of the data, so without an identity."""
-        return orjson.dumps({"v": VERSION, "gateway": self._gateway, "frames": self._frames_of(batch)})
+        frames = [frame for batch in batches for frame in self._frames_of(batch)]
+        return orjson.dumps({"v": VERSION, "gateway": self._gateway, "frames": frames})
 
     def _frames_of(self, batch: Batch) -> list[dict[str, Any]]:
         names = self._names.get(batch.header)
@@ -180,22 +182,29 @@ def _decode_frame(frame: Any) -> Frame:
 # --- meta and status -------------------------------------------------------------------------------------------------
 
 
-def encode_meta(header: Header, gateway: str) -> bytes:
-    """The schema of a machine's `data`: type, unit, description, range and states of each signal."""
-    signals: dict[str, dict[str, Any]] = {}
-    for s in header.signals:
-        entry: dict[str, Any] = {"type": s.type, "kind": s.kind}
-        if s.unit:
-            entry["unit"] = s.unit
-        if s.description:
-            entry["description"] = s.description
-        if s.low is not None and s.high is not None:
-            entry["range"] = [s.low, s.high]
-        if s.states:
-            entry["states"] = {str(number): text for number, text in s.states.items()}
-        signals[s.name] = entry
-    path = {level: getattr(header.path, level) for level in _LEVELS if getattr(header.path, level)}
-    return orjson.dumps({"v": VERSION, "gateway": gateway, "path": path, "signals": signals})
+def encode_meta(path: MachinePath, signals: Iterable[Signal], gateway: str, version: int = 0) -> bytes:
+    """The schema of a machine's `data`: all there is to know of each signal. `version` counts its changes."""
+    message = {
+        "v": VERSION, "gateway": gateway, "version": version,
+        "path": {level: getattr(path, level) for level in _LEVELS if getattr(path, level)},
+        "signals": {s.name: describe(s) for s in signals},
+    }  # fmt: skip
+    return orjson.dumps(message)
+
+
+def describe(s: Signal) -> dict[str, Any]:
+    """What a consumer has to know of a signal, as `meta` has it; what there is nothing to say of is left out."""
+    entry: dict[str, Any] = {"type": s.type, "kind": s.kind}
+    if s.low is not None and s.high is not None:
+        entry["range"] = [s.low, s.high]
+    if s.states:
+        entry["states"] = {str(number): text for number, text in s.states.items()}
+    if s.precision is not None:
+        entry["precision"] = s.precision
+    given = {
+        "unit": s.unit, "description": s.description, "semantic": s.semantic, "formula": s.formula, "inputs": s.made_of,
+    }  # fmt: skip
+    return entry | {key: value for key, value in given.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

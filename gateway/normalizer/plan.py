@@ -1,6 +1,6 @@
 """One plan per header: what the configuration says is worked out before the first poll.
 
-    Batch ─▶ Steps: scaling, no NaN, range, states ─▶ what is news ─▶ Batch, or None when there is nothing to say
+    Batch ─▶ Steps: counters, scaling, range, states ─▶ what is news ─▶ Batch, or None when there is nothing to say
 
 Bad readings are sent once, when they begin; everything else as `report` says. Batches of the same shape (the same signals in
 the same order) share a `_Shape`, which also remembers what came last: the very same values are not worked out again.
@@ -11,18 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.config import SignalSettings
-from gateway.model import GOOD, STALE, Batch, Header, Signal, Value, is_bad
-from gateway.normalizer.steps import Needs, Pick, Rule, Steps, needs_of, picker, power_of_ten, rule_of
+from gateway.model import GOOD, STALE, Batch, Header, Signal, Value, ValueType, is_bad
+from gateway.normalizer.door import Door, Point
+from gateway.normalizer.memory import Memory
+from gateway.normalizer.rules import Needs, Rule, held_to, needs_of, rule_of
+from gateway.normalizer.steps import Pick, Steps, picker, power_of_ten
 from gateway.shared import once_per_object
 
 _MAX_SHAPES = 64  # a machine has one per combination of poll rates; an adapter that makes more gets no more cached
+_MISSED = 2  # polls a machine may miss before a value counts as one it does not repeat
+_LOOK = 30.0  # seconds between two looks for what is due, at the most: something may have come meanwhile
 _MAX_LISTS = 8  # of all its signals, in the lists of signals that are remembered
 
 
-_Bands = Sequence[tuple[int, int, float | None]]
-"""Position, signal and deadband; None: always sent."""
+@dataclass(frozen=True, slots=True)
+class _Reports:
+    """When the signals of a batch are sent."""
+
+    bands: Sequence[tuple[int, int, float | None]] = ()  # position, signal and deadband; None: always sent
+    doors: Sequence[tuple[int, int]] = ()  # position and signal of those with a swinging door
+    beats: Sequence[tuple[int, int]] = ()  # of those that are always sent, and again at their heartbeat
+    only_changes: bool = False  # all are sent only when they change
+
+    @property
+    def any_changes(self) -> bool:
+        return bool(self.doors) or any(band is not None for _, _, band in self.bands)
+
+
+_ALL = _Reports()
 
 
 @dataclass(slots=True)
@@ -31,9 +50,8 @@ class _Shape:
 
     signal: Sequence[int]  # kept, so that its identity stays taken
     steps: Steps
-    bands: _Bands
+    reports: _Reports
     changes: bool  # some are sent only when they change
-    only_changes: bool  # all are
     # The last batch: as it came, and what became of it.
     raw: Sequence[Value] | None = None
     raw_quality: Sequence[int] | None = None
@@ -52,9 +70,17 @@ class _Shape:
 class Plan:
     """Normalizes the batches of one machine. `header` is the one that leaves; keeps what was sent last."""
 
-    def __init__(self, raw: Header, settings: Mapping[str, SignalSettings]) -> None:
-        """`raw`: as the adapter made it, with the types before scaling. `settings`: by the name of the signal."""
+    def __init__(
+        self, raw: Header, settings: Mapping[str, SignalSettings], locked: Mapping[str, ValueType] | None = None
+    ) -> None:
+        """`raw`: as the adapter made it, with the types before scaling. `settings`: by the name of the signal.
+
+        `locked`: types that signals have had when they left, which they keep.
+        """
         self._rules, self._needs, signals = _rules(raw.signals, _ByIdentity(settings))
+        if locked and any(locked.get(rule.signal.name, rule.signal.type) != rule.signal.type for rule in self._rules):
+            self._rules = [held_to(rule, locked.get(rule.signal.name)) for rule in self._rules]
+            self._needs, signals = needs_of(self._rules), tuple(rule.signal for rule in self._rules)
         self._raw = raw
         self.header = Header(raw.path, signals)
         self._shortest = min((rule.stale_after for rule in self._rules), default=0.0)
@@ -71,6 +97,10 @@ class Plan:
         self._sent_value: list[Value] = [None] * n  # with `report: change`
         self._sent_quality: list[int] = [-1] * n  # -1: nothing sent yet
         self._sent_at = [0.0] * n
+        self._memory = Memory(self._rules)
+        self._doors = {i: Door(rule.deadband or 0.0) for i, rule in enumerate(self._rules) if rule.door}
+        self._beating = [i for i in self._lasting if self._rules[i].deadband is not None or self._rules[i].beats]
+        self._beat_at = 0.0  # no heartbeat is due before, as far as a machine does not repeat itself
         self._factors: dict[int, int | None] = {}  # powers of ten by the signal that holds them
         self._factors_version = 0
         self._alive = 0.0
@@ -88,6 +118,8 @@ class Plan:
         signal = self.header.order if shape.signal is self._raw.order else shape.signal
         time = self._after_marks(batch, now_ns) if self._marked else batch.time
         self.seen = everything = Batch(self.header, signal, time, shape.values, shape.quality)
+        for at, i in shape.reports.beats:
+            self._sent_value[i], self._sent_quality[i], self._sent_at[i] = shape.values[at], GOOD, now
         return self._changes(shape, everything, same, now) if shape.changes else self._all(shape, everything, now)
 
     def past(self, batch: Batch) -> Batch:
@@ -95,12 +127,71 @@ class Plan:
         shape = self._shape_of(batch.signal)
         values = list(batch.value)
         quality = None if batch.quality is None else list(batch.quality)
-        quality = shape.steps.run(values, quality, self._factors)
+        quality = shape.steps.run(values, quality, self._factors, self._memory, batch.time, past=True)
         return Batch(self.header, batch.signal, batch.time, values, quality, historical=True)
 
     def lost(self, quality: int, now: float, now_ns: int) -> Batch | None:
         """The link is gone: every signal is bad from now on, until a reading arrives."""
         return self._mark([i for i in self._lasting if self._bad.get(i) != quality], quality, now, now_ns)
+
+    def flush(self) -> Batch | None:
+        """At the end: what swinging doors hold back."""
+        return self._ahead([(i, point) for i, door in self._doors.items() if (point := door.end())], None)
+
+    def beat(self, now: float, now_ns: int) -> Batch | None:
+        """Values that hold on, though the machine has not repeated them for a heartbeat: a server sends what changes.
+
+        Not of what is polled: there the next reading tells. To be asked about twice a second.
+        """
+        if now < self._beat_at or now - self._alive > self._shortest:
+            return None
+        due, beat_at = [], float("inf")
+        for i in self._beating:
+            rule = self._rules[i]
+            at = self._sent_at[i] + rule.heartbeat + _MISSED * rule.poll
+            if self._sent_quality[i] < 0 or i in self._bad:
+                continue
+            if at <= now:
+                due.append(i)
+                self._sent_at[i] = now - _MISSED * rule.poll
+                at = now + rule.heartbeat
+            beat_at = min(beat_at, at)
+        self._beat_at = min(beat_at, now + _LOOK)
+        if not due:
+            return None
+        early: list[tuple[int, Point]] = []
+        for i in due:
+            if (door := self._doors.get(i)) is not None and (held := door.held) is not None:
+                early += [(i, point) for point in door.restart(now_ns, held[1])[:-1]]
+                self._sent_value[i] = held[1]
+            self._marked[i] = now_ns
+        n, quality = len(due), [self._sent_quality[i] for i in due]
+        self.seen = beat = Batch(
+            self.header, due, [now_ns] * n, [self._sent_value[i] for i in due], quality if any(quality) else None
+        )
+        return self._ahead(early, beat)
+
+    def dump(self) -> dict[str, Any]:
+        """What must outlive a restart, for JSON: counters."""
+        return self._memory.dump()
+
+    def load(self, saved: Mapping[str, Any]) -> Sequence[str]:
+        """The way back, before the first reading; the signals whose state could not be used."""
+        return self._memory.load(saved)
+
+    @property
+    def counts(self) -> bool:
+        """Whether there are counters, which have to be remembered."""
+        return bool(self._memory.counters)
+
+    @property
+    def settled(self) -> int:
+        """How many times a counter began anew, as far as is known."""
+        return self._memory.settled
+
+    def catch_up(self, signal: str, total: float, time: int) -> None:
+        """A total that had left after the state was saved."""
+        self._memory.catch_up(signal, total, time)
 
     def alive(self, now: float) -> None:
         """The link gave a sign of life, without readings."""
@@ -118,14 +209,17 @@ class Plan:
         if not signals:
             return None
         self._version += 1
+        early: list[tuple[int, Point]] = []
         for i in signals:
             self._bad[i] = self._sent_quality[i] = quality
             self._sent_value[i], self._sent_at[i] = None, now
             self._marked[i] = now_ns
+            if (door := self._doors.get(i)) is not None and (held := door.end()) is not None:
+                early.append((i, held))
         n = len(signals)
         whole = n == len(self._rules)
         self.seen = Batch(self.header, self.header.order if whole else signals, [now_ns] * n, [None] * n, [quality] * n)
-        return self.seen
+        return self._ahead(early, self.seen)
 
     def _after_marks(self, batch: Batch, now_ns: int) -> Sequence[int]:
         """The times of a batch, of which the first after a mark of ours must not lie before it.
@@ -208,10 +302,11 @@ class Plan:
                 self._factors[i] = power
                 self._factors_version += 1
         quality = None if batch.quality is None else list(batch.quality)
-        shape.quality = shape.steps.run(values, quality, self._factors)
+        shape.quality = shape.steps.run(values, quality, self._factors, self._memory, batch.time)
         shape.values, shape.factors = values, self._factors_version
         # A list could be filled anew by its owner; a tuple stays what it is.
-        shape.raw, shape.raw_quality = (batch.value, batch.quality) if isinstance(batch.value, tuple) else (None, None)
+        lasts = isinstance(batch.value, tuple) and not shape.steps.timed
+        shape.raw, shape.raw_quality = (batch.value, batch.quality) if lasts else (None, None)
 
     def _all(self, shape: _Shape, everything: Batch, now: float) -> Batch | None:
         """Where every reading is sent: without the bad ones that were sent before."""
@@ -226,32 +321,56 @@ class Plan:
         """Where some are sent only when they change."""
         if shape.calm != self._version or shape.quality is not None or now >= shape.quiet_until:
             return self._news(shape, everything, now)
-        if same and shape.only_changes:
+        if same and shape.reports.only_changes and not shape.reports.doors:
             return None
         values, sent, sent_at = shape.values, self._sent_value, self._sent_at
         keep = []
-        for at, i, band in shape.bands:
+        for at, i, band in shape.reports.bands:
             if band is not None:
                 value, last = values[at], sent[i]
                 if value == last or (band and -band <= value - last <= band):  # type: ignore[operator]
                     continue
                 sent[i], sent_at[i] = value, now
             keep.append(at)
-        return _kept(everything, keep)
+        if not shape.reports.doors:
+            return _kept(everything, keep)
+        early: list[tuple[int, Point]] = []
+        for at, i in shape.reports.doors:
+            if points := self._doors[i].offer(everything.time[at], values[at]):
+                sent_at[i] = now
+                early += [(i, point) for point in points]
+        return self._ahead(early, _kept(everything, keep))
 
     def _news(self, shape: _Shape, everything: Batch, now: float) -> Batch | None:
         """Signal by signal: what was not said before."""
         values, quality = shape.values, shape.quality
         column = quality or [GOOD] * len(values)
-        keep = [at for at, i in enumerate(shape.signal) if self._is_news(i, values[at], column[at], now)]
+        early: list[tuple[int, Point]] = []
+        keep = [
+            at
+            for at, i in enumerate(shape.signal)
+            if self._is_news(i, values[at], column[at], everything.time[at], now, early)
+        ]
         good = [at for at, q in enumerate(column) if not is_bad(q)]
         shape.version, shape.sent_quality = self._version, quality
         shape.good = None if len(good) == len(values) else picker(good)
         if shape.changes:
             shape.calm = -1 if quality else self._version
-            beats = [self._sent_at[i] + self._rules[i].heartbeat for _, i, band in shape.bands if band is not None]
-            shape.quiet_until = min(beats)
-        return _kept(everything, keep)
+            quiet = [i for _, i, band in shape.reports.bands if band is not None] + [i for _, i in shape.reports.doors]
+            shape.quiet_until = min(self._sent_at[i] + self._rules[i].heartbeat for i in quiet)
+        return self._ahead(early, _kept(everything, keep))
+
+    def _ahead(self, early: Sequence[tuple[int, Point]], batch: Batch | None) -> Batch | None:
+        """Readings that were held back, in front of those of now."""
+        if not early:
+            return batch
+        held = Batch(self.header, [i for i, _ in early], [t for _, (t, _) in early], [v for _, (_, v) in early], None)
+        if batch is None:
+            return held
+        quality = None if batch.quality is None else [*[GOOD] * len(early), *batch.quality]
+        return Batch(
+            self.header, [*held.signal, *batch.signal], [*held.time, *batch.time], [*held.value, *batch.value], quality
+        )
 
     def _without_bad(self, shape: _Shape, batch: Batch) -> Batch | None:
         """What is bad was said before."""
@@ -262,8 +381,13 @@ class Plan:
         quality = pick(batch.quality) if batch.quality is not None else None
         return Batch(self.header, signal, pick(batch.time), pick(batch.value), quality)
 
-    def _is_news(self, i: int, value: Value, quality: int, now: float) -> bool:
-        """Whether this reading of signal i says something new; if so, it counts as sent."""
+    def _is_news(
+        self, i: int, value: Value, quality: int, time: int, now: float, early: list[tuple[int, Point]]
+    ) -> bool:
+        """Whether this reading of signal i says something new; if so, it counts as sent.
+
+        What has to be sent before it goes to `early`.
+        """
         rule = self._rules[i]
         if is_bad(quality):
             again = self._bad.get(i) == quality
@@ -276,10 +400,31 @@ class Plan:
             self._version += 1
         if rule.deadband is None:
             return True
+        if rule.door:
+            return self._door_opens(i, value, quality, time, now, early)
         if quality == self._sent_quality[i] and now - self._sent_at[i] < rule.heartbeat:
             last = self._sent_value[i]
             if value == last or (rule.deadband and abs(value - last) <= rule.deadband):  # type: ignore[operator]
                 return False
+        self._sent_value[i], self._sent_quality[i], self._sent_at[i] = value, quality, now
+        return True
+
+    def _door_opens(
+        self, i: int, value: Value, quality: int, time: int, now: float, early: list[tuple[int, Point]]
+    ) -> bool:
+        """As `_is_news`, behind a swinging door: lines go through good readings only."""
+        door = self._doors[i]
+        same = quality == self._sent_quality[i] and quality == GOOD
+        if same and now - self._sent_at[i] < self._rules[i].heartbeat:
+            points = door.offer(time, value)
+            early += [(i, point) for point in points]
+            if points:
+                self._sent_at[i] = now
+            return False
+        if quality == GOOD:
+            early += [(i, point) for point in door.restart(time, value)[:-1]]
+        elif (held := door.end()) is not None:
+            early.append((i, held))
         self._sent_value[i], self._sent_quality[i], self._sent_at[i] = value, quality, now
         return True
 
@@ -305,14 +450,18 @@ def _rules(raw: tuple[Signal, ...], settings: _ByIdentity) -> tuple[Sequence[Rul
     return rules, needs_of(rules), tuple(rule.signal for rule in rules)
 
 
-def _compile(rules: Sequence[Rule], needs: Needs, signal: Sequence[int]) -> tuple[Steps, _Bands, bool, bool]:
+def _compile(rules: Sequence[Rule], needs: Needs, signal: Sequence[int]) -> tuple[Steps, _Reports, bool]:
     """What a shape is made of."""
     steps = Steps(rules, needs, signal)
     if not needs.deadbands:
-        return steps, (), False, False
-    bands = [(at, i, rules[i].deadband) for at, i in enumerate(signal)]
-    changes = [band is not None for _, _, band in bands]
-    return steps, bands, any(changes), all(changes)
+        return steps, _ALL, False
+    reports = _Reports(
+        [(at, i, rules[i].deadband) for at, i in enumerate(signal) if not rules[i].door],
+        [(at, i) for at, i in enumerate(signal) if rules[i].door],
+        [(at, i) for at, i in enumerate(signal) if rules[i].beats],
+        all(rules[i].deadband is not None for i in signal),
+    )
+    return steps, reports, reports.any_changes
 
 
 _compiled = once_per_object(_compile)

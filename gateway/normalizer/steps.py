@@ -1,124 +1,42 @@
-"""What is done to the columns of a batch before anything is sent: scaling, no NaN, range, states. Pure.
+"""What is done to the columns of a batch before anything is sent.
 
-    values ─▶ scale_from ─▶ scale, offset ─▶ no NaN ─▶ range ─▶ enum
+    values ─▶ scale_from ─▶ counters ─▶ scale, offset ─▶ no NaN ─▶ clamp ─▶ range ─▶ movement ─▶ precision ─▶ enum
 
-`Rule` is what the configuration says of one signal. `Steps` are the rules of all signals of a batch, put together once
-for all batches of the same shape: for each kind of rule the positions in the columns at which it has something to do, so
-that a column without rules costs nothing. `Needs` say which signals have rules at all: a subscription brings other signals
-each time, and most of them need nothing.
+`Steps` are the rules (rules.py) of all signals of a batch, put together once for all batches of the same shape: for each
+kind of rule the positions in the columns at which it has something to do, so that a column without rules costs nothing.
+`Needs` say which signals have rules at all: a subscription brings other signals each time, and most of them need nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from operator import itemgetter, mul, truediv
 from typing import Any
 
-from gateway.config import SignalSettings
-from gateway.config.fields import Percent
 from gateway.model import (
+    CONFIG_ERROR,
     GOOD,
     NOT_A_NUMBER,
     NOT_AVAILABLE,
     OUT_OF_RANGE,
     UNKNOWN_STATE,
     WAITING_FOR_DATA,
-    Signal,
     Value,
+    ValueType,
     is_bad,
     is_good,
 )
+from gateway.normalizer.memory import Memory
+from gateway.normalizer.rules import Needs, Rule
 
-_MISSED_POLLS = 3  # a signal polled once a minute is not stale after ten seconds: it has missed nothing yet
+_CLASSES: Mapping[ValueType, str] = {"float": "float", "int": "int", "bool": "bool", "string": "str"}
+_NOISE = 1e-9  # of a range
 _LARGEST_POWER = 24  # of ten, in a scale factor: beyond it is no factor but noise
 
 Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 Factors = Mapping[int, int | None]  # power of ten by the index of the signal it came from; None: it has none now
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What is done to the readings of one signal."""
-
-    signal: Signal  # as it leaves
-    is_float: bool  # NaN and infinity are possible
-    factor_from: int | None  # index of the signal that holds the power of ten
-    divisor: float | None  # value = raw / divisor, or
-    factor: float | None  # value = raw * factor, then
-    shift: float  # + shift
-    low: float | None
-    high: float | None
-    states: Mapping[int, str] | None
-    deadband: float | None  # None: every reading is sent
-    heartbeat: float
-    stale_after: float
-
-
-def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
-    """`raw`: as the adapter made it. `places`: the index of each signal by name."""
-    # An empty `enum` means the texts that the adapter has learnt; numbers stay numbers where it has learnt none.
-    states = None if s.enum is None else (s.enum or raw.states or None)
-    signal = replace(
-        raw,
-        unit=raw.unit if s.unit == "from-server" else s.unit,
-        description=s.description or raw.description,
-        kind="event" if raw.kind == "event" else s.kind,
-        low=s.range[0] if s.range else raw.low,
-        high=s.range[1] if s.range else raw.high,
-        states=states or raw.states,
-    )
-    numeric = raw.type in ("float", "int")
-    scaled = numeric and not (s.scale is None and s.offset is None and s.scale_from is None)
-    divisor, factor = _scaling(s.scale) if scaled else (None, None)
-    if scaled and s.scale_from is None and divisor is None and factor is None:
-        factor = 1.0  # an offset makes a whole number a float
-    if states:
-        signal = replace(signal, type="string")
-    elif scaled:
-        signal = replace(signal, type="float")
-        if s.range is None and raw.low is not None and raw.high is not None:
-            signal = _with_range(signal, s, raw.low, raw.high)
-    is_number = signal.type in ("float", "int")
-    return Rule(
-        signal=raw if signal == raw else signal,  # of a hundred thousand, one object each is enough
-        is_float=signal.type == "float",
-        factor_from=places.get(s.scale_from or "") if numeric else None,
-        divisor=divisor,
-        factor=factor,
-        shift=float(s.offset or 0.0) if scaled else 0.0,
-        low=s.range[0] if s.range and is_number else None,
-        high=s.range[1] if s.range and is_number else None,
-        states=states if raw.type != "string" else None,
-        deadband=None if s.report == "all" else _deadband(signal, s.deadband) if is_number else 0.0,
-        heartbeat=s.heartbeat,
-        stale_after=max(s.stale_after, _MISSED_POLLS * s.poll),
-    )
-
-
-def _with_range(signal: Signal, s: SignalSettings, low: float, high: float) -> Signal:
-    """The range that the machine tells is that of its raw values; with a factor that changes there is none."""
-    if s.scale_from:
-        return replace(signal, low=None, high=None)
-    divisor, factor = _scaling(s.scale)
-    ends = [(end / divisor if divisor else end * (factor or 1.0)) + (s.offset or 0.0) for end in (low, high)]
-    return replace(signal, low=min(ends), high=max(ends))
-
-
-def _deadband(signal: Signal, deadband: float | None) -> float:
-    """In the unit of the signal."""
-    if not isinstance(deadband, Percent):
-        return deadband or 0.0
-    return (signal.high - signal.low) * deadband / 100 if signal.low is not None and signal.high is not None else 0.0
-
-
-def _scaling(scale: float | None) -> tuple[float | None, float | None]:
-    """Divisor or factor. A scale of one tenth divides by ten: 213 becomes 21.3, not 21.300000000000001."""
-    if scale is None:
-        return None, None
-    divisor = float(round(1 / scale)) if abs(scale) < 1 else 0.0
-    return (divisor, None) if divisor and 1 / divisor == scale else (None, float(scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,32 +60,6 @@ class _Linear:
             values[at] = value
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Needs:
-    """Which signals of a machine there is something to do for."""
-
-    sources: frozenset[int | None]  # they hold powers of ten
-    more: frozenset[int]  # they have a rule beyond NaN
-    floats: frozenset[int] | None  # NaN is possible; None: in all of them
-    deadbands: bool  # some are only sent when they change
-
-
-def needs_of(rules: Sequence[Rule]) -> Needs:
-    """Worked out once for all batches of a machine."""
-    floats = frozenset(i for i, rule in enumerate(rules) if rule.is_float)
-    return Needs(
-        sources=frozenset(rule.factor_from for rule in rules) - {None},
-        more=frozenset(i for i, rule in enumerate(rules) if _needs_more(rule)),
-        floats=None if len(floats) == len(rules) else floats,
-        deadbands=any(rule.deadband is not None for rule in rules),
-    )
-
-
-def _needs_more(rule: Rule) -> bool:
-    numbers = (rule.factor_from, rule.divisor, rule.factor, rule.low, rule.states)
-    return bool(rule.shift) or any(number is not None for number in numbers)
-
-
 class Steps:
     """The rules of the signals of one shape of batch."""
 
@@ -177,6 +69,7 @@ class Steps:
         # Positions of powers of ten:
         self.factors = tuple((at, i) for at, i in enumerate(signal) if i in sources) if sources else ()
         self._by_factor = [(at, rule.factor_from) for at, rule in mine if rule.factor_from is not None]
+        self._counters = [(at, i, rules[i].factor_from) for at, i in enumerate(signal) if i in more and rules[i].counts]
         self._linear = [
             *_linear(truediv, [(at, rule.divisor) for at, rule in mine]),
             *_linear(mul, [(at, rule.factor) for at, rule in mine]),
@@ -186,13 +79,44 @@ class Steps:
             range(len(signal)) if floats is None else [at for at, i in enumerate(signal) if i in floats]
         )
         self._pick_floats = tuple if len(self._floats) == len(signal) else picker(self._floats)
+        self._ends = [(at, *rule.ends) for at, rule in mine if rule.ends is not None]
+        self._moving = [
+            (at, i)
+            for at, i in enumerate(signal)
+            if i in more and (rules[i].max_rate is not None or rules[i].flat_after is not None)
+        ]
+        self._rounded = [(at, rule.precision) for at, rule in mine if rule.precision is not None]
         self._ranged = [(at, r.low, r.high) for at, r in mine if r.low is not None and r.high is not None]
+        self._held = [(at, rule.held_to) for at, rule in mine if rule.held_to is not None]
         self._states = [(at, rule.states) for at, rule in mine if rule.states is not None]
 
-    def run(self, values: list[Value], quality: list[int] | None, factors: Factors) -> list[int] | None:
-        """Change both columns in place; the quality column that counts, None while all are good."""
+    @property
+    def timed(self) -> bool:
+        """Whether the very same values can come to something else."""
+        return bool(self._counters or self._moving)
+
+    def run(
+        self, values: list[Value], quality: list[int] | None, factors: Factors, memory: Memory,
+        time: Sequence[int], *, past: bool = False,
+    ) -> list[int] | None:  # fmt: skip
+        """Change both columns in place; the quality column that counts, None while all are good.
+
+        Readings of the `past` are taken as they would have been, and change nothing in the memory.
+        """
         for at, i in self._by_factor:
             quality = _by_power(values, quality, at, factors.get(i, _UNREAD))
+        for at, i, source in self._counters:
+            if (raw := values[at]) is None:
+                continue
+            counter = memory.counters[i]
+            if past:
+                values[at] = counter.at(raw, time[at])  # type: ignore[arg-type]
+                continue
+            if source is not None:
+                counter.scale(factors.get(source))
+            values[at], found = counter.step(raw, time[at])  # type: ignore[arg-type]
+            if found:
+                quality = _worse(quality, len(values), at, found)
         for linear in self._linear:
             linear.run(values)
         for at, shift in self._shifted:
@@ -200,10 +124,20 @@ class Steps:
                 values[at] = value + shift  # type: ignore[operator]
         if self._floats and not _all_finite(self._pick_floats(values)):
             quality = self._drop_nan(values, quality)
+        for at, low, high in self._ends:
+            if (value := values[at]) is not None and not low <= value <= high:  # type: ignore[operator]
+                quality = _held_back(values, quality, at, low, high)
         for at, low, high in self._ranged:
             value = values[at]
             if value is not None and not low <= value <= high:  # type: ignore[operator]
                 quality = _worse(quality, len(values), at, OUT_OF_RANGE)
+        if not past:
+            for at, i in self._moving:
+                if (value := values[at]) is not None and (found := memory.movements[i].look(value, time[at])):
+                    quality = _worse(quality, len(values), at, found)
+        for at, digits in self._rounded:
+            if (value := values[at]) is not None:
+                values[at] = round(value, digits)  # type: ignore[arg-type]
         for at, states in self._states:
             if (value := values[at]) is None:
                 continue
@@ -211,6 +145,14 @@ class Steps:
             if text is None:
                 quality = _worse(quality, len(values), at, UNKNOWN_STATE)
             values[at] = str(value) if text is None else text
+        for at, type_ in self._held:
+            if (value := values[at]) is None or type(value).__name__ == _CLASSES[type_]:
+                continue
+            if type_ == "float" and type(value) is int:
+                values[at] = float(value)
+            else:  # a store that has numbers here cannot take text
+                values[at] = None
+                quality = _worse(quality, len(values), at, CONFIG_ERROR)
         return quality
 
     def _drop_nan(self, values: list[Value], quality: list[int] | None) -> list[int] | None:
@@ -240,6 +182,16 @@ def _by_power(values: list[Value], quality: list[int] | None, at: int, power: in
         return _worse(quality, len(values), at, WAITING_FOR_DATA if power == _UNREAD else NOT_AVAILABLE)
     values[at] = value / 10**-power if power < 0 else float(value * 10**power)
     return quality
+
+
+def _held_back(values: list[Value], quality: list[int] | None, at: int, low: float, high: float) -> list[int] | None:
+    """At the end of its range, and uncertain; not for what arithmetic in floats has pushed over it."""
+    value: float = values[at]  # type: ignore[assignment]
+    end = low if value < low else high
+    values[at] = end
+    if abs(value - end) <= _NOISE * (high - low):
+        return quality
+    return _worse(quality, len(values), at, OUT_OF_RANGE)
 
 
 def _linear(operation: Callable[[Any, float], float], numbers: list[tuple[int, float | None]]) -> list[_Linear]:

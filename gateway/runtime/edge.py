@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 from gateway import __version__
 from gateway.adapter import Context
@@ -21,18 +23,24 @@ from gateway.buffer.reduce import Step, shed, thin
 from gateway.clock import Clock, TrackedClock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
-from gateway.model import Batch, Gap, Header, MachinePath
+from gateway.errors import PayloadError
+from gateway.model import Batch, Gap, Header, MachinePath, ValueType
 from gateway.mqtt.link import Link, Will
-from gateway.mqtt.payload import DataEncoder, Loss, State, encode_loss, encode_meta, encode_status
+from gateway.mqtt.payload import DataEncoder, Frame, Loss, State, decode_data, encode_loss, encode_meta, encode_status
 from gateway.mqtt.topics import Topics
+from gateway.normalizer import Plan
 from gateway.publisher import Content, Publisher
+from gateway.runtime.deriving import Deriving
+from gateway.runtime.memory import Memory
 from gateway.runtime.poller import CONNECTING, Poller
 from gateway.runtime.registry import plugins
+from gateway.runtime.schema import Schema
 from gateway.web.snapshot import Board
 
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
+DERIVED_EVERY = 300.0  # seconds between two times that histories are written down: they are long
 DRAIN = 5.0  # seconds, when stopping
 CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
 _RANKS = {"low": 0, "normal": 1, "high": 2}
@@ -57,7 +65,7 @@ class Edge:
         self._gateway = settings.gateway.id
         self._topics = Topics(settings.mqtt.root)
         self._started = clock.now()
-        self._headers: dict[str, Header] = {}  # by topic of their data
+        self._locked: set[Header] = set()  # whose types are written down
         self.board = Board(
             gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
             usage=lambda: self.buffer.usage, started_ns=self._started, started=clock.monotonic(),
@@ -70,13 +78,17 @@ class Edge:
         self._encode = DataEncoder(self._gateway, self.buffer.epoch)
         self._meta: dict[str, Content] = {}  # by topic, as are
         self._status: dict[str, Content] = {}
-        self._data_topics: dict[Header, str] = {}  # of the headers in force: one per machine
+        self._data_topics: dict[Header, str] = {}  # of the headers in force
+        self._parts: dict[MachinePath, dict[str, Header]] = {}  # the same: the signals of a machine, and those derived
         self.publisher = Publisher(
             link, self.buffer, self._topics, self._gateway, clock, counters,
             delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
             latest=self._newest, rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
         )  # fmt: skip
         self.buffer.on_found = self.publisher.include
+        self.schema = Schema(configuration.resolve(settings.gateway.data_dir))
+        self.memory = Memory(configuration.resolve(settings.gateway.data_dir), clock)
+        self.deriving = Deriving(configuration, self, clock, counters, self.memory.saved("derived"))
         self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
 
     @staticmethod
@@ -93,6 +105,7 @@ class Edge:
         """
         for poller in self.pollers:
             poller.prepare()
+        self._remember()
         await self._link.start(self.publisher)
         self.committer.start()
         tasks = [asyncio.create_task(poller.run(), name=f"poll[{poller.name}]") for poller in self.pollers]
@@ -104,11 +117,14 @@ class Edge:
                 task.result()  # none of them ends by itself
         finally:
             await _end(tasks)
+            self.deriving.flush()
             deadline = self._clock.monotonic() + DRAIN
             await self._drain(deadline)
             self._say_good_bye()
             await self._drain(deadline + 0.5)
             await self._link.stop()
+            if (last := self.memory.due(all_of_it=True)) is not None:
+                await asyncio.to_thread(last)
             await self.committer.close()
             self._say_what_is_left()
 
@@ -143,7 +159,8 @@ class Edge:
 
     async def _watch(self) -> None:
         """What has gone stale, what the publisher has to do again, how broker and store are."""
-        steps = [poller.watch for poller in self.pollers] + [self.publisher.tick, self._note_links, self._note_clock]
+        steps = [poller.watch for poller in self.pollers]
+        steps += [self.deriving.tick, self.publisher.tick, self._note_links, self._note_clock]
         while True:
             for step in steps:
                 try:
@@ -209,13 +226,17 @@ class Edge:
 
     def _never_thinned(self, topic: str, signal: str) -> bool:
         """Counters lose what they count; so might a signal nobody knows any more."""
-        header = self._headers.get(topic)
-        kinds = {each.name: each for each in header.signals} if header else {}
+        kinds = {each.name: each for header in self._at(topic) for each in header.signals}
         return signal not in kinds or kinds[signal].kind != "gauge" or bool(kinds[signal].states)
 
     def _rank(self, topic: str) -> int:
-        header = self._headers.get(topic)
-        return _RANKS[self._configuration.machines[header.path.machine].priority] if header else _RANKS["normal"]
+        for header in self._at(topic):
+            return _RANKS[self._configuration.machines[header.path.machine].priority]
+        return _RANKS["normal"]
+
+    def _at(self, topic: str) -> list[Header]:
+        """The headers in force at a topic of data."""
+        return [header for header, at in self._data_topics.items() if at == topic]
 
     def _poller(self, name: str) -> Poller:
         configuration = self._configuration
@@ -232,12 +253,49 @@ class Edge:
             folder=configuration.folder,
         )
         build = partial(plugins()[connection.protocol].build, context)
-        return Poller(name, build, machines, self, self._clock, self._counters)
+        return Poller(
+            name, build, machines, self, self._clock, self._counters, remembered=self.memory.saved("counters")
+        )
+
+    def _remember(self) -> None:
+        """Counts go on where they were: from what was written down, and from what left after that."""
+        self.deriving.start()
+        plans = {name: plan for poller in self.pollers for name, plan in poller.plans.items()}
+        machines = {topic: header.path.machine for header, topic in self._data_topics.items()}
+        if self.deriving.used or any(plan.counts for plan in plans.values()):
+            for record in self.buffer.take_newest():
+                if record.is_loss or (name := machines.get(record.topic)) is None:
+                    continue
+                with suppress(PayloadError):
+                    for frame in decode_data(record.payload).frames:
+                        self._catch_up(name, plans[name], frame)
+            self.memory.keep("counters", self._counts, self._counts_changed)
+        if self.deriving.used:
+            self.memory.keep("derived", self.deriving.dump, self.deriving.settled, every=DERIVED_EVERY)
+        self.committer.before = self.memory.due
+
+    def _catch_up(self, machine: str, plan: Plan, frame: Frame) -> None:
+        for signal, value in frame.values.items():
+            if isinstance(value, int | float):
+                plan.catch_up(signal, value, frame.time)
+        self.deriving.catch_up(machine, frame)
+
+    def _counts(self) -> dict[str, Any]:
+        plans = {name: plan for poller in self.pollers for name, plan in poller.plans.items()}
+        return {name: plan.dump() for name, plan in plans.items() if plan.counts}
+
+    def _counts_changed(self) -> object:
+        settled = sum(plan.settled for poller in self.pollers for plan in poller.plans.values())
+        return self.buffer.rotations, settled
 
     # --- the sink of the pollers -------------------------------------------------------------------------------------
 
     def accept(self, batch: Batch) -> None:
         header = batch.header
+        if batch.historical:
+            self.deriving.past(batch)
+        if header not in self._locked:
+            self._lock(header)
         encode = partial(self._encode, batch)
         self.buffer.append(self._data_topics[header], encode, len(batch), min(batch.time), max(batch.time))
         counters = self._counters.of(header.path.machine)
@@ -264,15 +322,39 @@ class Edge:
 
     def show(self, batch: Batch) -> None:
         self.board.update(batch)
+        self.deriving.take(batch)
+
+    def types(self, path: MachinePath) -> Mapping[str, ValueType]:
+        return self.schema.types("/".join(path.levels()))
 
     def announce(self, header: Header) -> None:
-        for old in [each for each in self._data_topics if each.path == header.path]:
+        self._announce(header, "machine")
+        self.deriving.know(header)
+
+    def announce_derived(self, header: Header) -> None:
+        """The signals that are worked out for a machine: beside its own."""
+        self._announce(header, "derived")
+
+    def _announce(self, header: Header, part: str) -> None:
+        parts = self._parts.setdefault(header.path, {})
+        if (old := parts.get(part)) is not None:
             del self._data_topics[old]
+            self._locked.discard(old)
             self._encode.forget(old)
+        parts[part] = header
         self._data_topics[header] = self._topics.data(header.path)
-        self._headers[self._data_topics[header]] = header
-        self.board.add(header, self._clock.now())
-        self._retain(self._meta, self._topics.meta(header.path), partial(encode_meta, header, self._gateway))
+        self.board.add(header, self._clock.now(), part)
+        self._tell_meta(header.path)
+
+    def _tell_meta(self, path: MachinePath) -> None:
+        signals = [signal for header in self._parts[path].values() for signal in header.signals]
+        version = self.schema.version("/".join(path.levels()), signals)
+        self._retain(self._meta, self._topics.meta(path), partial(encode_meta, path, signals, self._gateway, version))
+
+    def _lock(self, header: Header) -> None:
+        """Its readings leave: from now on its signals have these types, for good."""
+        self._locked.add(header)
+        self.schema.lock("/".join(header.path.levels()), header.signals)
 
     def state(self, path: MachinePath, state: State, since: int, reason: str) -> None:
         log.info("%s: %s%s", path.machine, state, f": {reason}" if reason else "")
@@ -292,10 +374,10 @@ class Edge:
         yield from self._status.items()
 
     def _newest(self) -> Iterator[tuple[str, Content]]:
-        for header in self._data_topics:
-            newest = self.board.machines[header.path.machine].latest.newest
-            if len(newest):
-                yield self._topics.latest(header.path), self._encode.latest(newest)
+        for path in self._parts:
+            newest = [each for each in self.board.machines[path.machine].newest if len(each)]
+            if newest:
+                yield self._topics.latest(path), self._encode.latest(newest)
 
     def _own_status(self, state: State, reason: str) -> tuple[str, bytes]:
         payload = encode_status(

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.adapter import Adapter
 from gateway.clock import Clock
 from gateway.config import MachineSettings
 from gateway.counters import FlowCounters, MachineCounters
 from gateway.errors import NotConnectedError
-from gateway.model import NOT_CONNECTED, Batch, Gap, Header, MachinePath, quality_text
+from gateway.model import NOT_CONNECTED, Batch, Gap, Header, MachinePath, ValueType, quality_text
 from gateway.mqtt.payload import State
 from gateway.normalizer import Plan
 from gateway.schedule import Backoff
@@ -48,6 +48,9 @@ class Sink(Protocol):
 
     def show(self, batch: Batch) -> None:
         """Readings, also those that say nothing new."""
+
+    def types(self, path: MachinePath) -> Mapping[str, ValueType]:
+        """The types that the signals of a machine have had when they left."""
 
     def announce(self, header: Header) -> None:
         """The signals of a machine: once before its first readings, and again if their types were learnt."""
@@ -80,6 +83,7 @@ class Poller:
     counters: FlowCounters
     backoff: Backoff = field(default_factory=Backoff)
     reason: str = CONNECTING  # why it does not deliver; empty while it does
+    remembered: Mapping[str, Any] = field(default_factory=dict)  # of the plan of each machine, from an earlier life
     turns: int = 0  # attempts to connect, and reads that came to an end: it is not stuck while they go on
     _adapter: Adapter | None = None
     _connected_at: float = 0.0  # monotonic: its first answer; 0: none yet
@@ -109,6 +113,7 @@ class Poller:
                 )  # fmt: skip
                 self._try(self._lost, "an unexpected error, see the log")
             finally:
+                self._flush()
                 adapter, self._adapter = self._adapter, None
                 if adapter is not None:
                     await self._close(adapter)
@@ -119,6 +124,7 @@ class Poller:
         now, now_ns = self.clock.monotonic(), self.clock.now()
         for machine in self._by_name.values():
             self._mark(machine, machine.plan.stale(now, now_ns))
+            self._mark(machine, machine.plan.beat(now, now_ns))
 
     async def _keep_reading(self, adapter: Adapter) -> None:
         task = asyncio.current_task()
@@ -196,13 +202,25 @@ class Poller:
                     self._machines[header] = before
                     continue
             settings = self.settings[name]
-            machine = _Machine(settings, header, Plan(header, settings.signals))
+            machine = _Machine(settings, header, Plan(header, settings.signals, self.sink.types(header.path)))
+            self._load(machine.plan, name, self.remembered.get(name, {}) if before is None else before.plan.dump())
             if before is not None:
                 machine.state, machine.since, machine.reason = before.state, before.since, before.reason
             self._machines[header] = self._by_name[name] = machine
             self.sink.announce(machine.plan.header)
             if before is None:
                 self._set_state(machine, "offline", machine.reason)
+
+    def _load(self, plan: Plan, name: str, saved: Mapping[str, Any]) -> None:
+        for signal in plan.load(saved):
+            log.warning(
+                "%s/%s: what was remembered of it cannot be used: it begins with what the machine shows", name, signal
+            )
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """Those in force, by machine."""
+        return {name: machine.plan for name, machine in self._by_name.items()}
 
     def _take(self, arrived: Sequence[Batch | Gap]) -> None:
         now, now_ns = self.clock.monotonic(), self.clock.now()
@@ -268,9 +286,19 @@ class Poller:
     def _mark(self, machine: _Machine, batch: Batch | None) -> None:
         """Readings that the gateway made itself."""
         if batch is not None:
-            self.counters.of(machine.raw.path.machine).marks += len(batch)
-            self.sink.show(batch)
+            counters, seen = self.counters.of(machine.raw.path.machine), machine.plan.seen
+            assert seen is not None
+            counters.marks += len(seen)
+            counters.suppressed -= len(batch) - len(seen)  # held back by swinging doors until now
+            self.sink.show(seen)
             self._hand_on(machine, batch)
+
+    def _flush(self) -> None:
+        """At the end: what swinging doors hold back."""
+        for machine in self._by_name.values():
+            if (held := machine.plan.flush()) is not None:
+                self.counters.of(machine.raw.path.machine).suppressed -= len(held)
+                self.sink.accept(held)
 
     def _hand_on(self, machine: _Machine, batch: Batch) -> None:
         self.sink.accept(batch)

@@ -76,6 +76,7 @@ class Latest:
         self._quality: Sequence[int] | None = (WAITING_FOR_DATA,) * n
         self._own: tuple[list[int], list[Value], list[int]] | None = None  # the three, where they are not of a batch
         self._since = dict.fromkeys(header.order, now_ns)  # of those that are not good: when they became so
+        self._known: dict[int, tuple[int, Value]] = {}  # of those that are bad: the last value they had, and when
 
     def update(self, batch: Batch) -> None:
         """Take over what is new. The columns of a batch with every signal are kept, not copied: nobody changes them."""
@@ -88,6 +89,7 @@ class Latest:
         for i, t, v, q in zip(batch.signal, batch.time, batch.value, batch.quality or repeat(GOOD), strict=False):
             if q != quality[i]:
                 self._note_change(i, t, q)
+                self._keep_known(i, q, time[i], value[i])
             time[i], value[i], quality[i] = t, v, q
 
     @property
@@ -112,13 +114,14 @@ class Latest:
         if batch.quality == self._quality:
             return
         if batch.quality is None:
-            self._since = {}
+            self._since, self._known = {}, {}
             return
         for i, t, was, q in zip(
             batch.signal, batch.time, self._quality or repeat(GOOD), batch.quality or repeat(GOOD), strict=False
         ):
             if was != q:
                 self._note_change(i, t, q)
+                self._keep_known(i, q, self._time[i], self._value[i])
 
     def _note_change(self, signal: int, time_ns: int, quality: int) -> None:
         if is_good(quality):
@@ -126,14 +129,21 @@ class Latest:
         else:
             self._since[signal] = time_ns
 
+    def _keep_known(self, signal: int, quality: int, time_ns: int, value: Value) -> None:
+        """The last value stays known when there is none any more, apart from what is true now."""
+        if not is_bad(quality):
+            self._known.pop(signal, None)
+        elif value is not None and signal not in self._known:
+            self._known[signal] = time_ns, value
+
     def snapshot(self, now_ns: int) -> list[dict[str, Any]]:
-        """One entry per signal, in the order of the header."""
+        """One entry per signal, in the order of the header. `last` is the last value of one that has none now."""
         rows = []
         columns = zip(self.header.signals, self._time, self._value, self._quality or repeat(GOOD), strict=False)
         for i, (signal, t, value, quality) in enumerate(columns):
             if is_bad(quality):
                 value = None
-            row = {
+            row: dict[str, Any] = {
                 "name": signal.name,
                 "type": signal.type,
                 "unit": signal.unit,
@@ -145,6 +155,9 @@ class Latest:
             }
             if i in self._since:
                 row["since_ms"] = self._since[i] // 1_000_000
+            if i in self._known:
+                known_at, known = self._known[i]
+                row["last"] = {"value": json_value(known), "text": text_of(known), "t": known_at / 1e6}
             rows.append(row)
         return rows
 
@@ -220,6 +233,12 @@ class Machine:
 
     latest: Latest
     condition: Condition
+    derived: Latest | None = None  # of the signals that are worked out
+
+    @property
+    def newest(self) -> list[Batch]:
+        """The newest readings of its signals."""
+        return [latest.newest for latest in (self.latest, self.derived) if latest is not None]
 
 
 @dataclass(slots=True, eq=False)
@@ -247,17 +266,27 @@ class Board:
             else Condition("unused", self.started_ns)
         )
 
-    def add(self, header: Header, now_ns: int) -> Machine:
-        """Show a machine, or the new signals of one that is shown. Until something is heard it is offline."""
+    def add(self, header: Header, now_ns: int, part: str = "machine") -> Machine:
+        """Show a machine, or the new signals of one that is shown. Until something is heard it is offline.
+
+        `part`: `derived` for signals that are worked out, beside those of the machine itself, which come first.
+        """
         name = header.path.machine
         known = self.machines.get(name)
+        if part == "derived" and known is not None:
+            known.derived = Latest(header, now_ns)
+            return known
         condition = known.condition if known else Condition("offline", now_ns, STARTING)
-        machine = self.machines[name] = Machine(Latest(header, now_ns), condition)
+        derived = known.derived if known else None
+        machine = self.machines[name] = Machine(Latest(header, now_ns), condition, derived)
         return machine
 
     def update(self, batch: Batch) -> None:
         """Show what a batch brought, of a machine that was added. A header may be replaced when types are learnt."""
         machine = self.machines[batch.header.path.machine]
+        if machine.derived is not None and machine.derived.header is batch.header:
+            machine.derived.update(batch)
+            return
         if machine.latest.header is not batch.header:
             machine.latest = Latest(batch.header, max(batch.time, default=self.started_ns))
         machine.latest.update(batch)
@@ -308,7 +337,8 @@ class Board:
                     "path": machine.latest.header.path.levels(),
                     **machine.condition.snapshot(),
                     "counters": asdict(counters.of(name)),
-                    "signals": machine.latest.snapshot(now_ns),
+                    "signals": machine.latest.snapshot(now_ns)
+                    + (machine.derived.snapshot(now_ns) if machine.derived else []),
                 }
                 for name, machine in self.machines.items()
             ],

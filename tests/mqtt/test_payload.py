@@ -147,13 +147,19 @@ def test_the_other_messages():
 
 def test_meta_is_the_schema_of_data():
     signals = (
-        Signal("melt_temp", "float", "Cel", "of the barrel", low=0, high=400),
+        Signal("melt_temp", "float", "Cel", "of the barrel", low=0, high=400, precision=1, semantic="nsu=urn:x;Melt"),
+        Signal("share", "float", made_of=("good", "reject"), formula="reject / good"),
         Signal("mode", "string", states={0: "off", 3: "auto"}),
         Signal("cycles", "int", kind="counter"),
     )
-    payload = encode_meta(Header(PATH, signals), "edge-01")
+    payload = encode_meta(PATH, signals, "edge-01", 7)
+    assert json.loads(payload)["version"] == 7
+    assert json.loads(payload)["signals"]["share"] == {
+        "type": "float", "kind": "gauge", "formula": "reject / good", "inputs": ["good", "reject"],
+    }  # fmt: skip
     assert json.loads(payload)["signals"]["melt_temp"] == {
         "type": "float", "kind": "gauge", "unit": "Cel", "description": "of the barrel", "range": [0, 400],
+        "precision": 1, "semantic": "nsu=urn:x;Melt",
     }  # fmt: skip
     meta = decode_meta(payload)
     assert meta.path == PATH

@@ -67,6 +67,9 @@ class Sink:
     def accept(self, batch: Batch) -> None:
         self.readings += zip(batch.value, batch.quality or [0] * len(batch), strict=True)
 
+    def types(self, path: MachinePath) -> dict[str, str]:
+        return {}
+
     def show(self, batch: Batch) -> None: ...
     def announce(self, header: Header) -> None: ...
     def state(self, path: MachinePath, state: str, since: int, reason: str) -> None:

@@ -148,7 +148,7 @@ async def test_what_is_not_ours_is_counted_and_does_not_hold_up_the_rest(
         gateway.owed.add(
             gateway.link.publish(TOPICS.loss("edge-02"), encode_loss(Loss("e1", 1, 1, 1, T0, T0, "x"), "edge-01", 3))
         )
-        gateway.owed.add(gateway.link.publish(TOPICS.meta(PRESS), encode_meta(Header(MachinePath("x"), ()), "edge-01")))
+        gateway.owed.add(gateway.link.publish(TOPICS.meta(PRESS), encode_meta(MachinePath("x"), (), "edge-01")))
         gateway.owed.add(gateway.link.publish(TOPICS.stored("w9", "edge-09"), b"nonsense"))
         await gateway.send([5])
         await eventually(lambda: gateway.stored() == [(5, 5)], "the good one")
@@ -174,7 +174,7 @@ async def test_losses_and_meta_are_stored(broker: Mosquitto, tmp_path: Path) -> 
     loss = Loss("e1", 1, 9, 90, T0, T0 + SECOND, "buffer full")
     header = Header(PRESS, (Signal("temp", "float", unit="Cel"),))
     async with Gateway(broker.port) as gateway, writing(broker, store):
-        gateway.link.publish(TOPICS.meta(PRESS), encode_meta(header, "edge-01"), retain=True)
+        gateway.link.publish(TOPICS.meta(PRESS), encode_meta(header.path, header.signals, "edge-01"), retain=True)
         gateway.link.publish(TOPICS.loss("edge-01"), encode_loss(loss, "edge-01", 10))
         await gateway.send([11])
         await eventually(lambda: gateway.stored() == [(10, 11)], "both to be acknowledged")
@@ -189,7 +189,7 @@ async def test_a_machines_place_comes_from_its_meta(broker: Mosquitto, tmp_path:
     place = MachinePath("press-07", enterprise="acme", line="L1")  # the topic alone does not tell a line from a site
     store = Historian(tmp_path / "h.sqlite")
     async with Gateway(broker.port) as gateway:
-        gateway.link.publish(TOPICS.meta(place), encode_meta(Header(place, ()), "edge-01"), retain=True)
+        gateway.link.publish(TOPICS.meta(place), encode_meta(place, (), "edge-01"), retain=True)
         async with writing(broker, store):
             await gateway.send([1], path=place)
             await eventually(lambda: gateway.stored() == [(1, 1)], "the message")
@@ -210,7 +210,7 @@ async def test_data_that_waited_for_the_writer_is_placed_by_the_meta_that_comes_
         async with Gateway(broker.port) as gateway:
             async with writing(broker, store):
                 pass  # the session is there
-            gateway.link.publish(TOPICS.meta(place), encode_meta(Header(place, ()), "edge-01"), retain=True)
+            gateway.link.publish(TOPICS.meta(place), encode_meta(place, (), "edge-01"), retain=True)
             await gateway.send(range(1, 18), path=place)  # enough not to be waited for
             async with writing(broker, store):
                 await eventually(lambda: gateway.stored() == [(1, 17)], "the messages")
@@ -234,7 +234,7 @@ async def test_data_waits_a_moment_for_the_meta_of_its_machine(tmp_path: Path) -
             await gateway.send(range(1, 18), path=place)
             for _ in range(100):  # time enough to take them up
                 await asyncio.sleep(0)
-            gateway.link.publish(TOPICS.meta(place), encode_meta(Header(place, ()), "edge-01"))
+            gateway.link.publish(TOPICS.meta(place), encode_meta(place, (), "edge-01"))
             await eventually(lambda: gateway.stored() == [(1, 17)], "the messages")
         await writer.stop()
         places = influx.query("SELECT * FROM machine GROUP BY *", "shop")

@@ -1,0 +1,484 @@
+"""What is worked out for one machine, live: deltas of counters, computed signals, its state, its figures.
+
+    batches of the machines it looks at ─▶ slots ─▶ programs ─▶ rules ─▶ state ─▶ history ─▶ figures
+                                                       └───────────┴───────┴───────────────────┴─▶ a plan of its own
+
+It is to the rest of the gateway what an adapter is: its readings have a header, go through a plan (ranges, deadbands,
+counters, quality) and leave beside those of the machine. It is told every reading that is seen, not only what is sent. Pure:
+time is handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from gateway.clock import artificial
+from gateway.config import MachineSettings, SignalSettings
+from gateway.config.references import DELTA, STATE_SIGNALS, Place, kind_of
+from gateway.config.signals import FROM_SERVER, Report
+from gateway.expressions import ExpressionError, Kind, parse
+from gateway.model import (
+    GOOD,
+    NO_COMMUNICATION,
+    NOT_CONNECTED,
+    WAITING_FOR_DATA,
+    WRONG_TYPE,
+    Batch,
+    Header,
+    MachinePath,
+    Signal,
+    Value,
+    ValueType,
+    is_bad,
+)
+from gateway.normalizer import Plan
+from gateway.production.calendar import WorkCalendar
+from gateway.production.inputs import Computed, Inputs, Looking, Retrospect, Rules
+from gateway.production.live import LiveFigures
+from gateway.production.states import (
+    ITEM_STATES,
+    NUMBERS,
+    OPERATION_MODES,
+    PACKML_STATES,
+    State,
+    StateMachine,
+)
+from gateway.units import UnitError, conversion
+from gateway.units import parse as unit_of
+
+log = logging.getLogger(__name__)
+
+Out = list[tuple[Batch | None, Batch]]
+"""What has to be sent, and what is true now: as of a plan."""
+
+_STATE_NUMBERS: Mapping[str, Mapping[str, int]] = {
+    "state": NUMBERS, "item_state": ITEM_STATES, "operation_mode": OPERATION_MODES, "packml_state": PACKML_STATES,
+    "ended_state": NUMBERS,
+}  # fmt: skip
+_STATE_TEXTS: Mapping[str, str] = {
+    "state": "What the machine is doing",
+    "state_reason": "Why",
+    "item_state": "The same, as OPC 40001-1 calls it: MachineryItemState",
+    "operation_mode": "Its mode, as OPC 40001-1 calls it: MachineryOperationMode",
+    "packml_state": "The same, as PackML (ISA-TR88.00.02) calls it: StateCurrent",
+    "ended_state": "The state that has just ended",
+    "ended_state_reason": "Why it was in that state",
+    "ended_state_duration": "How long it was in that state",
+}
+_SEMANTICS: Mapping[str, str] = {
+    "item_state": "nsu=http://opcfoundation.org/UA/Machinery/;MachineryItemState",
+    "operation_mode": "nsu=http://opcfoundation.org/UA/Machinery/;MachineryOperationMode",
+    "packml_state": "nsu=http://opcfoundation.org/UA/PackML/;CurrentState",
+}
+
+
+class Derived:
+    """Of one machine. Made again when the signals of a machine it looks at turn out to be others than was thought."""
+
+    def __init__(
+        self,
+        path: MachinePath,
+        machines: Mapping[str, MachineSettings],
+        calendar: WorkCalendar,
+        headers: Mapping[str, Header],
+    ) -> None:
+        """`headers`: what is known of the signals of each machine, as they leave. Works with what is not known yet, too."""
+        self._path, self._settings = path, machines[path.machine]
+        self._machines, self._calendar = machines, calendar
+        self._inputs = Inputs()
+        self._positions: dict[Header, Sequence[tuple[int, int]]] = {}  # signal and slot, of each machine it looks at
+        self._time = 0  # of what was worked out last
+        self._deltas: dict[int, tuple[float | int, int]] = {}  # by slot of the counter: its last total, and when
+        self._signals: list[Signal] = []
+        self._rules: dict[str, SignalSettings] = {}  # what is said of them
+        self._kinds = {name: _kinds_of(header) for name, header in headers.items()}
+        own = path.machine
+        self._delta_of = [
+            (self._inputs.slot((own, name)), self._add_delta(name, s))
+            for name, s in self._settings.signals.items()
+            if s.delta
+        ]
+        self._computed = [self._add_computed(name) for name in self._in_order()]
+        self._state: StateMachine | None = None
+        if (settings := self._settings.state) is not None:
+            self._state, self._state_rules = StateMachine(settings), Rules(self._settings, own, self._inputs)
+            self._state_at = len(self._signals)
+            for name in STATE_SIGNALS:
+                signal = _state_signal(name)
+                # An event is told each time, all else when it changes and at its heartbeat.
+                self._add(signal, _settings_of(signal, "all" if signal.kind == "event" else "change"))
+        self._figures: LiveFigures | None = None
+        if self._settings.kpi is not None:
+            self._figures = LiveFigures(self._settings.kpi, calendar, own, self._inputs, self._kind)
+            self._figures_at = len(self._signals)
+            for signal in self._figures.signals:
+                self._add(signal, _settings_of(signal))
+        self._raw = Header(path, tuple(self._signals))
+        self._plan = Plan(self._raw, self._rules)
+        self._totals = self._figures.slots if self._figures else {}
+        self._timed = [each for each in self._computed if each.looking.program.timed]
+        self._broke: tuple[int, list[Value], list[int]] | None = (
+            None  # when its own link broke, and what was known then
+        )
+
+    @property
+    def header(self) -> Header:
+        """What leaves beside the signals of the machine."""
+        return self._plan.header
+
+    @property
+    def settled(self) -> int:
+        """How many times a counter of its own began anew."""
+        return self._plan.settled
+
+    @property
+    def looks_at(self) -> frozenset[str]:
+        """The machines whose readings it has to be told."""
+        return frozenset(machine for machine, _ in self._inputs.slots)
+
+    # --- what it is told ---------------------------------------------------------------------------------------------
+
+    def take(self, batch: Batch, now: float, now_ns: int) -> Out:
+        """Readings of a machine it looks at, also those that say nothing new. Raises nothing that a reading can cause."""
+        positions = self._positions.get(batch.header)
+        if positions is None:
+            positions = self._positions[batch.header] = self._positions_of(batch.header)
+        if not positions:
+            return []
+        touched = self._put(batch, positions)
+        if not touched:
+            return []
+        self._time = max(self._time, min(now_ns, max(batch.time)))
+        if self._figures is not None:
+            self._figures.take(self._inputs, touched, self._time)
+        own = batch.header.path == self._path
+        found: list[tuple[int, Value, int]] = []
+        if own:
+            found += self._work_out_deltas(touched)
+        for each in self._computed:
+            if not touched.isdisjoint(each.looking.places):
+                found.append(self._work_out(each, self._time, touched, now))
+        out = self._leave(found, self._time, now, now_ns)
+        return out + self._judge(now, now_ns)
+
+    def tick(self, now: float, now_ns: int) -> Out:
+        """What the passing of time brings. To be called about twice a second."""
+        self._plan.alive(now)
+        found = []
+        for each in self._timed:
+            if now - each.ran >= each.poll:
+                found.append(self._work_out(each, max(self._time, now_ns), set(), now))
+        out = self._leave(found, max(self._time, now_ns), now, now_ns) if found else []
+        out += self._judge(now, now_ns)
+        if self._figures is not None:
+            for time, values, historical in self._figures.due(now_ns, artificial(now_ns)):
+                out += self._leave(
+                    [(self._figures_at + at, value, quality) for at, value, quality in values], time, now, now_ns, historical=historical,
+                )  # fmt: skip
+        if (beat := self._plan.beat(now, now_ns)) is not None:
+            out.append((beat, beat))
+        return out
+
+    def past(self, batch: Batch, now_ns: int) -> None:
+        """Readings of the past: they correct what was not known of it. The figures follow with the next tick."""
+        if self._figures is None or self._state is None or batch.header.path != self._path:
+            return
+        positions = dict(self._positions.get(batch.header) or self._positions_of(batch.header))
+        n = len(self._inputs.value)
+        broke, value, quality = self._broke or (0, [None] * n, [WAITING_FOR_DATA] * n)
+        if broke > min(batch.time):  # nobody knows any more what was then
+            broke, value, quality = 0, [None] * n, [WAITING_FOR_DATA] * n
+        again = Retrospect(self._settings, self._state_rules, self._computed, self._inputs.copied(value, quality))
+        if broke:
+            again.judge(broke)
+        totals: dict[str, list[tuple[int, float]]] = {}
+        column = batch.quality or [GOOD] * len(batch)
+        readings = sorted(zip(batch.time, batch.signal, batch.value, column, strict=True), key=_time_of)
+        for t, of_one_time in groupby(readings, key=_time_of):
+            for _, i, reading, q in of_one_time:
+                if (slot := positions.get(i)) is None:
+                    continue
+                again.inputs.put(slot, reading, q)
+                if not is_bad(q) and isinstance(reading, int | float):
+                    for name in self._totals.get(slot, ()):
+                        totals.setdefault(name, []).append((t, self._figures.converted(name, reading)))
+            again.judge(t)
+        self._figures.correct(again.changes, totals, now_ns)
+
+    def flush(self) -> Batch | None:
+        """At the end: what swinging doors hold back."""
+        return self._plan.flush()
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def _positions_of(self, header: Header) -> Sequence[tuple[int, int]]:
+        machine, slots = header.path.machine, self._inputs.slots
+        named = ((i, slots.get((machine, signal.name))) for i, signal in enumerate(header.signals))
+        return [(i, slot) for i, slot in named if slot is not None]
+
+    def _put(self, batch: Batch, positions: Sequence[tuple[int, int]]) -> set[int]:
+        """Take over what is looked at; the slots that were touched."""
+        inputs, value, quality = self._inputs, batch.value, batch.quality
+        if batch.signal is batch.header.order:
+            places: Sequence[tuple[int, int]] = positions
+        else:
+            slot_of = dict(positions)
+            places = [(at, slot_of[i]) for at, i in enumerate(batch.signal) if i in slot_of]
+        gone = quality is not None and all(quality[at] == NOT_CONNECTED for at, _ in places)
+        if places and gone and not is_bad(inputs.quality[places[0][1]]):
+            self._broke = min(batch.time), list(inputs.value), list(inputs.quality)
+        for at, slot in places:
+            inputs.put(slot, value[at], GOOD if quality is None else quality[at])
+        return {slot for _, slot in places}
+
+    def _work_out_deltas(self, touched: set[int]) -> Iterator[tuple[int, Value, int]]:
+        for slot, at in self._delta_of:
+            if slot not in touched:
+                continue
+            total, quality = self._inputs.value[slot], self._inputs.quality[slot]
+            if is_bad(quality) or not isinstance(total, int | float):
+                yield at, None, quality
+                continue
+            before = self._deltas.get(slot)
+            self._deltas[slot] = total, self._time
+            if before is not None:
+                delta = total - before[0]
+                self._inputs.put(self._inputs.slot((self._path.machine, self._signals[at].name)), delta, quality)
+                yield at, delta, quality
+
+    def _work_out(self, each: Computed, time: int, touched: set[int], now: float) -> tuple[int, Value, int]:
+        each.ran = now
+        value, quality = each.looking.run(time)
+        if value is not None and each.factor is not None and isinstance(value, int | float):
+            value = value * each.factor[0] + each.factor[1]
+        if each.type == "float" and type(value) is int:
+            value = float(value)
+        elif value is not None and type(value) is not _CLASSES[each.type]:
+            value, quality = None, WRONG_TYPE
+        self._inputs.put(each.slot, value, quality)
+        touched.add(each.slot)
+        return each.at, value, quality
+
+    def _leave(
+        self, found: Sequence[tuple[int, Value, int]], time: int, now: float, now_ns: int, *, historical: bool = False
+    ) -> Out:
+        """Through the plan."""
+        if not found:
+            return []
+        quality = [q for _, _, q in found]
+        batch = Batch(
+            self._raw, [at for at, _, _ in found], [time] * len(found), [value for _, value, _ in found],
+            quality if any(quality) else None, historical,
+        )  # fmt: skip
+        if historical:
+            past = self._plan.past(batch)
+            return [(past, past)]
+        news = self._plan.apply(batch, now, now_ns)
+        assert self._plan.seen is not None
+        if self._figures is not None and self._totals:
+            self._feed(self._plan.seen)
+        return [(news, self._plan.seen)]
+
+    def _feed(self, seen: Batch) -> None:
+        """Computed counters as they leave: corrected."""
+        places = self._positions.get(seen.header)
+        if places is None:
+            places = self._positions[seen.header] = self._positions_of(seen.header)
+        if counted := [(i, slot) for i, slot in places if slot in self._totals]:
+            touched = self._put(seen, counted)
+            assert self._figures is not None
+            self._figures.take(self._inputs, touched, max(seen.time))
+
+    def _judge(self, now: float, now_ns: int) -> Out:
+        """What the machine is doing now."""
+        states = self._state
+        if states is None:
+            return []
+        before = states.state
+        if before is not None and artificial(before.since) and not artificial(now_ns):
+            states.restart(now_ns)  # the time has become known: how long it has been so is not
+        outcome, reason = self._state_rules.outcome(now_ns)
+        ended = states.step(outcome, reason, now_ns)
+        state = states.state
+        assert state is not None
+        if state is before:
+            return []
+        if self._figures is not None and not artificial(state.since):
+            self._figures.history.state(state.since, state.word, state.reason)
+        return self._leave(self._state_readings(state, ended), state.since, now, now_ns)
+
+    def _state_readings(self, state: State, ended: State | None) -> list[tuple[int, Value, int]]:
+        assert self._state is not None
+        item, mode, packml = self._state.standard()
+        now = {
+            "state": state.word,
+            "state_reason": state.reason,
+            "item_state": item,
+            "operation_mode": mode,
+            "packml_state": packml,
+        }
+        if ended is not None:
+            now |= {"ended_state": ended.word, "ended_state_reason": ended.reason}
+        readings: list[tuple[int, Value, int]] = [
+            (self._state_at + at, now[name], GOOD if now[name] is not None else NO_COMMUNICATION)
+            for at, name in enumerate(STATE_SIGNALS)
+            if name in now
+        ]
+        if ended is not None:
+            at = self._state_at + list(STATE_SIGNALS).index("ended_state_duration")
+            readings.append((at, (state.since - ended.since) / 1e9, GOOD))
+        return readings
+
+    # --- putting together --------------------------------------------------------------------------------------------
+
+    def _kind(self, place: Place) -> Kind | None:
+        """What is known of a signal: from its machine, else from its settings."""
+        machine, name = place
+        if (kind := self._kinds.get(machine, {}).get(name)) is not None:
+            return kind
+        settings = self._machines.get(machine)
+        if settings is None:
+            return None
+        if machine == self._path.machine and (mine := next((s for s in self._signals if s.name == name), None)):
+            return _kind_of_signal(mine)
+        if name in settings.signals:
+            return kind_of(settings.signals[name])
+        if name in settings.computed:
+            return kind_of(settings.computed[name])
+        return STATE_SIGNALS.get(name, Kind(None, None, None))
+
+    def _add(self, signal: Signal, settings: SignalSettings) -> int:
+        self._signals.append(signal)
+        self._rules[signal.name] = settings
+        return len(self._signals) - 1
+
+    def _add_delta(self, name: str, settings: SignalSettings) -> int:
+        kind = self._kind((self._path.machine, name)) or kind_of(settings)
+        text = f"What {name} has counted since its reading before"
+        type_: ValueType = "float" if kind.type is None else kind.type
+        unit = settings.store_as or ("" if settings.unit == FROM_SERVER else settings.unit)
+        signal = Signal(name + DELTA, type_, description=text, made_of=(name,), formula=f"{name} - its reading before")
+        return self._add(signal, SignalSettings(unit=unit))
+
+    def _add_computed(self, name: str) -> Computed:
+        settings, machine = self._settings.computed[name], self._path.machine
+        expression = parse(settings.value)
+        try:
+            kind = expression.check(lambda r: self._kind((r.machine or machine, r.signal)))
+        except ExpressionError as exc:  # what a server said fits less than what was known when it was checked
+            log.warning("%s/%s: %s", machine, name, exc.message)
+            kind = Kind(None, None, None)
+        type_: ValueType = "float" if kind.type is None else kind.type
+        factor = None
+        unit = settings.unit or (kind.unit.code if kind.unit is not None else "")
+        if settings.unit and kind.unit is not None:
+            factor = conversion(kind.unit, unit_of(settings.unit))
+            factor = None if factor == (1.0, 0.0) else factor
+        if factor is not None and type_ == "int":
+            type_ = "float"
+        made_of = tuple(f"{r.machine}/{r.signal}" if r.machine else r.signal for r in expression.references)
+        at = self._add(
+            Signal(name, type_, unit, made_of=made_of, formula=settings.value),
+            settings if settings.unit or not unit else settings.model_copy(update={"unit": unit}),
+        )
+        looking = Looking(expression, machine, self._inputs)
+        slot = self._inputs.slot((machine, name))
+        return Computed(at, type_, looking, slot, settings.poll, factor, settings.value)
+
+    def _in_order(self) -> list[str]:
+        """The computed signals, each behind those it is made from."""
+        machine, ordered = self._path.machine, list[str]()
+
+        def add(name: str) -> None:
+            for r in parse(self._settings.computed[name].value).references:
+                if r.machine in ("", machine) and r.signal in self._settings.computed and r.signal not in ordered:
+                    add(r.signal)
+            if name not in ordered:
+                ordered.append(name)
+
+        for name in self._settings.computed:
+            add(name)
+        return ordered
+
+    # --- over restarts -----------------------------------------------------------------------------------------------
+
+    def dump(self, now_ns: int) -> dict[str, Any]:
+        """What must outlive a restart, for JSON."""
+        names = {slot: place for place, slot in self._inputs.slots.items()}
+        return {
+            "t": now_ns,
+            "programs": {
+                self._signals[each.at].name: [each.text, each.looking.program.dump()] for each in self._computed
+            },
+            "counters": self._plan.dump(),
+            "deltas": {names[slot][1]: list(last) for slot, last in self._deltas.items()},
+            "figures": self._figures.dump() if self._figures else None,
+        }
+
+    def load(self, saved: Mapping[str, Any]) -> list[str]:
+        """The way back, before the first reading; what of it could not be used."""
+        unusable = list(self._plan.load(saved.get("counters", {})))
+        programs = saved.get("programs", {})
+        for each in self._computed:
+            name = self._signals[each.at].name
+            text, state = programs.get(name, (None, None))
+            if text == each.text:
+                try:
+                    each.looking.program.load(state)
+                except (ValueError, TypeError, KeyError, IndexError):
+                    unusable.append(name)
+        for name, (total, time) in saved.get("deltas", {}).items():
+            if (slot := self._inputs.slots.get((self._path.machine, name))) is not None:
+                self._deltas[slot] = total, time
+        if self._figures is not None and saved.get("figures") is not None:
+            try:
+                self._figures.load(saved["figures"], int(saved["t"]))
+            except (ValueError, TypeError, KeyError):
+                unusable.append("figures")
+        return unusable
+
+    def catch_up(self, signal: str, value: Value, time: int) -> None:
+        """A reading that had left after the state was saved."""
+        if not isinstance(value, int | float):
+            return
+        self._plan.catch_up(signal, value, time)
+        slot = self._inputs.slots.get((self._path.machine, signal.removesuffix(DELTA)))
+        if signal.endswith(DELTA) and slot is not None and (last := self._deltas.get(slot)) and time > last[1]:
+            self._deltas[slot] = last[0] + value, time
+
+
+_CLASSES: Mapping[ValueType, type] = {"float": float, "int": int, "bool": bool, "string": str}
+
+
+def _kinds_of(header: Header) -> dict[str, Kind]:
+    return {signal.name: _kind_of_signal(signal) for signal in header.signals}
+
+
+def _kind_of_signal(signal: Signal) -> Kind:
+    try:
+        unit = unit_of(signal.unit) if signal.unit else None
+    except UnitError:  # as a server wrote it
+        unit = None
+    return Kind(signal.type, unit, frozenset(signal.states.values()) if signal.states else None)
+
+
+def _state_signal(name: str) -> Signal:
+    kind = STATE_SIGNALS[name]
+    assert kind.type is not None
+    return Signal(
+        name, kind.type, kind.unit.code if kind.unit else "", _STATE_TEXTS[name],
+        "event" if name.startswith("ended_") else "gauge",
+        states={number: text for text, number in _STATE_NUMBERS.get(name, {}).items()},
+        semantic=_SEMANTICS.get(name, ""),
+    )  # fmt: skip
+
+
+def _settings_of(signal: Signal, report: Report = "all") -> SignalSettings:
+    return SignalSettings(unit=signal.unit, report=report)
+
+
+def _time_of(reading: tuple[int, int, Value, int]) -> int:
+    return reading[0]

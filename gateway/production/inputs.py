@@ -1,0 +1,140 @@
+"""The signals that are looked at, from whatever machine, and the expressions that look at them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.config import MachineSettings
+from gateway.config.references import Place
+from gateway.expressions import Expression, parse
+from gateway.model import WAITING_FOR_DATA, Value, ValueType, is_bad
+from gateway.production.states import OTHERWISE, UNKNOWN, StateMachine
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The newest readings of the signals that are looked at, from whatever machine."""
+
+    slots: dict[Place, int] = field(default_factory=dict)
+    value: list[Value] = field(default_factory=list)
+    quality: list[int] = field(default_factory=list)
+
+    def slot(self, place: Place) -> int:
+        """Where a signal is kept, from now on."""
+        if place not in self.slots:
+            self.slots[place] = len(self.value)
+            self.value.append(None)
+            self.quality.append(WAITING_FOR_DATA)
+        return self.slots[place]
+
+    def copied(self, value: list[Value], quality: list[int]) -> Inputs:
+        """The same places with other readings."""
+        return Inputs(self.slots, list(value), list(quality))
+
+    def put(self, slot: int, value: Value, quality: int) -> None:
+        self.value[slot], self.quality[slot] = value, quality
+
+
+class Looking:
+    """An expression at its inputs."""
+
+    def __init__(self, expression: Expression, machine: str, inputs: Inputs) -> None:
+        self._expression, self._inputs = expression, inputs
+        self._slots = [inputs.slot((r.machine or machine, r.signal)) for r in expression.references]
+        self.program = expression.program()
+
+    @property
+    def places(self) -> frozenset[int]:
+        return frozenset(self._slots)
+
+    def run(self, now_ns: int) -> tuple[Value, int]:
+        value, quality = self._inputs.value, self._inputs.quality
+        return self.program.run([value[i] for i in self._slots], [quality[i] for i in self._slots], now_ns)
+
+    def again(self, inputs: Inputs) -> Looking:
+        """The same over other inputs, with no memory of what was."""
+        other = Looking.__new__(Looking)
+        other._expression, other._inputs, other._slots = self._expression, inputs, self._slots
+        other.program = self._expression.program()
+        return other
+
+
+class Rules:
+    """The rules of `state`, at their inputs."""
+
+    def __init__(self, settings: MachineSettings, machine: str, inputs: Inputs) -> None:
+        assert settings.state is not None
+        self._settings, self._inputs = settings.state, inputs
+        self.when = [Looking(parse(rule.when), machine, inputs) for rule in settings.state.rules]
+        self.reasons = [
+            None if rule.reason_from is None else inputs.slot((machine, rule.reason_from))
+            for rule in settings.state.rules
+        ]
+
+    def outcome(self, now_ns: int) -> tuple[int, str]:
+        """The first rule that holds, and why.
+
+        A rule that cannot be told does not hold: one bad register must not cost the state. If none of those that can be
+        told holds, it is unknown.
+        """
+        found, untold = OTHERWISE, False
+        for i, looking in enumerate(self.when):  # all of them are run: they may have a memory
+            value, quality = looking.run(now_ns)
+            if is_bad(quality):
+                untold = True
+            elif value and found == OTHERWISE:
+                found = i
+        if found == OTHERWISE:
+            return (UNKNOWN if untold else OTHERWISE), ""
+        slot = self.reasons[found]
+        reason = self._settings.rules[found].reason
+        return found, reason if slot is None else _text(self._inputs.value[slot])
+
+    def again(self, inputs: Inputs) -> Rules:
+        """The same over other inputs, with no memory of what was."""
+        other = Rules.__new__(Rules)
+        other._settings, other._inputs, other.reasons = self._settings, inputs, self.reasons
+        other.when = [looking.again(inputs) for looking in self.when]
+        return other
+
+
+@dataclass(slots=True)
+class Computed:
+    """A computed signal: where it leaves, and from what it is made."""
+
+    at: int  # among the signals that are worked out
+    type: ValueType
+    looking: Looking
+    slot: int  # where others look at it
+    poll: float  # seconds: what changes by time alone is worked out this often
+    factor: tuple[float, float] | None  # to the unit in which it was asked for
+    text: str
+    ran: float = 0.0  # monotonic
+
+
+class Retrospect:
+    """What a machine was doing in the past, by the same rules over what is known now of that time."""
+
+    def __init__(self, settings: MachineSettings, rules: Rules, computed: Sequence[Computed], inputs: Inputs) -> None:
+        assert settings.state is not None
+        self.inputs = inputs
+        self.changes: list[tuple[int, str, str]] = []  # from when on, state, reason
+        self._states, self._rules = StateMachine(settings.state), rules.again(inputs)
+        self._computed = [(each.slot, each.looking.again(inputs)) for each in computed]
+
+    def judge(self, time: int) -> None:
+        """Its inputs are those of this time now: never before the one that was judged last."""
+        for slot, looking in self._computed:
+            self.inputs.put(slot, *looking.run(time))
+        before = self._states.state
+        self._states.step(*self._rules.outcome(time), time)
+        state = self._states.state
+        if state is not None and state is not before:
+            self.changes.append((state.since, state.word, state.reason))
+
+
+def _text(value: Value) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,204 @@
+"""The figures of one machine as time goes by: what runs, what is over, and what late data corrects. Pure.
+
+states, totals ─▶ History ─ every `update` ─▶ of the interval that runs, at the time of now
+                     ▲     └─ at its end ───▶ of the interval that is over, at its end: `complete`
+                     └─ late data ─────────▶ the same again, as readings of the past
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from gateway.config.production import IntervalKind, KpiSettings
+from gateway.config.references import Place
+from gateway.expressions import Kind, parse
+from gateway.model import Value, is_bad
+from gateway.production.calendar import NS, Interval, WorkCalendar, intervals_of
+from gateway.production.energy import energy, load_profile
+from gateway.production.history import NAMES, History
+from gateway.production.inputs import Inputs, Looking
+from gateway.production.kpi import figures
+from gateway.production.report import demand_values, figure_signals, interval_values
+from gateway.units import Unit, UnitError, conversion
+from gateway.units import parse as unit_of
+
+Leaving = tuple[int, list[tuple[int, Value, int]], bool]
+"""A time, readings of it (signal, value, quality), and whether they correct the past."""
+
+
+class LiveFigures:
+    """Of one machine."""
+
+    def __init__(
+        self,
+        settings: KpiSettings,
+        calendar: WorkCalendar,
+        machine: str,
+        inputs: Inputs,
+        kind_of: Callable[[Place], Kind | None],
+    ) -> None:
+        self._settings, self._calendar, self._inputs = settings, calendar, inputs
+        self.signals = figure_signals(settings)
+        self._width = len(self.signals) // len(settings.intervals)  # of one interval; demand comes behind all of them
+        if settings.energy is not None:
+            self._width = (len(self.signals) - 2) // len(settings.intervals)
+        every = [900.0] if settings.energy is None else [900.0, settings.energy.interval]
+        self.history = History(NAMES, calendar=calendar, every=every)
+        self.slots: dict[int, list[str]] = {}  # of the totals, each with what it is to the figures
+        for name in ("good", "reject", "total"):
+            if (signal := getattr(settings, name)) is not None:
+                self.slots.setdefault(inputs.slot((machine, signal)), []).append(name)
+        self._to_kwh = (1.0, 0.0)
+        self._power: Looking | None = None
+        if settings.energy is not None:
+            self._measure(settings.energy.counter, settings.energy.power, machine, kind_of)
+        self._over: dict[str, int] = dict.fromkeys((*settings.intervals, "demand"), 0)  # ns: up to where all is told
+        self._again: list[tuple[int, int]] = []  # times whose figures have changed
+        self._next = 0  # ns: when what runs is told again
+
+    def _measure(
+        self, counter: str | None, power: str | None, machine: str, kind_of: Callable[[Place], Kind | None]
+    ) -> None:
+        text = counter or power
+        assert text is not None
+        other, _, signal = text.rpartition("/")
+        place = (other or machine, signal)
+        kind = kind_of(place)
+        unit = kind.unit if kind is not None and kind.unit is not None else unit_of("kW.h" if counter else "kW")
+        if counter is not None:
+            self.slots.setdefault(self._inputs.slot(place), []).append("energy")
+        else:
+            self._power = Looking(parse(f"total([{place[0]}/{signal}])"), machine, self._inputs)
+            unit = unit * unit_of("s")
+        self._to_kwh = _kwh(unit)
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def take(self, inputs: Inputs, touched: set[int], time: int) -> None:
+        """Readings have come."""
+        for slot in touched & self.slots.keys():
+            value = inputs.value[slot]
+            if not is_bad(inputs.quality[slot]) and isinstance(value, int | float):
+                for name in self.slots[slot]:
+                    self.history.total(name, time, self.converted(name, value))
+        if self._power is not None and not touched.isdisjoint(self._power.places):
+            value, quality = self._power.run(time)
+            if not is_bad(quality) and isinstance(value, int | float):
+                self.history.total("energy", time, self.converted("energy", value))
+
+    def converted(self, name: str, value: float) -> float:
+        """Energy in kWh."""
+        return value * self._to_kwh[0] if name == "energy" else value
+
+    def correct(
+        self, changes: Sequence[tuple[int, str, str]], totals: Mapping[str, Sequence[tuple[int, float]]], now_ns: int
+    ) -> None:
+        """What the machine did at times of which nothing was known: changes of its state, and readings of its totals."""
+        times = [t for t, _, _ in changes] + [t for each in totals.values() for t, _ in each]
+        if not times:
+            return
+        first, last = min(times), max(times)
+        for piece in self.history.pieces(first, now_ns):
+            if piece.word != "unknown" or not changes:
+                continue
+            end = piece.end_ns if piece.end_ns < now_ns else min(now_ns, last + 1)
+            before = [change for change in changes if change[0] <= piece.start_ns][-1:]
+            within = [change for change in changes if piece.start_ns < change[0] < end]
+            states = [(piece.start_ns, word, reason) for _, word, reason in before] + within
+            if states and piece.start_ns < end:
+                self._again.append(self.history.replace(max(piece.start_ns, states[0][0]), end, states))
+        if totals:
+            self._again.append(self.history.replace(first, last + 1, totals=totals))
+
+    # --- what leaves -------------------------------------------------------------------------------------------------
+
+    def due(self, now_ns: int, timeless: bool) -> Iterator[Leaving]:
+        """What has to be told by now. Before the time is known nothing is: it would be of another year."""
+        if timeless:
+            return
+        for kind, upto in self._over.items():
+            if not upto:
+                self._over[kind] = now_ns
+        settled = now_ns - round(self._settings.micro_stop * NS)
+        again = [(start, end) for start, end in self._again if end <= settled]
+        self._again = [(start, end) for start, end in self._again if end > settled]
+        for at, kind in enumerate(self._settings.intervals):
+            for interval in intervals_of(kind, self._calendar, self._over[kind], now_ns):
+                if self._over[kind] < interval.end_ns <= now_ns:
+                    yield interval.end_ns, self._readings(at, interval, interval.end_ns, True), False
+                    self._over[kind] = interval.end_ns
+                    if self._settings.micro_stop:  # a standstill at its end may turn out to be one
+                        self._again.append((interval.end_ns - 1, interval.end_ns))
+            for interval in self._touched(kind, again):
+                yield interval.end_ns, self._readings(at, interval, interval.end_ns, True), True
+            if now_ns >= self._next:
+                for interval in intervals_of(kind, self._calendar, now_ns, now_ns + 1):
+                    if interval.start_ns < now_ns:
+                        yield now_ns, self._readings(at, interval, now_ns, False), False
+        if now_ns >= self._next:
+            self._next = now_ns + round(self._settings.update * NS)
+        yield from self._demand(again, now_ns)
+
+    def _touched(self, kind: IntervalKind, again: Sequence[tuple[int, int]]) -> list[Interval]:
+        """The intervals that are over, and are not what was told of them."""
+        found: dict[int, Interval] = {}
+        for start, end in again:
+            for interval in intervals_of(kind, self._calendar, start, max(end, start + 1)):
+                if interval.end_ns <= self._over[kind]:
+                    found[interval.start_ns] = interval
+        return [found[start] for start in sorted(found)]
+
+    def _readings(self, at: int, interval: Interval, end_ns: int, complete: bool) -> list[tuple[int, Value, int]]:
+        given = figures(self.history, interval.start_ns, end_ns, self._calendar, self._settings)
+        used = None
+        if self._settings.energy is not None:
+            used = energy(self.history, interval.start_ns, end_ns, self._calendar, self._settings.energy)
+        values = interval_values(interval, given, used, complete)
+        return [(at * self._width + i, value, quality) for i, (value, quality) in enumerate(values)]
+
+    def _demand(self, again: Sequence[tuple[int, int]], now_ns: int) -> Iterator[Leaving]:
+        """The load profile: each interval of demand once it is over."""
+        meter = self.history.readings("energy")
+        if self._settings.energy is None or meter is None:
+            return
+        step = self._settings.energy.interval
+        at = len(self.signals) - 2
+        spans = [(self._over["demand"], now_ns, False)]
+        spans += [(start, min(end, self._over["demand"]), True) for start, end in again]
+        for start, end, historical in spans:
+            for begin, until in self._calendar.steps(round(step), start, max(start, end)):
+                told = until <= self._over["demand"]
+                if until > now_ns or told is not historical:
+                    continue
+                for load in load_profile(meter, begin, until, self._calendar, step):
+                    if (load.start_ns, load.end_ns) == (begin, until):
+                        values = demand_values(load)
+                        yield until, [(at + i, value, quality) for i, (value, quality) in enumerate(values)], historical
+        self._over["demand"] = max(
+            self._over["demand"], *(b for b, _ in self._calendar.steps(round(step), now_ns, now_ns + 1))
+        )
+
+    # --- over restarts -----------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """What must outlive a restart, for JSON."""
+        power = None if self._power is None else self._power.program.dump()
+        return {"history": self.history.dump(), "over": self._over, "power": power}
+
+    def load(self, saved: Mapping[str, Any], ended_ns: int) -> None:
+        """The way back. What the machine did since the gateway ended is not known. Raises ValueError, TypeError, KeyError."""
+        self.history.load(saved["history"])
+        self.history.state(ended_ns, "unknown")
+        for kind, upto in saved["over"].items():
+            if kind in self._over:
+                self._over[kind] = int(upto)
+        if self._power is not None and saved["power"] is not None:
+            self._power.program.load(saved["power"])
+
+
+def _kwh(unit: Unit) -> tuple[float, float]:
+    try:
+        return conversion(unit, unit_of("kW.h"))
+    except UnitError:  # a server says another unit than was thought: as it is
+        return 1.0, 0.0

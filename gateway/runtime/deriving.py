@@ -1,0 +1,154 @@
+"""What is worked out from what the machines say: wires gateway/production to the readings that pass, and to its memory.
+
+show(batch) ─▶ the Derived that look at this machine ─▶ readings of theirs ─▶ show, accept
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from gateway.clock import Clock
+from gateway.config import Configuration
+from gateway.counters import FlowCounters
+from gateway.model import Batch, Header
+from gateway.mqtt.payload import Frame
+from gateway.production.calendar import WorkCalendar
+from gateway.production.derived import Derived, Out
+
+log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Where it leaves."""
+
+    def accept(self, batch: Batch) -> None: ...
+    def show(self, batch: Batch) -> None: ...
+    def announce_derived(self, header: Header) -> None: ...
+
+
+class Deriving:
+    """Of all machines of a gateway."""
+
+    def __init__(
+        self, configuration: Configuration, sink: Sink, clock: Clock, counters: FlowCounters, saved: Mapping[str, Any]
+    ) -> None:
+        """`saved`: what `dump` gave, by machine."""
+        self._configuration, self._sink, self._clock, self._counters = configuration, sink, clock, counters
+        self._saved = dict(saved)
+        self._headers: dict[str, Header] = {}  # of the machines themselves, as they leave
+        self._made: dict[str, Derived] = {}
+        self._listeners: dict[str, list[Derived]] = {}
+        self._outdated: set[str] = set()
+        self._machines = [name for name, machine in configuration.machines.items() if machine.derived]
+        self._calendars: dict[tuple[str | None, str], WorkCalendar] = {}
+
+    @property
+    def used(self) -> bool:
+        """Whether anything is worked out at all."""
+        return bool(self._machines)
+
+    def start(self) -> None:
+        """Once the signals of all machines are known, as far as they can be without asking them."""
+        self._make()
+
+    def settled(self) -> int:
+        """How many times a counter among what is worked out began anew."""
+        return sum(derived.settled for derived in self._made.values())
+
+    def know(self, header: Header) -> None:
+        """The signals of a machine, as they leave: at the start, and when their types are learnt."""
+        name = header.path.machine
+        self._headers[name] = header
+        if name in self._machines:
+            self._outdated.add(name)
+        self._outdated |= {other for other, made in self._made.items() if name in made.looks_at}
+
+    def take(self, batch: Batch) -> None:
+        """Readings that are seen, of a machine or worked out."""
+        if self._outdated:
+            self._make()
+        for derived in self._listeners.get(batch.header.path.machine, ()):
+            if batch.header is not derived.header:
+                self._leave(derived.take(batch, self._clock.monotonic(), self._clock.now()))
+
+    def past(self, batch: Batch) -> None:
+        """Readings of the past."""
+        for derived in self._listeners.get(batch.header.path.machine, ()):
+            if batch.header is not derived.header:
+                derived.past(batch, self._clock.now())
+
+    def tick(self) -> None:
+        """About twice a second."""
+        if self._outdated:
+            self._make()
+        for derived in self._made.values():
+            self._leave(derived.tick(self._clock.monotonic(), self._clock.now()))
+
+    def flush(self) -> None:
+        """At the end: what swinging doors hold back."""
+        for derived in self._made.values():
+            if (held := derived.flush()) is not None:
+                self._count(held, held)
+                self._sink.accept(held)
+
+    def _leave(self, out: Out) -> None:
+        for news, seen in out:
+            if not seen.historical:
+                self._sink.show(seen)
+            self._count(news, seen)
+            if news is not None:
+                self._sink.accept(news)
+
+    def _count(self, news: Batch | None, seen: Batch) -> None:
+        counters = self._counters.of(seen.header.path.machine)
+        counters.derived += len(seen)
+        counters.suppressed += len(seen) - (0 if news is None else len(news))
+
+    # --- making ------------------------------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        """Those of which the signals they look at are known, or known better; with what was remembered."""
+        outdated, self._outdated = self._outdated, set()
+        now = self._clock.now()
+        for name in outdated:
+            if (before := self._made.get(name)) is not None:
+                self._saved[name] = before.dump(now)
+            configuration = self._configuration
+            derived = Derived(configuration.path_of(name), configuration.machines, self._calendar(name), self._headers)
+            if (saved := self._saved.pop(name, None)) is not None:
+                for what in derived.load(saved):
+                    log.warning("%s: what was remembered of %s cannot be used: it begins anew", name, what)
+            same = before is not None and before.header.signals == derived.header.signals
+            self._made[name] = derived
+            if not same or before is not derived:
+                self._sink.announce_derived(derived.header)
+        self._listeners = {}
+        for derived in self._made.values():
+            for machine in derived.looks_at:
+                self._listeners.setdefault(machine, []).append(derived)
+
+    def _calendar(self, machine: str) -> WorkCalendar:
+        settings = self._configuration.settings
+        name = self._configuration.machines[machine].calendar or settings.site.calendar
+        key = name, settings.site.timezone
+        if key not in self._calendars:
+            calendar = settings.calendars[name] if name is not None else None
+            self._calendars[key] = WorkCalendar(calendar, settings.site.timezone)
+        return self._calendars[key]
+
+    # --- over restarts -----------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """What must outlive a restart, by machine."""
+        now = self._clock.now()
+        return {**self._saved, **{name: derived.dump(now) for name, derived in self._made.items()}}
+
+    def catch_up(self, machine: str, frame: Frame) -> None:
+        """Readings that had left after the state was saved."""
+        derived = self._made.get(machine)
+        if derived is None:
+            return
+        for name, value in frame.values.items():
+            derived.catch_up(name, value, frame.time)

@@ -1,0 +1,370 @@
+"""What is worked out for a machine, live: readings go in as a poller brings them; expected values are worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Configuration, load
+from gateway.model import (
+    GOOD,
+    NO_COMMUNICATION,
+    NOT_AVAILABLE,
+    NOT_CONNECTED,
+    Batch,
+    Header,
+    Value,
+    quality_text,
+)
+from gateway.normalizer import Plan
+from gateway.production.calendar import WorkCalendar
+from gateway.production.derived import Derived
+from gateway.runtime.registry import protocols
+
+SECOND = 10**9
+T = 1_790_000_000 * SECOND  # Monday, 21 September 2026, 14:13:20 UTC
+
+PRESS = """
+    connection: c
+    signals:
+      good: {holding: 0, type: uint32, kind: counter, delta: true}
+      reject: {holding: 2, type: uint16, kind: counter}
+      power: {holding: 3, type: uint16, unit: kW, scale: 0.1}
+      energy: {holding: 4, type: uint32, unit: W.h, kind: counter}
+      mode: {holding: 6, type: uint16, enum: {0: "off", 1: auto, 2: setup}}
+      alarm: {discrete: 0}
+      alarm_code: {holding: 7, type: uint16}
+"""
+NAMES = ("good", "reject", "power", "energy", "mode", "alarm", "alarm_code")
+
+
+class Machine:
+    """One press, and what is worked out for it; time moves as it is told."""
+
+    def __init__(self, folder: Path, more: str, *, others: str = "", saved: dict[str, object] | None = None) -> None:
+        path = folder / "gateway.yaml"
+        path.write_text(
+            "connections: {c: {protocol: modbus-tcp, host: 127.0.0.1}}\nmachines:\n  press:" + PRESS + more + others
+        )
+        self.configuration: Configuration = load(path, protocols())
+        from adapters.modbus.config import ModbusMachine
+
+        settings = self.configuration.machines["press"]
+        assert isinstance(settings, ModbusMachine)
+        from gateway.model import Signal
+
+        raw = Header(
+            self.configuration.path_of("press"), tuple(Signal(n, s.value_type) for n, s in settings.signals.items())
+        )
+        self.raw, self.plan = raw, Plan(raw, settings.signals)
+        calendar = WorkCalendar(None, "UTC")
+        self.derived = Derived(raw.path, self.configuration.machines, calendar, {"press": self.plan.header})
+        if saved is not None:
+            assert self.derived.load(saved) == []
+        self.second = 0.0
+        self.sent: list[tuple[float, str, Value, str]] = []
+        self.now: dict[str, Value] = {}
+        self.values: dict[str, Value] = dict.fromkeys(NAMES, 0) | {"alarm": False}
+
+    def _note(self, out: list[tuple[Batch | None, Batch]]) -> None:
+        for news, seen in out:
+            for batch, of in ((news, self.sent), (seen, None)):
+                if batch is None:
+                    continue
+                quality = batch.quality or [GOOD] * len(batch)
+                for i, t, value, q in zip(batch.signal, batch.time, batch.value, quality, strict=True):
+                    name = batch.header.signals[i].name
+                    if of is not None:
+                        of.append(((t - T) / SECOND, name, value, quality_text(q)))
+                    else:
+                        self.now[name] = value
+
+    def read(self, second: float, **changed: Value) -> None:
+        """A poll, in which some registers have changed."""
+        self.values |= changed
+        self._apply(second, [self.values[name] for name in NAMES], None)
+
+    def _apply(self, second: float, values: list[Value], quality: list[int] | None) -> None:
+        self.second = second
+        time = T + round(second * SECOND)
+        self.plan.apply(Batch(self.raw, self.raw.order, (time,) * len(NAMES), values, quality), second, time)
+        assert self.plan.seen is not None
+        self._note(self.derived.take(self.plan.seen, second, time))
+
+    def fail(self, second: float, **quality: int) -> None:
+        """A poll in which some registers have no value."""
+        values = [None if name in quality else self.values[name] for name in NAMES]
+        self._apply(second, values, [quality.get(name, GOOD) for name in NAMES])
+
+    def lose(self, second: float) -> None:
+        """The link breaks."""
+        time = T + round(second * SECOND)
+        batch = self.plan.lost(NOT_CONNECTED, second, time)
+        assert batch is not None
+        self._note(self.derived.take(batch, second, time))
+
+    def tick(self, second: float) -> None:
+        self._note(self.derived.tick(second, T + round(second * SECOND)))
+
+    def told(self, *names: str) -> list[tuple[float, str, Value, str]]:
+        """What was sent of these signals."""
+        return [each for each in self.sent if each[1] in names]
+
+    def values_of(self, name: str) -> list[Value]:
+        return [value for _, of, value, _ in self.sent if of == name]
+
+
+STATE = """
+    state:
+      - {when: alarm, state: fault, reason_from: alarm_code}
+      - {when: "mode == 'setup'", state: setup}
+      - {when: "mode == 'auto'", state: running, debounce: 2s}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def test_a_delta_is_what_was_added_since_the_reading_before(folder):
+    press = Machine(folder, "")
+    for second, good in enumerate([100, 100, 103, 110]):
+        press.read(second, good=good)
+    assert press.values_of("good_delta") == [0, 3, 7]
+    assert [s.unit for s in press.derived.header.signals] == [""]
+
+
+def test_deltas_add_up_over_a_reset_and_a_restart(folder):
+    press = Machine(folder, "")
+    for second, good in enumerate([100, 103, 0, 1, 5]):
+        press.read(second, good=good)
+    total = press.plan.seen.value[0]
+    again = Machine(folder, "", saved=json.loads(json.dumps(press.derived.dump(T + 5 * SECOND))))
+    assert again.plan.load(press.plan.dump()) == []
+    again.read(10, good=9)
+    assert sum(press.values_of("good_delta") + again.values_of("good_delta")) == (total - 100) + 4 == 3 + 1 + 4 + 4
+
+
+def test_computed_signals_follow_their_inputs(folder):
+    press = Machine(
+        folder,
+        """
+    computed:
+      parts: {value: good + reject, kind: counter}
+      share: {value: "reject / parts", precision: 3}
+      power_w: {value: power, unit: W}
+""",
+    )
+    press.read(0, good=90, reject=10, power=55)
+    assert press.now == {"parts": 100, "share": 0.1, "power_w": 5500.0}
+    press.read(1, good=91)
+    assert press.told("parts", "share")[-2:] == [(1.0, "parts", 101, "good"), (1.0, "share", 0.099, "good")]
+    signals = {s.name: s for s in press.derived.header.signals}
+    assert (signals["share"].type, signals["parts"].type, signals["parts"].kind) == ("float", "int", "counter")
+    assert (signals["share"].formula, signals["share"].made_of) == ("reject / parts", ("reject", "parts"))
+    assert signals["power_w"].unit == "W"
+
+
+def test_a_bad_input_is_a_bad_result_with_its_reason_and_never_a_number(folder):
+    press = Machine(folder, '    computed: {share: {value: "reject / (good + reject)"}}')
+    press.read(0, good=0, reject=0)  # divided by zero
+    press.fail(1, reject=NO_COMMUNICATION)
+    press.read(2, good=3, reject=1)
+    assert press.told("share") == [
+        (0.0, "share", None, "bad:not-a-number"),
+        (1.0, "share", None, "bad:no-communication"),
+        (2.0, "share", 0.25, "good"),
+    ]
+
+
+def test_states_by_the_first_rule_that_holds(folder):
+    press = Machine(folder, STATE)
+    press.read(0, mode=0)
+    press.read(10, mode=2)
+    press.read(20, mode=2, alarm=True, alarm_code=17)
+    press.read(30, alarm=False)
+    assert press.told("state") == [
+        (0.0, "state", "idle", "good"), (10.0, "state", "setup", "good"), (20.0, "state", "fault", "good"),
+        (30.0, "state", "setup", "good"),
+    ]  # fmt: skip
+    assert press.told("state_reason") == [
+        (0.0, "state_reason", "", "good"),
+        (20.0, "state_reason", "17", "good"),
+        (30.0, "state_reason", "", "good"),
+    ]
+    assert press.values_of("item_state") == ["NotExecuting", "OutOfService", "NotExecuting"]
+    assert press.values_of("operation_mode") == ["Processing", "Setup", "None", "Setup"]
+    assert press.values_of("packml_state") == ["Idle", "Stopped", "Aborted", "Stopped"]
+
+
+def test_a_state_that_ends_is_an_event_with_its_duration(folder):
+    press = Machine(folder, STATE)
+    press.read(0, mode=2)
+    press.read(12.5, alarm=True, alarm_code=3)
+    press.read(14, alarm=False)
+    ended = press.told("ended_state", "ended_state_reason", "ended_state_duration")
+    assert ended == [
+        (12.5, "ended_state", "setup", "good"), (12.5, "ended_state_reason", "", "good"),
+        (12.5, "ended_state_duration", 12.5, "good"), (14.0, "ended_state", "fault", "good"),
+        (14.0, "ended_state_reason", "3", "good"), (14.0, "ended_state_duration", 1.5, "good"),
+    ]  # fmt: skip
+
+
+def test_a_state_counts_from_the_beginning_of_its_condition(folder):
+    """`debounce: 2s`: it is known two seconds later that the press runs since 10."""
+    press = Machine(folder, STATE)
+    press.read(0, mode=0)
+    press.read(10, mode=1)
+    press.tick(11)
+    press.tick(12)
+    assert press.told("state")[-1] == (10.0, "state", "running", "good")
+    assert press.told("ended_state_duration") == [(10.0, "ended_state_duration", 10.0, "good")]
+
+
+def test_what_is_shorter_than_the_debounce_never_was(folder):
+    press = Machine(folder, STATE)
+    press.read(0, mode=0)
+    press.read(10, mode=1)
+    press.read(11, mode=0)
+    press.tick(20)
+    assert press.values_of("state") == ["idle"]
+
+
+def test_a_broken_link_makes_the_state_unknown_and_one_bad_register_does_not(folder):
+    press = Machine(folder, STATE)
+    press.read(0, mode=2)
+    press.fail(1, alarm=NO_COMMUNICATION)
+    assert press.now["state"] == "setup"
+    press.lose(2)
+    assert press.now["state"] == "unknown"
+    assert press.told("item_state")[-1] == (2.0, "item_state", None, "bad:no-communication")
+    press.read(5, mode=2)
+    assert press.told("state")[-1] == (5.0, "state", "setup", "good")
+
+
+KPI = (
+    STATE
+    + "    kpi: {good: good, reject: reject, ideal_cycle: 2s, intervals: [hour], energy: {counter: energy, co2e: 0.5}}\n"
+)
+
+
+def test_figures_of_an_hour_with_all_they_were_calculated_from(folder):
+    """From 14:13:20 to 15:00 the hour has 2800 s; the press runs from 0 to 2000 s and is in a fault for 400, then idle.
+
+    It makes a part every 2.5 s, every tenth is bad; it takes 10 Wh a part and nothing else.
+    """
+    press = Machine(folder, KPI)
+    parts = 0
+    for second in range(0, 2801, 2):
+        parts = min(second, 2000) * 10 // 25
+        state: dict[str, Value] = {"mode": 1 if second < 2000 else 0, "alarm": 2000 <= second < 2400}
+        press.read(second, good=parts - parts // 10, reject=parts // 10, energy=10 * parts, **state)
+        press.tick(second)
+    press.tick(2801)
+    last = {name: (value, quality) for t, name, value, quality in press.sent if t == 2800.0}
+    assert last["hour.complete"] == (True, "good")
+    assert last["hour.name"] == ("14:00", "good")
+    assert last["hour.good"][0] == 720
+    assert last["hour.reject"][0] == 80
+    # Nothing is known of the first 800 s of the hour, so the figures are uncertain, and say so.
+    assert last["hour.unknown_time"][0] == 800.0
+    assert last["hour.time_by_state.running"][0] == 2000.0
+    assert last["hour.time_by_state.fault"][0] == 400.0
+    assert last["hour.time_by_state.idle"][0] == 400.0
+    assert last["hour.availability"] == (pytest.approx(2000 / 3600), "uncertain:incomplete")
+    assert last["hour.performance"][0] == pytest.approx(2.0 * 800 / 2000)  # 80 %
+    assert last["hour.quality"][0] == pytest.approx(0.9)
+    assert last["hour.oee"][0] == pytest.approx(2000 / 3600 * 0.8 * 0.9)
+    assert last["hour.energy"][0] == pytest.approx(8.0)  # kW.h, from W.h
+    assert last["hour.energy_per_part"][0] == pytest.approx(0.01)
+    assert last["hour.co2e"][0] == pytest.approx(4.0)
+    assert "unknown" in last["hour.uncertain"][0] or last["hour.uncertain"][0]
+    signals = {s.name: s for s in press.derived.header.signals}
+    assert set(signals["hour.oee"].made_of) <= signals.keys()
+    # One quarter of an hour is whole: from 14:15 to 14:45, two of them; and the one to 15:00.
+    assert [t for t, name, _, _ in press.sent if name == "demand.power"] == [1000.0, 1900.0, 2800.0]
+
+
+def test_what_cannot_be_calculated_has_no_value(folder):
+    press = Machine(folder, KPI)
+    press.read(0, mode=0)
+    press.tick(60)
+    assert press.now["hour.quality"] is None
+    assert ("hour.mttr", None, "bad:not-available") in [each[1:] for each in press.sent]
+    assert quality_text(NOT_AVAILABLE) == "bad:not-available"
+
+
+def test_late_data_turns_what_was_unknown_into_what_was(folder):
+    """The link is away from 100 to 400; the server remembers that the press went on until 200, and made 40 parts."""
+    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press.read(0, mode=1)
+    press.tick(0)
+    press.read(90, good=36)
+    press.lose(100)
+    press.read(400, good=80, mode=2)
+    press.tick(2801)
+    before = {name: value for t, name, value, _ in press.sent if t == 2800.0}
+    assert before["hour.time_by_state.running"] == 100.0
+    assert before["hour.unknown_time"] == 800.0 + 300.0
+    press.sent.clear()
+    at = [T + s * SECOND for s in (150, 200, 200)]
+    mode, good = NAMES.index("mode"), NAMES.index("good")
+    past = press.plan.past(Batch(press.raw, [good, mode, good], at, [60, 2, 80], None, historical=True))
+    press.derived.past(past, T + 2900 * SECOND)
+    press.tick(2900)
+    after = {name: value for t, name, value, _ in press.sent if t == 2800.0}
+    assert after["hour.time_by_state.running"] == 200.0
+    assert after["hour.time_by_state.setup"] == 2800.0 - 200.0
+    assert after["hour.unknown_time"] == 800.0
+
+
+def test_figures_go_on_after_a_restart_and_the_time_between_is_unknown(folder):
+    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press.read(0, mode=1)
+    press.tick(0)
+    press.read(100, good=40)
+    saved = json.loads(json.dumps(press.derived.dump(T + 100 * SECOND)))
+    again = Machine(folder, KPI.replace(", debounce: 2s", ""), saved=saved)
+    again.plan.load(press.plan.dump())
+    again.read(200, good=40, mode=1)
+    again.tick(201)
+    again.read(300, good=80)
+    again.tick(2801)
+    last = {name: value for t, name, value, _ in again.sent if t == 2800.0}
+    assert last["hour.time_by_state.running"] == 2800.0 - 100.0
+    assert last["hour.unknown_time"] == 800.0 + 100.0
+    assert last["hour.good"] == 80
+
+
+def test_a_state_that_cannot_be_used_is_begun_anew(folder):
+    press = Machine(folder, KPI)
+    saved = press.derived.dump(T) | {"figures": {"history": "?"}, "counters": {"parts": []}}
+    assert press.derived.load(saved) == ["figures"]
+
+
+def test_signals_of_another_machine(folder):
+    others = """
+  meter:
+    connection: c
+    unit_id: 2
+    signals: {import: {holding: 0, type: uint32, unit: kW.h, kind: counter}}
+    computed: {per_part: {value: "import / [press/good]"}}
+"""
+    press = Machine(folder, "", others=others)
+    from gateway.model import Signal
+
+    meter = Header(press.configuration.path_of("meter"), (Signal("import", "int", "kW.h"),))
+    derived = Derived(
+        meter.path,
+        press.configuration.machines,
+        WorkCalendar(None, "UTC"),
+        {"press": press.plan.header, "meter": meter},
+    )
+    assert derived.looks_at == {"press", "meter"}
+    derived.take(Batch(meter, meter.order, (T,), (500,), None), 0.0, T)
+    press.read(1, good=250)
+    out = derived.take(press.plan.seen, 1.0, T + SECOND)
+    assert [list(news.value) for news, _ in out] == [[2.0]]
