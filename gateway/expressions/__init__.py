@@ -13,9 +13,9 @@
 | Module | Knows |
 |---|---|
 | `tokens`, `parser`, `tree`, `functions` | how it is written: words, strength of operators, what functions take |
-| `check`, `kinds` | what it means for certain signals: types, units, conversions |
-| `flaws` | how values are worked out, and what becomes of those that are not good |
-| `memory` | what functions over time remember |
+| `check`, `parts`, `kinds` | what it means for certain signals: types, units, conversions |
+| `flaws`, `arithmetic` | how values are worked out, and what becomes of those that are not good |
+| `memory`, `windows` | what functions over time remember |
 | `program` | `parse`, `check`, `run`, `dump` and `load` |
 """
 

@@ -12,55 +12,36 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from gateway.expressions import flaws
-from gateway.expressions.flaws import FLOATS, INTS, NUMBERS, TYPES, Bounds, Flaw, Run
+from gateway.expressions.arithmetic import WHOLE, between, clamped, equal_if_alike, linear, rounding, unequal_if_alike
+from gateway.expressions.flaws import FLOATS, INTS, NUMBERS, TYPES, Run
 from gateway.expressions.kinds import ONE, SECOND, Kind, difference, over, raised, times
-from gateway.expressions.memory import (
-    Changed,
-    Count,
-    Delta,
-    Duration,
-    Edge,
-    Highest,
-    Lowest,
-    Mean,
-    Memory,
-    Previous,
-    Rate,
-    Room,
-    Share,
-    Total,
-)
-from gateway.expressions.mistakes import ExpressionError, did_you_mean
+from gateway.expressions.memory import Changed, Duration, Edge, Memory, Previous, Room, Total
+from gateway.expressions.mistakes import ExpressionError, did_you_mean, nearest
 from gateway.expressions.parser import COMPARISONS
+from gateway.expressions.parts import (
+    CLASSES,
+    FAMILIES,
+    NOUNS,
+    Family,
+    Part,
+    bounds_of,
+    constant,
+    joined,
+    like,
+    number_signal,
+    number_type,
+    over_time,
+    pair,
+    unit_of,
+)
+from gateway.expressions.tokens import BARE_NAME
 from gateway.expressions.tree import Binary, Call, Constant, Logic, Node, Reference, Signal, Unary
-from gateway.model import Value, ValueType
-from gateway.units import UnitError, conversion, parse
-
-Family = Literal["number", "bool", "text"]
-_FAMILIES: Mapping[str | None, Family | None] = {
-    "float": "number", "int": "number", "bool": "bool", "string": "text", None: None,
-}  # fmt: skip
-_CLASSES: Mapping[Family, Any] = {"number": NUMBERS, "bool": TYPES["bool"], "text": TYPES["string"]}
-_NOUNS: Mapping[Family, str] = {"number": "a number", "bool": "true or false", "text": "text"}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A node whose meaning is known."""
-
-    node: Node
-    kind: Kind
-    make: Callable[[Room], Run]
-    family: Family | None  # more than the type tells: the sum of two unknowns is a number
-    constant: Value = None  # what it always is
-    step: bool = False  # a difference of temperatures: 5 K more are 5 Cel more
-    lasting: bool = False  # remembers what was, and so has to be worked out even where its result is not needed
-    timed: bool = False  # can change by the passing of time alone
+from gateway.expressions.windows import Count, Delta, Highest, Lowest, Mean, Rate, Share
+from gateway.units import Unit, UnitError, conversion, parse
 
 
 class Checker:
@@ -81,15 +62,15 @@ class Checker:
         """Raises ExpressionError."""
         match node:
             case Constant():
-                return _constant(node)
+                return constant(node)
             case Signal():
                 return self._signal(node)
             case Unary(operator="-"):
                 x = self._number(self.part(node.operand))
-                return _like(node, [x], lambda run: flaws.single(operator.neg, run, _bounds(x.kind.type)))
+                return like(node, [x], lambda run: flaws.single(operator.neg, run, bounds_of(x.kind.type)))
             case Unary():
                 x = self._condition(self.part(node.operand))
-                return _joined(node, Kind("bool"), [x], flaws.negation)
+                return joined(node, Kind("bool"), [x], flaws.negation)
             case Logic():
                 return self._logic(node)
             case Binary() if node.operator in COMPARISONS:
@@ -118,21 +99,27 @@ class Checker:
         if kind is None:
             raise self._no_signal(node)
         self._kinds[node.index] = kind
-        family = _FAMILIES[kind.type]
+        family = FAMILIES[kind.type]
         if family == "number":
-            return replace(_number_signal(node, TYPES[kind.type], _bounds(kind.type)), kind=kind)
+            return replace(number_signal(node, TYPES[kind.type], bounds_of(kind.type)), kind=kind)
         classes = TYPES[kind.type]
         return Part(node, kind, lambda _: flaws.signal(node.index, classes), family)
 
     def _no_signal(self, node: Signal) -> ExpressionError:
         reference = node.reference
         of_machine = f" of machine '{reference.machine}'" if reference.machine else ""
-        hint = did_you_mean(str(reference), self._names)
-        for name in sorted(self._names, key=len, reverse=True):
-            # melt-temp without brackets is a difference.
-            if len(name) > len(reference.signal) and self._text.startswith(name, node.start):
-                hint = f"write [{name}]"
-                break
+        # melt-temp without brackets is a difference.
+        whole = [
+            name
+            for name in self._names
+            if self._text.startswith(name, node.start) and len(name) > len(reference.signal)
+        ]
+        if whole:
+            hint = f"write [{max(whole, key=len)}]"
+        elif near := nearest(str(reference), self._names):
+            hint = f"did you mean {near if BARE_NAME.fullmatch(near) else f'[{near}]'}?"
+        else:
+            hint = ""
         return ExpressionError(f"there is no signal '{reference.signal}'{of_machine}", node.start, node.end, hint)
 
     # --- types ---------------------------------------------------------------------------------------------------------
@@ -142,11 +129,11 @@ class Checker:
         if part.family == family:
             return part
         if part.family is not None:
-            found, wanted = _NOUNS[part.family], _NOUNS[family]
+            found, wanted = NOUNS[part.family], NOUNS[family]
             raise self._mistake(part, f"{self._shown(part)} is {found}, where {wanted} is needed", hint)
         if family == "number" and isinstance(part.node, Signal):
-            return replace(_number_signal(part.node, NUMBERS, INTS), kind=part.kind)
-        classes = _CLASSES[family]
+            return replace(number_signal(part.node, NUMBERS, INTS), kind=part.kind)
+        classes = CLASSES[family]
         return replace(part, family=family, make=lambda room: flaws.fitting(part.make(room), classes))
 
     def _number(self, part: Part) -> Part:
@@ -164,7 +151,7 @@ class Checker:
             return list(parts)
         for part in parts:
             if part.family not in (first.family, None):
-                found = f"{self._shown(first)} is {_NOUNS[first.family]}, {self._shown(part)} {_NOUNS[part.family]}"
+                found = f"{self._shown(first)} is {NOUNS[first.family]}, {self._shown(part)} {NOUNS[part.family]}"
                 alone = next((self._text_of(each) for each in (first, part) if each.family == "bool"), "")
                 hint = f"write {alone} or not {alone}" if alone and verb == _COMPARED else ""
                 raise self._mistake(part, f"{found}: they cannot be {verb}", hint)
@@ -181,7 +168,7 @@ class Checker:
         unit = difference(first.kind.unit) if step else first.kind.unit
         return [self._in_unit(part, unit, step, verb, first) for part in parts]
 
-    def _in_unit(self, part: Part, unit: Any, step: bool, verb: str, first: Part) -> Part:
+    def _in_unit(self, part: Part, unit: Unit | None, step: bool, verb: str, first: Part) -> Part:
         """Converted, if it has a unit. A difference is scaled only, whatever the zero of its unit."""
         source = difference(part.kind.unit) if step else part.kind.unit
         if source is None or unit is None or source == unit:
@@ -196,9 +183,9 @@ class Checker:
         kind = replace(part.kind, unit=unit)
         if (factor, offset) == (1.0, 0.0):
             return replace(part, kind=kind, step=step)
-        run = _linear(factor, offset)
+        run = linear(factor, offset)
         kind = replace(kind, type="float")
-        return _joined(part.node, kind, [part], lambda x: flaws.single(run, x, FLOATS), step=step)
+        return joined(part.node, kind, [part], lambda x: flaws.single(run, x, FLOATS), step=step)
 
     # --- operators -----------------------------------------------------------------------------------------------------
 
@@ -206,7 +193,7 @@ class Checker:
         parts = [self._condition(self.part(operand)) for operand in node.operands]
         lasting = any(part.lasting for part in parts)
         deciding = node.operator == "or"
-        return _joined(node, Kind("bool"), parts, lambda *runs: flaws.logic(deciding, runs, lasting))
+        return joined(node, Kind("bool"), parts, lambda *runs: flaws.logic(deciding, runs, lasting))
 
     def _comparison(self, node: Binary) -> Part:
         parts = self._same_family([self.part(node.left), self.part(node.right)], _COMPARED)
@@ -214,7 +201,7 @@ class Checker:
         if node.operator not in ("==", "!="):
             for part in parts:
                 if part.family in ("text", "bool"):
-                    message = f"{self._shown(part)} is {_NOUNS[part.family]}, which is neither less nor more"
+                    message = f"{self._shown(part)} is {NOUNS[part.family]}, which is neither less nor more"
                     raise self._mistake(part, message, "only == and != compare it")
             parts = [self._number(part) for part in parts]
         elif family == "text":
@@ -227,11 +214,11 @@ class Checker:
             parts = parts[::-1] if turned else parts
         operation = _COMPARING[node.operator]
         if family is None and node.operator in ("==", "!="):
-            operation = _equal_if_alike if node.operator == "==" else _unequal_if_alike
+            operation = equal_if_alike if node.operator == "==" else unequal_if_alike
         y = parts[1].constant
         if y is not None and parts[0].constant is None:
-            return _joined(node, Kind("bool"), parts, lambda x, _: flaws.comparison_with(operation, x, y))
-        return _joined(node, Kind("bool"), parts, lambda x, y: flaws.comparison(operation, x, y))
+            return joined(node, Kind("bool"), parts, lambda x, _: flaws.comparison_with(operation, x, y))
+        return joined(node, Kind("bool"), parts, lambda x, y: flaws.comparison(operation, x, y))
 
     def _states(self, part: Part, text: Part) -> None:
         """A text that a signal never has is a slip of the pen."""
@@ -256,9 +243,9 @@ class Checker:
     def _sum(self, node: Binary, x: Part, y: Part) -> Part:
         x, y, unit, step = self._summed(node, x, y)
         operation = operator.add if node.operator == "+" else operator.sub
-        return _pair(node, Kind(_number_type(x, y), unit), x, y, operation, step=step)
+        return pair(node, Kind(number_type(x, y), unit), x, y, operation, step=step)
 
-    def _summed(self, node: Binary, x: Part, y: Part) -> tuple[Part, Part, Any, bool]:
+    def _summed(self, node: Binary, x: Part, y: Part) -> tuple[Part, Part, Unit | None, bool]:
         """Both in units that add up, the unit of the result, and whether that is a difference of temperatures.
 
         A temperature is a point on a scale: of two of them the difference makes sense, which can be added to a third.
@@ -287,14 +274,14 @@ class Checker:
     def _product(self, node: Binary, x: Part, y: Part) -> Part:
         """A factor without a unit may be a conversion (1000 from kW to W), so the unit of the product is not known then."""
         if node.operator == "*":
-            return _pair(node, Kind(_number_type(x, y), times(x.kind.unit, y.kind.unit)), x, y, operator.mul)
+            return pair(node, Kind(number_type(x, y), times(x.kind.unit, y.kind.unit)), x, y, operator.mul)
         self._no_zero(y)
-        return _pair(node, Kind("float", over(x.kind.unit, y.kind.unit)), x, y, operator.truediv)
+        return pair(node, Kind("float", over(x.kind.unit, y.kind.unit)), x, y, operator.truediv)
 
     def _modulo(self, node: Binary, x: Part, y: Part) -> Part:
         self._no_zero(y)
         x, y = self._alike([x, y], "divided with a remainder")
-        return _pair(node, Kind(_number_type(x, y), _unit_of(x, y)), x, y, operator.mod, step=x.step)
+        return pair(node, Kind(number_type(x, y), unit_of(x, y)), x, y, operator.mod, step=x.step)
 
     def _no_zero(self, divisor: Part) -> None:
         if divisor.constant is not None and not divisor.constant:
@@ -312,9 +299,9 @@ class Checker:
             raise self._mistake(y, message)
         if whole is None or whole < 0:
             unit = raised(x.kind.unit, whole) if whole is not None else None
-            return _pair(node, Kind("float", unit), x, y, math.pow)
+            return pair(node, Kind("float", unit), x, y, math.pow)
         kind = Kind(x.kind.type, raised(x.kind.unit, whole))
-        return _pair(node, kind, x, y, operator.pow)
+        return pair(node, kind, x, y, operator.pow)
 
     # --- functions of the moment ---------------------------------------------------------------------------------------
 
@@ -323,7 +310,7 @@ class Checker:
         yes, no = self._either(node, node.arguments[1:])
         both = yes.lasting or no.lasting
         build: Callable[..., Run] = lambda decision, a, b: flaws.choice(decision, a, b, both)  # noqa: E731
-        return _like(node, [yes, no], build, others=[condition])
+        return like(node, [yes, no], build, others=[condition])
 
     def _either(self, node: Call, arguments: Sequence[Node]) -> list[Part]:
         """What stands for one another: of one family, in one unit."""
@@ -337,21 +324,21 @@ class Checker:
     def _default(self, node: Call) -> Part:
         x, instead = self._either(node, node.arguments)
         both = instead.lasting
-        return _like(node, [x, instead], lambda x, y: flaws.otherwise(x, y, both))
+        return like(node, [x, instead], lambda x, y: flaws.otherwise(x, y, both))
 
     def _quality(self, node: Call) -> Part:
         x = self.part(node.arguments[0])
         build = flaws.whether_good if node.function == "good" else flaws.whether_known
-        return _joined(node, Kind("bool"), [x], build)
+        return joined(node, Kind("bool"), [x], build)
 
     def _extreme(self, node: Call) -> Part:
         if node.window:
             return self._window(node)
         parts = [self._number(self.part(argument)) for argument in node.arguments]
         parts = self._alike(parts, "compared")
-        bounds = _bounds(_number_type(*parts))
+        bounds = bounds_of(number_type(*parts))
         operation = min if node.function == "min" else max
-        return _like(node, parts, lambda *runs: flaws.several(operation, runs, bounds))
+        return like(node, parts, lambda *runs: flaws.several(operation, runs, bounds))
 
     def _within(self, node: Call) -> Part:
         parts = [self._number(self.part(argument)) for argument in node.arguments]
@@ -360,29 +347,29 @@ class Checker:
             message = f"{self._shown(low)} is more than {self._shown(high)}"
             raise self._mistake(low, message, "the lower limit comes first")
         if node.function == "between":
-            return _joined(node, Kind("bool"), [x, low, high], lambda *runs: flaws.several(_between, runs, FLOATS))
-        bounds = _bounds(_number_type(x, low, high))
-        return _like(node, [x, low, high], lambda *runs: flaws.several(_clamped, runs, bounds))
+            return joined(node, Kind("bool"), [x, low, high], lambda *runs: flaws.several(between, runs, FLOATS))
+        bounds = bounds_of(number_type(x, low, high))
+        return like(node, [x, low, high], lambda *runs: flaws.several(clamped, runs, bounds))
 
     def _rounded(self, node: Call) -> Part:
         x = self._number(self.part(node.arguments[0]))
         if len(node.arguments) == 2:
             digits = self._whole(node.arguments[1], -15, 15)
-            run = _rounding(digits)
+            run = rounding(digits)
             kind = Kind("float", x.kind.unit)
-            return _joined(node, kind, [x], lambda x: flaws.single(run, x, FLOATS), step=x.step)
-        operation = _WHOLE[node.function]
+            return joined(node, kind, [x], lambda x: flaws.single(run, x, FLOATS), step=x.step)
+        operation = WHOLE[node.function]
         kind = Kind("int", x.kind.unit)
-        return _joined(node, kind, [x], lambda x: flaws.single(operation, x, INTS), step=x.step)
+        return joined(node, kind, [x], lambda x: flaws.single(operation, x, INTS), step=x.step)
 
     def _absolute(self, node: Call) -> Part:
         x = self._number(self.part(node.arguments[0]))
-        return _like(node, [x], lambda run: flaws.single(abs, run, _bounds(x.kind.type)))
+        return like(node, [x], lambda run: flaws.single(abs, run, bounds_of(x.kind.type)))
 
     def _root(self, node: Call) -> Part:
         x = self._number(self.part(node.arguments[0]))
         unit = x.kind.unit if x.kind.unit is not None and x.kind.unit.code == "1" else None
-        return _joined(node, Kind("float", unit), [x], lambda run: flaws.single(math.sqrt, run, FLOATS))
+        return joined(node, Kind("float", unit), [x], lambda run: flaws.single(math.sqrt, run, FLOATS))
 
     def _bit(self, node: Call) -> Part:
         x = self._number(self.part(node.arguments[0]))
@@ -393,7 +380,7 @@ class Checker:
         def has_bit(value: int) -> bool:
             return bool(value & mask)
 
-        return _joined(node, Kind("bool"), [x], lambda run: flaws.single(has_bit, run, FLOATS))
+        return joined(node, Kind("bool"), [x], lambda run: flaws.single(has_bit, run, FLOATS))
 
     def _whole(self, node: Node, least: int, most: int) -> int:
         value = node.value if isinstance(node, Constant) and not node.duration else None
@@ -442,27 +429,27 @@ class Checker:
                 kind, step = Kind("float", over(kind.unit, SECOND)), False
         memory = _WINDOWS[function]
         family: Family = "number"
-        return _over_time(node, kind, x, lambda room: memory(room, length), step=step, family=family)
+        return over_time(node, kind, x, lambda room: memory(room, length), step=step, family=family)
 
     def _edge(self, node: Call) -> Part:
         x = self._condition(self.part(node.arguments[0]))
         to = node.function == "rising"
-        return _over_time(node, Kind("bool"), x, lambda room: Edge(room, to))
+        return over_time(node, Kind("bool"), x, lambda room: Edge(room, to))
 
     def _changed(self, node: Call) -> Part:
-        return _over_time(node, Kind("bool"), self.part(node.arguments[0]), Changed)
+        return over_time(node, Kind("bool"), self.part(node.arguments[0]), Changed)
 
     def _previous(self, node: Call) -> Part:
         x = self.part(node.arguments[0])
-        return _over_time(node, x.kind, x, Previous, timed=False, step=x.step, family=x.family)
+        return over_time(node, x.kind, x, Previous, timed=False, step=x.step, family=x.family)
 
     def _duration(self, node: Call) -> Part:
         x = self._condition(self.part(node.arguments[0]))
-        return _over_time(node, Kind("float", SECOND), x, Duration)
+        return over_time(node, Kind("float", SECOND), x, Duration)
 
     def _total(self, node: Call) -> Part:
         x = self._number(self.part(node.arguments[0]))
-        return _over_time(node, Kind("float", times(x.kind.unit, SECOND)), x, Total)
+        return over_time(node, Kind("float", times(x.kind.unit, SECOND)), x, Total)
 
 
 _COMPARED = "compared"
@@ -487,110 +474,6 @@ _WINDOWS: Mapping[str, Callable[[Room, int], Memory]] = {
 }  # fmt: skip
 
 
-# --- putting parts together --------------------------------------------------------------------------------------------
-
-
-def _constant(node: Constant) -> Part:
-    value = node.value
-    if isinstance(value, str):
-        kind = Kind("string", states=frozenset({value}))
-    elif isinstance(value, bool):
-        kind = Kind("bool")
-    else:
-        kind = Kind("int" if isinstance(value, int) else "float", SECOND if node.duration else None)
-    return Part(node, kind, lambda _: flaws.constant(value), _FAMILIES[kind.type], constant=value)
-
-
-def _number_signal(node: Signal, classes: Any, bounds: Bounds) -> Part:
-    return Part(node, Kind(), lambda _: flaws.number_signal(node.index, classes, bounds), "number")
-
-
-def _joined(node: Node, kind: Kind, parts: Sequence[Part], build: Callable[..., Run], *, step: bool = False) -> Part:
-    """A part made of others. If all of them are constant, so is it."""
-
-    def make(room: Room) -> Run:
-        if len(parts) == 2:  # a long sum is deep: one call for each level of it
-            return build(parts[0].make(room), parts[1].make(room))
-        return build(*[each.make(room) for each in parts])
-
-    part = Part(
-        node,
-        kind,
-        make,
-        _FAMILIES[kind.type],
-        step=step,
-        lasting=any(each.lasting for each in parts),
-        timed=any(each.timed for each in parts),
-    )
-    if any(each.constant is None for each in parts):
-        return part
-    value = part.make(Room())(())
-    if isinstance(value, Flaw):
-        raise ExpressionError("this has no value", node.start, node.end, "it divides by 0, or is no number")
-    return replace(part, constant=value, make=lambda _: flaws.constant(value))
-
-
-def _like(node: Node, parts: Sequence[Part], build: Callable[..., Run], others: Sequence[Part] = ()) -> Part:
-    """A part whose result is one of these, or of their kind. `others` come first, and do not count for that."""
-    family = next((part.family for part in parts if part.family is not None), None)
-    states = [part.kind.states for part in parts]
-    kind = Kind(
-        _number_type(*parts) if family == "number" else parts[0].kind.type or parts[-1].kind.type,
-        _unit_of(*parts),
-        frozenset().union(*(each for each in states if each is not None)) if None not in states else None,
-    )
-    part = _joined(node, kind, [*others, *parts], build, step=any(part.step for part in parts))
-    return replace(part, family=family)
-
-
-def _pair(
-    node: Binary, kind: Kind, x: Part, y: Part, operation: Callable[[Any, Any], Any], *, step: bool = False
-) -> Part:
-    bounds, constant = _bounds(kind.type), y.constant
-
-    def build(left: Run, right: Run) -> Run:
-        if constant is not None:
-            return flaws.pair_with(operation, left, constant, bounds)
-        return flaws.pair(operation, left, right, bounds)
-
-    part = _joined(node, kind, [x, y], build, step=step)
-    return replace(part, family="number")
-
-
-def _over_time(
-    node: Call,
-    kind: Kind,
-    x: Part,
-    remember: Callable[[Room], Memory],
-    *,
-    timed: bool = True,
-    step: bool = False,
-    family: Family | None = None,
-) -> Part:
-    def make(room: Room) -> Run:
-        run = x.make(room)
-        memory = remember(room)
-        room.memories.append(memory)
-        return flaws.remembered(run, memory.step)
-
-    return Part(node, kind, make, family or _FAMILIES[kind.type], step=step, lasting=True, timed=timed or x.timed)
-
-
-# --- rules -------------------------------------------------------------------------------------------------------------
-
-
-def _bounds(type_: ValueType | None) -> Bounds:
-    """What may be an integer has to fit into 64 bits; a larger float is looked at a second time."""
-    return FLOATS if type_ == "float" else INTS
-
-
-def _number_type(*parts: Part) -> ValueType | None:
-    types = {part.kind.type for part in parts}
-    if "float" in types:
-        return "float"
-    return None if None in types else "int"
-
-
 def _misfit(one: Part, other: Part) -> UnitError | None:
     """Why their units do not fit, in the order of the text."""
     try:
@@ -599,62 +482,3 @@ def _misfit(one: Part, other: Part) -> UnitError | None:
     except UnitError as error:
         return error
     return None
-
-
-def _unit_of(*parts: Part) -> Any:
-    return next((part.kind.unit for part in parts if part.kind.unit is not None), None)
-
-
-# --- arithmetic --------------------------------------------------------------------------------------------------------
-
-
-def _linear(factor: float, offset: float) -> Callable[[float], float]:
-    """Dividing by 1000 is closer than multiplying by 0.001."""
-    divisor = float(round(1 / factor)) if factor < 1 else 0.0
-    if divisor and 1 / divisor == factor:
-        return lambda x: x / divisor + offset
-    return lambda x: x * factor + offset
-
-
-def _equal_if_alike(x: Any, y: Any) -> bool:
-    """For values whose types nobody knows: 1 is not true, and a number not text."""
-    if x.__class__ is not y.__class__ and not (x.__class__ in NUMBERS and y.__class__ in NUMBERS):
-        raise TypeError
-    return bool(x == y)
-
-
-def _unequal_if_alike(x: Any, y: Any) -> bool:
-    return not _equal_if_alike(x, y)
-
-
-def _between(x: Any, low: Any, high: Any) -> Any:
-    return (low <= x) & (x <= high)
-
-
-def _clamped(x: Any, low: Any, high: Any) -> Any:
-    if low > high:
-        raise ValueError
-    return max(low, min(x, high))
-
-
-def _rounding(digits: int) -> Callable[[Any], float]:
-    """As on paper: halves away from zero, of the number as it is shown. 2.675 is 2.68, though the float is a little less."""
-    scale, place = 10.0**digits, Decimal(1).scaleb(-digits)
-
-    def rounded(x: Any) -> float:
-        beyond = abs(x) * scale % 1.0
-        if not 0.499999 < beyond < 0.500001 or abs(x) > 1e15:
-            return round(float(x), digits) + 0.0  # no -0.0
-        return float(Decimal(repr(x)).quantize(place, ROUND_HALF_UP)) + 0.0
-
-    return rounded
-
-
-_to_whole = _rounding(0)
-
-
-def _whole_number(x: Any) -> int:
-    return x if x.__class__ is int else int(_to_whole(x))
-
-
-_WHOLE: Mapping[str, Callable[[Any], int]] = {"round": _whole_number, "floor": math.floor, "ceil": math.ceil}

@@ -81,10 +81,10 @@ def again(operation: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         return _OTHER_TYPE
     except (ValueError, ArithmeticError):
         return NO_NUMBER
-    return with_quality(result, worst) if _can_be_told(result) else NO_NUMBER
+    return with_quality(result, worst) if can_be_told(result) else NO_NUMBER
 
 
-def _can_be_told(value: Any) -> bool:
+def can_be_told(value: Any) -> bool:
     """A finite number within 64 bits, text, true or false. (A root of a negative number is complex to Python.)"""
     if value.__class__ is float:
         return math.isfinite(value)
@@ -138,7 +138,7 @@ def _unfit(value: Any, classes: Collection[type]) -> Any:
         return value if value.__class__ is Flaw else _NOTHING_YET
     if inner.__class__ not in classes:
         return _OTHER_TYPE
-    return value if _can_be_told(inner) else NO_NUMBER
+    return value if can_be_told(inner) else NO_NUMBER
 
 
 # --- operations ------------------------------------------------------------------------------------------------------

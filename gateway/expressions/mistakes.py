@@ -22,6 +22,12 @@ class ExpressionError(ValueError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'mean'?`, or nothing where no known word is near."""
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like it, whatever its capitals; empty where none is."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, 1)
-    return f"did you mean '{by_lower[near[0]]}'?" if near else ""
+    return by_lower[near[0]] if near else ""

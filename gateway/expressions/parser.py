@@ -8,6 +8,7 @@ Whatever the text is, this ends with a tree or an ExpressionError: its length, i
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from gateway.expressions.functions import ALSO_KNOWN_AS, FUNCTIONS, WINDOW_BY_DURATION
 from gateway.expressions.mistakes import ExpressionError, did_you_mean
@@ -114,8 +115,7 @@ class _Parser:
             match token.text:
                 case "(":
                     node = self._expression(0)
-                    self._close(token)
-                    return node
+                    return replace(node, start=token.start, end=self._close(token).end)
                 case "-":
                     return self._counted(_negated(self._expression(_SIGN), token.start))
                 case "not":

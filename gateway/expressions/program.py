@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.expressions.check import Checker, Part
+from gateway.expressions.check import Checker
 from gateway.expressions.flaws import Flaw, constant
 from gateway.expressions.kinds import Kind
 from gateway.expressions.memory import NEVER, Room
 from gateway.expressions.mistakes import ExpressionError
 from gateway.expressions.parser import parse_tree
+from gateway.expressions.parts import Part
 from gateway.expressions.tree import NS, Node, Reference
 from gateway.model import CONFIG_ERROR, GOOD, UNCERTAIN, WAITING_FOR_DATA, Value, is_bad
 

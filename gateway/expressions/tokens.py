@@ -18,6 +18,7 @@ MAX_LENGTH = 1000  # characters of a text
 SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 """The units a duration can be written in."""
 
+BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")  # a signal that needs no brackets
 _WORDS = re.compile(
     r"""(?P<blank>\s+)
     |(?P<number>0[xX][0-9A-Za-z_]*|(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?P<unit>[A-Za-z_µ][A-Za-z0-9_]*)?

@@ -90,6 +90,7 @@ SERIES: dict[str, tuple[str, list[tuple[float, Any, Any]]]] = {
         ],
     ),
     "delta, uncertain": ("delta(x, 60s)", [(0, 1.0, 0.0), (10, (2.0, U), (1.0, U)), (20, 4.0, (3.0, U)), (80, 4.0, 0.0)]),
+    "delta beyond 64 bits": ("delta(n, 60s)", [(0, 2**63, 0), (10, -(2**63), (None, NOT_A_NUMBER)), (80, 0, 2**63)]),
     "rate": (
         "rate(n, 60s)",
         [
@@ -132,7 +133,7 @@ SERIES: dict[str, tuple[str, list[tuple[float, Any, Any]]]] = {
     ),
     "share": (
         "share(on, 40s)",
-        [(0, False, 0.0), (10, True, 0.0), (20, False, 0.5), (30, BAD, 1 / 3), (40, True, 1 / 3), (50, True, 20 / 30), (60, True, 20 / 30), (61, False, 21 / 31), (101, False, 0.0)],
+        [(0, False, 0.0), (10, True, 0.0), (20, False, 0.5), (30, BAD, 1 / 3), (40, True, 1 / 3), (50, True, 20 / 30), (60, True, 20 / 30), (61, False, 21 / 30), (101, False, 0.0)],
     ),
     "rising": (
         "rising(on)",
@@ -190,7 +191,7 @@ SERIES: dict[str, tuple[str, list[tuple[float, Any, Any]]]] = {
     ),
     "one over another": (
         "max(mean(x, 10s), 1min)",
-        [(0, 0.0, 0.0), (10, 10.0, 0.0), (20, 10.0, 10.0), (30, 0.0, 10.0), (79, 0.0, 10.0), (100, 0.0, 0.0)],
+        [(0, 0.0, 0.0), (10, 10.0, 0.0), (20, 10.0, 10.0), (30, 0.0, 10.0), (79, 0.0, 10.0), (100, 0.0, 10.0), (139, 0.0, 0.0)],
     ),
     "a day nobody knows of": (
         # A clock that starts in 1990 and learns the time: those years have not passed.

@@ -98,11 +98,12 @@ SYNTAX = [
 
 MEANING = [
     # signals
-    ("‹melt_tmp› > 5", "there is no signal 'melt_tmp'", "did you mean 'melt_temp'?"),
+    ("‹melt_tmp› > 5", "there is no signal 'melt_tmp'", "did you mean melt_temp?"),
     ("x + ‹nothing.like.it›", "there is no signal 'nothing.like.it'", ""),
     ("‹hall›-temp > 5", "there is no signal 'hall'", "write [hall-temp]"),
     ("x + ‹press›-07/melt_temp", "there is no signal 'press'", "write [press-07/melt_temp]"),
-    ("‹[press-07/melt_tmp]›", "there is no signal 'melt_tmp' of machine 'press-07'", "did you mean 'press-07/melt_temp'?"),
+    ("‹[press-07/melt_tmp]›", "there is no signal 'melt_tmp' of machine 'press-07'", "did you mean [press-07/melt_temp]?"),
+    ("‹hal_temp› > 5", "there is no signal 'hal_temp'", "did you mean [hall-temp]?"),
     ("x + x + ‹z›", "there is no signal 'z'", ""),
     # types
     ("‹mode› + 1", "'mode' is text, where a number is needed", ""),
@@ -112,6 +113,8 @@ MEANING = [
     ("not ‹mode›", "'mode' is text, where true or false is needed", "compare it: mode == 'auto'"),
     ("if(‹x + 1›, 1, 2)", "'x + 1' is a number, where true or false is needed", "compare it: x + 1 != 0"),
     ("x == ‹'5'›", "'x' is a number, '5' text: they cannot be compared", ""),
+    ("on and ‹(x + 1) * 2›", "'(x + 1) * 2' is a number, where true or false is needed", "compare it: (x + 1) * 2 != 0"),
+    ("not ‹(x + 1)›", "'(x + 1)' is a number, where true or false is needed", "compare it: (x + 1) != 0"),
     ("mode == ‹3›", "'mode' is text, '3' a number: they cannot be compared", ""),
     ("on == ‹1›", "'on' is true or false, '1' a number: they cannot be compared", "write on or not on"),
     ("1 == ‹on›", "'1' is a number, 'on' true or false: they cannot be compared", "write on or not on"),
@@ -149,7 +152,7 @@ MEANING = [
     # values
     ("x / ‹0›", "this divides by 0", ""),
     ("x % ‹0.0›", "this divides by 0", ""),
-    ("x / (‹1 - 1›)", "this divides by 0", ""),
+    ("x / ‹(1 - 1)›", "this divides by 0", ""),
     ("x + ‹sqrt(-1)›", "this has no value", "it divides by 0, or is no number"),
     ("x + ‹1e308 * 10›", "this has no value", "it divides by 0, or is no number"),
     ("clamp(x, ‹5›, 1)", "'5' is more than '1'", "the lower limit comes first"),

@@ -159,7 +159,7 @@ def test_quality(text, signals, value, quality):
 @pytest.mark.parametrize(
     ("text", "first", "then", "expected"),
     [
-        # rising: false, then true while `on` is false, so that nobody looks; then `on` becomes true
+        # `off` rises at the second step, where nobody looks at it; at the third it is no news any more
         ("on and rising(off)", {"on": False, "off": True}, {"on": True, "off": True}, False),
         ("on or rising(off)", {"on": True, "off": True}, {"on": False, "off": True}, False),
         ("if(on, rising(off), false)", {"on": False, "off": True}, {"on": True, "off": True}, False),
@@ -169,7 +169,7 @@ def test_quality(text, signals, value, quality):
 )
 def test_what_remembers_runs_along_where_its_result_is_not_needed(text, first, then, expected):
     run = Running(text)
-    run(0, **(first | {"off": False}))
+    run(0, **(then | {"off": False}))
     run(1, **first)
     assert run(2, **then) == (expected, GOOD)
 

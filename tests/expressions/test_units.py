@@ -91,6 +91,8 @@ ROWS: list[tuple[str, dict[str, Any], Any, str | None]] = [
     ("degf < cel - cel2", {"cel": 50.0, "cel2": 20.0, "degf": 55.0}, False, None),
     ("abs(cel - cel2) > cel", {"cel": 15.0, "cel2": 50.0}, True, None),
     ("cel - cel2 > k", {"cel": 50.0, "cel2": 20.0, "k": 31.0}, False, None),
+    ("(cel - cel2) - k > degf", {"cel": 50.0, "cel2": 20.0, "k": 5.0, "degf": 40.0}, True, None),
+    ("(cel - cel2) + (cel - k) > degf", {"cel": 50.0, "cel2": 20.0, "k": 5.0, "degf": 170.0}, False, None),
     ("(cel - cel2) + cel", {"cel": 50.0, "cel2": 20.0}, 80.0, "Cel"),
     ("cel2 + (cel - cel2)", {"cel": 50.0, "cel2": 20.0}, 50.0, "Cel"),
     ("(cel - cel2) - degf", {"cel": 50.0, "cel2": 20.0, "degf": 18.0}, 20.0, "K"),
@@ -128,6 +130,11 @@ def test_a_result_and_its_unit(text, signals, expected, code):
 def test_units_of_what_has_no_value_at_first(text, code):
     unit = checked(text).check(lambda r: KINDS[str(r)]).unit
     assert (unit.code if unit is not None else None) == code
+
+
+def test_a_conversion_makes_no_digits_of_its_own():
+    """230.4 * 0.001 is 0.23040000000000002."""
+    assert Running("convert(w, 'kW')")(0, w=230.4) == (0.2304, GOOD)
 
 
 def test_a_difference_over_time_is_one_of_temperatures():
