@@ -28,19 +28,28 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"gateway/py.typed", "adapters/py.typed", "simulators/py.typed"} <= names
     assert {"adapters/modbus/profiles/eastron-sdm630.yaml", "simulators/demo/scenario.yaml"} <= names
+    assert "adapters/opcua/profiles/packml-unit.yaml" in names
     assert {"gateway/web/pages/index.html", "gateway/web/pages/style.css"} <= names
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"gateway", "adapters", "simulators"}
 
 
-def test_the_wheel_holds_the_profiles_themselves(wheel):
-    """In the checkout their folder is a link to config/profiles; what is installed has nothing to link to."""
-    inside = "adapters/modbus/profiles/"
+def profiles_of(adapter: str) -> dict[str, bytes]:
+    """What comes along with an adapter: the profiles of its protocols, but the one of the plant in config/."""
+    files = (file for file in (ROOT / "config" / "profiles").glob("*.yaml") if file.name != "oven.yaml")
+    found = {file.name: file.read_bytes() for file in files}
+    return {name: data for name, data in found.items() if f"\nprotocol: {adapter}\n".encode() in data}
+
+
+@pytest.mark.parametrize(("adapter", "count"), [("modbus", 16), ("opcua", 3)])
+def test_the_wheel_holds_the_profiles_themselves(wheel, adapter, count):
+    """In the checkout there are links to config/profiles; what is installed has nothing to link to."""
+    inside = f"adapters/{adapter}/profiles/"
     with zipfile.ZipFile(wheel) as archive:
         found = {i.filename.removeprefix(inside): i for i in archive.infolist() if i.filename.startswith(inside)}
-        profiles = {file.name: file.read_bytes() for file in (ROOT / "config" / "profiles").iterdir()}
-        assert found.keys() == profiles.keys() - {"oven.yaml"}  # which is of the plant in config/
-        assert len(found) == 13
+        profiles = profiles_of(adapter)
+        assert found.keys() == profiles.keys()
+        assert len(found) >= count
         for name, info in found.items():
             assert stat.S_ISREG(info.external_attr >> 16), name
             assert archive.read(info) == profiles[name]
@@ -50,8 +59,8 @@ def test_the_sources_hold_the_profiles_themselves(tmp_path):
     command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
-        found = [member for member in archive if "/adapters/modbus/profiles/" in member.name]
-    assert len(found) == 13
+        found = [m for m in archive if "/profiles/" in m.name and "/adapters/" in m.name and m.name.endswith(".yaml")]
+    assert len(found) == len(profiles_of("modbus")) + len(profiles_of("opcua"))
     assert all(member.isreg() for member in found)
 
 

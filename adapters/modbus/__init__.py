@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusAscii, ModbusRtu, ModbusRtuOverTcp, ModbusTcp, ModbusTls, ModbusUdp
@@ -12,6 +13,7 @@ from adapters.modbus.learnt import file_of
 from adapters.modbus.learnt import forget as forget_learnt
 from gateway.adapter import Adapter, Context, Forecast
 from gateway.config import Protocol
+from gateway.errors import UsageError
 
 _PROFILES = Path(__file__).parent / "profiles"
 
@@ -40,3 +42,26 @@ def plan(context: Context) -> Forecast:
 def forget(context: Context, machine: str | None) -> Sequence[str]:
     """Drop what was learnt about the devices of a connection, or one of them."""
     return forget_learnt(file_of(context.data_dir, context.name), machine)
+
+
+def profile_from_table(
+    file: Path, sheet: str | None, said: Mapping[str, str]
+) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]], Sequence[str]]:
+    """A manufacturer's register list as keys of a machine, its signals, and words about what was left out.
+
+    `said`: what the list does not say: table, type, order, numbering. Raises UsageError, and what is wrong with the list.
+    """
+    from adapters.modbus.signals import TABLES
+    from adapters.modbus.tools.register_list import NUMBERINGS, Options, parse_order, register_list
+    from adapters.modbus.tools.table_file import read_tables
+
+    table = next((each for each in TABLES if each == said.get("table")), None)
+    numbering = next((each for each in NUMBERINGS if each == said.get("numbering", "auto")), None)
+    if "table" in said and table is None:
+        raise UsageError(f"--table {said['table']}: one of {', '.join(TABLES)}")
+    if numbering is None:
+        raise UsageError(f"--numbering {said['numbering']}: one of {', '.join(NUMBERINGS)}")
+    if "order" in said and parse_order(said["order"]) is None:
+        raise UsageError(f"--order {said['order']}: for example ABCD or CDAB")
+    found = register_list(read_tables(file, sheet), Options(table, said.get("type"), said.get("order"), numbering))
+    return {"order": found.order} if found.order else {}, found.signals, found.notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from adapters.opcua.plan import planned_requests
@@ -10,7 +11,9 @@ from gateway import config
 from gateway.adapter import Adapter, Context, Forecast
 from gateway.errors import PartMissingError
 
-PROTOCOLS: Sequence[config.Protocol] = (config.Protocol("opcua", OpcuaConnection, OpcuaMachine),)
+_PROFILES = Path(__file__).parent / "profiles"
+
+PROTOCOLS: Sequence[config.Protocol] = (config.Protocol("opcua", OpcuaConnection, OpcuaMachine, _PROFILES),)
 
 
 def build(context: Context) -> Adapter:

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import adapters
 from gateway import __version__
-from gateway.cli import buffer, config, demo, machine, query, run, simulate
+from gateway.cli import buffer, config, demo, machine, profiles, query, run, simulate
 
 
 class _Group(TyperGroup):
@@ -75,6 +75,7 @@ app.command()(query.query)
 app.command()(buffer.audit)
 app.add_typer(buffer.app, name="buffer")
 app.add_typer(config.app, name="config")
+app.add_typer(profiles.app, name="profiles")
 
 
 def _version(wanted: bool) -> None:

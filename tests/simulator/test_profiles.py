@@ -21,7 +21,9 @@ from simulators.modbus.points import FUNCTIONS, images
 from simulators.scenario import make_machines
 
 CONFIG = Path(modbus.__file__).parents[2] / "config"
-PROFILES = sorted(file.stem for file in (CONFIG / "profiles").iterdir())
+PROFILES = sorted(
+    file.stem for file in (CONFIG / "profiles").glob("*.yaml") if "\nprotocol: modbus\n" in file.read_text()
+)
 PROTOCOLS = {protocol.name: protocol for protocol in modbus.PROTOCOLS}
 LINK = ModbusTcp.model_validate({"protocol": "modbus-tcp", "host": "h"})
 
