@@ -56,7 +56,7 @@ def guess(settings: SignalSettings, value_type: str, cycle: float, seed: int, to
     if settings.kind == "counter" and settings.unit not in _ENERGIES:
         return waves.counter(cycle, seed % 1000)
     wave = _number(settings, phase, seed)
-    whole = value_type == "int" and not settings.scale and not settings.scale_from
+    whole = value_type == "int" and settings.linear == (None, None) and not settings.scale_from
     return (lambda t: round(wave(t))) if whole else wave
 
 
@@ -98,8 +98,8 @@ def _number(settings: SignalSettings, phase: float, seed: int) -> Number:
 def _usual(settings: SignalSettings) -> tuple[float, float]:
     """Middle, and how far it goes to either side."""
     middle, swing = _USUAL.get(settings.unit, (50.0, 10.0))
-    if settings.range:
-        low, high = settings.range
+    if span := settings.range or settings.scaled_range:
+        low, high = sorted(span)
         # A usual value is kept where the range has room for it.
         if not low <= middle - 1.2 * swing < middle + 1.2 * swing <= high:
             return (low + high) / 2, (high - low) / 4
@@ -121,4 +121,4 @@ def _room(settings: SignalSettings) -> float:
         return float("inf")
     bits = int(match[2])
     largest = {"int": 2.0 ** (bits - 1), "uint": 2.0**bits, "bcd": 10.0 ** (bits // 4)}[match[1]] - 1
-    return largest * abs(settings.scale or 1.0)
+    return largest * settings.slope

@@ -8,7 +8,9 @@ import yaml
 from typer.main import get_command
 
 from gateway.cli.app import app
-from gateway.config import load
+from gateway.config import SignalSettings, load
+from gateway.config.derived import ComputedSettings, StateRule, StateSettings
+from gateway.config.production import Break, Calendar, EnergySettings, ExtraShift, KpiSettings, Shift
 from gateway.runtime.registry import protocols
 from parts.gateway import Simulated, gateway
 
@@ -17,7 +19,7 @@ READMES = sorted(
     f for f in ROOT.rglob("*.md") if not {".venv", ".parts", "node_modules", ".pytest_cache", "build"} & set(f.parts)
 )
 EXAMPLES = [ROOT / "config", ROOT / "config" / "first.yaml", *sorted(ROOT.glob("adapters/*/example.yaml"))]
-EXAMPLES += [ROOT / "simulators" / "demo" / "gateway.yaml"]
+EXAMPLES += [ROOT / "config" / "figures.yaml", ROOT / "simulators" / "demo" / "gateway.yaml"]
 
 
 def named(file: Path) -> str:
@@ -49,6 +51,19 @@ def test_commands_exist(readme):
 def test_yaml_in_documents_is_yaml(readme):
     for text in re.findall(r"```yaml\n(.*?)```", readme.read_text(), re.DOTALL):
         assert isinstance(yaml.safe_load(text), dict)
+
+
+OF_SIGNALS = (
+    SignalSettings, ComputedSettings, StateRule, StateSettings, KpiSettings, EnergySettings, Calendar, Shift, Break, ExtraShift,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", OF_SIGNALS, ids=lambda model: model.__name__)
+def test_every_key_of_signals_is_explained(model):
+    text = (ROOT / "config" / "SIGNALS.md").read_text()
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        assert re.search(rf"`{key}[`:]", text), key
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=named)

@@ -15,6 +15,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from gateway.config import SignalSettings
 from gateway.config.fields import mistake
+from gateway.config.signals import NUMBERS_ONLY
 from gateway.model import ValueType
 
 ADDRESSES = 65536  # in each table of a device
@@ -38,6 +39,10 @@ REGISTERS: Mapping[str, int] = {
 }
 
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
+
+_DECIMAL_DIGITS: Mapping[str, int] = {
+    "bcd16": 4, "bcd32": 8, "bcd64": 16, "modulo10k_u32": 8, "modulo10k_u48": 12, "modulo10k_u64": 16,
+}  # fmt: skip
 
 DateForm = Literal["unix32", "unix64ms", "cp56", "words", "bytes", "bcd"]
 DATE_REGISTERS: Mapping[DateForm, int] = {"unix32": 2, "unix64ms": 4, "cp56": 4, "words": 6, "bytes": 3, "bcd": 3}
@@ -160,6 +165,16 @@ class ModbusSignal(SignalSettings):
         return "float" if self.data_type.startswith("float") else "int"
 
     @property
+    def wraps_at(self) -> float | None:
+        """A counter goes round where its digits or bits end; with a sign half way, as it shows no negative count."""
+        if self.rollover is not None or self.value_type != "int":
+            return self.rollover
+        if self.data_type in _DECIMAL_DIGITS:
+            return 10.0 ** _DECIMAL_DIGITS[self.data_type]
+        bits = 8 if self.data_type in ("int8", "uint8") else 16 * self.size
+        return 1 << (bits - 1 if self.data_type.startswith("int") else bits)
+
+    @property
     def size(self) -> int:
         """How many registers, or bits, one value takes."""
         if self.length and self.data_type == "string":
@@ -253,7 +268,7 @@ class ModbusSignal(SignalSettings):
 
     def _check_numbers(self) -> None:
         if self.value_type in ("bool", "string"):
-            for key in ("scale", "scale_from", "offset", "range", "deadband", "invalid"):
+            for key in (*NUMBERS_ONLY, "invalid"):
                 if getattr(self, key) not in (None, []):
                     raise mistake(f"a {self.data_type} has no {key}", f"remove `{key}`", key)
             if self.kind == "counter":

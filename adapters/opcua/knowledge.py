@@ -31,7 +31,16 @@ _OF_PART: Mapping[str | None, ValueType] = {
 }
 _DATA_TYPE = 14  # attribute
 # Where a counter of each whole type begins at 0 again: SByte, Byte, Int16, UInt16, Int32, UInt32, Int64, UInt64.
-_WRAPS: Mapping[int, int] = {2: 1 << 7, 3: 1 << 8, 4: 1 << 15, 5: 1 << 16, 6: 1 << 31, 7: 1 << 32, 8: 1 << 63, 9: 1 << 64}
+_WRAPS: Mapping[int, int] = {
+    2: 1 << 7,
+    3: 1 << 8,
+    4: 1 << 15,
+    5: 1 << 16,
+    6: 1 << 31,
+    7: 1 << 32,
+    8: 1 << 63,
+    9: 1 << 64,
+}
 
 
 class Knowledge:
@@ -132,7 +141,13 @@ class Knowledge:
 
     def _make_header(self) -> Header:
         columns = zip(self._settings.signals.items(), self._types, self._units, self._texts, strict=True)
-        signals = (_signal(*named, type, unit or Unit(""), texts or {}) for named, type, unit, texts in columns)
+        signals = (
+            replace(
+                _signal(*named, type, unit or Unit(""), texts or {}),
+                guessed=type is None or unit is None or texts is None,
+            )
+            for named, type, unit, texts in columns
+        )
         return Header(
             self._path,
             tuple(

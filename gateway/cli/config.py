@@ -16,19 +16,24 @@ _SECRETS = ("password", "token")
 
 @app.command()
 def check(config: ConfigArgument = None, option: ConfigOption = None, json: Json = False) -> None:
-    """Say what is wrong, at file:line:column; or that all is right."""
+    """Say what is wrong, at file:line:column; or that all is right. Profiles beside it are checked even if unused."""
+    import sys
     from dataclasses import asdict
 
+    from gateway.config import find_config, load
     from gateway.errors import ConfigErrors
+    from gateway.runtime.registry import protocols
 
     try:
-        configuration = load_config(config, option)
+        configuration = load(find_config(config or option), protocols(), every_profile=True)
     except ConfigErrors as exc:
         if not json:
             raise
         for error in exc.errors:
             print_json(asdict(error))
         raise typer.Exit(exc.exit_code) from exc
+    for warning in configuration.warnings:
+        print(warning, file=sys.stderr)
     signals = sum(len(m.signals) for m in configuration.machines.values())
     counts = {
         "connections": len(configuration.connections),
@@ -65,6 +70,44 @@ def schema() -> None:
     from gateway.runtime.registry import protocols
 
     print(json.dumps(json_schema(protocols()), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def types(
+    config: ConfigOption = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="MACHINE[/SIGNAL]", help="Let it have another type from the next start on."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Signals that have another type now than the one they have had in the store. Accept it only if the store can take it.
+
+    Until then such a signal is bad: config-error. Exit code 1: there are some. End the gateway before you accept.
+    """
+    from gateway.runtime.schema import Schema
+
+    configuration = load_config(config)
+    schema = Schema(configuration.resolve(configuration.settings.gateway.data_dir))
+    of = {"/".join(configuration.path_of(name).levels()): name for name in configuration.machines}
+    for name in accept or ():
+        machine, _, signal = name.partition("/")
+        levels = next((levels for levels, each in of.items() if each == machine), None)
+        if levels is None or not (accepted := schema.accept(levels, signal or None)):
+            raise UnknownNameError(f"nothing has left of '{name}' yet, or there is no such signal")
+        print(f"{machine}: the next type counts for {', '.join(accepted)}")
+    if accept:
+        return
+    found = False
+    for machine, signal, before, now in schema.conflicts():
+        found = True
+        name = of.get(machine, machine)
+        if json:
+            print_json({"machine": name, "signal": signal, "type": before, "now": now})
+        else:
+            print(f"{name}/{signal}: was {before}, is {now} now; gateway config types --accept {name}/{signal}")
+    if found:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gateway.config.fields import with_unit
@@ -84,7 +85,7 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[s
         return f"'{last}' is missing", _example(model, path), ""
     if kind == "extra_forbidden":
         section = _model_at(model, path[:-1])
-        return f"'{last}' is not a key here", did_you_mean(last, section.model_fields if section else ()), ""
+        return f"'{last}' is not a key here", did_you_mean(last, _keys(section) if section else ()), ""
     if kind in ("literal_error", "enum"):
         options = [part.strip(" '") for part in str(context["expected"]).replace(" or ", ", ").split(",")]
         return f"{said} is not known", did_you_mean(str(value), options), ""
@@ -152,11 +153,16 @@ def shown(value: Any) -> str:
 def _example(model: type[BaseModel], path: Path) -> str:
     """The description and an example of the key at `path`."""
     section = _model_at(model, path[:-1]) if path else None
-    field = section.model_fields.get(str(path[-1])) if section else None
+    field = _keys(section).get(str(path[-1])) if section else None
     if field is None:
         return ""
     examples = ", for example " + " or ".join(f"{path[-1]}: {e}" for e in field.examples[:2]) if field.examples else ""
     return f"{(field.description or str(path[-1])).rstrip('.')}{examples}"
+
+
+def _keys(section: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """The fields of a section as they are written: `from` is no name in Python."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
@@ -164,7 +170,7 @@ def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseMod
     at: Any = model
     for step in path:
         if isinstance(at, type) and issubclass(at, BaseModel):
-            field = at.model_fields.get(str(step))
+            field = _keys(at).get(str(step))
             if field is None:
                 return None
             at = _bare(field.annotation)

@@ -351,15 +351,15 @@ class _Loader:
         return self.signals[key]
 
     def _warn(self, tree: Node, name: str, machine: MachineSettings) -> None:
-        for signal, settings in machine.signals.items():
-            if settings.deadband is not None and settings.report != "change":
-                at = str(tree.find(("machines", name, "signals", signal, "deadband"), key=True))
+        signals = [("signals", *item) for item in machine.signals.items()]
+        signals += [("computed", *item) for item in machine.computed.items()]
+        for section, signal, settings in signals:
+            for key, doubt in settings.doubts:
+                at = str(tree.find(("machines", name, section, signal, key), key=True))
                 if at in self.warned:  # a line of a profile is doubtful once
                     continue
                 self.warned.add(at)
-                self.warnings.append(
-                    f"{at}: warning: machines.{name}.signals.{signal}.deadband works with `report: change`, and `report` is `{settings.report}`"
-                )
+                self.warnings.append(f"{at}: warning: machines.{name}.{section}.{signal}.{key} {doubt}")
 
     def _entries(self, tree: Node, section: str) -> Iterator[tuple[str, Node, tuple[str, str]]]:
         """The mappings of a section; anything else in it is a mistake that the model of Settings has named."""

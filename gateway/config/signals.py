@@ -8,13 +8,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fractions import Fraction
 from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from gateway.config.fields import Deadband, Duration, Name, Percent, Period, Range, RawNumber, Section, mistake
-from gateway.units import UnitError, conversion, parse
+from gateway.units import UnitError, conversion, doubt, parse
 
 Report = Literal["all", "change", "swinging-door"]
 
@@ -137,12 +139,31 @@ class SignalSettings(Reporting):
     )
 
     @property
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """What may be meant but should be thought about: a key, and what follows it in a warning."""
+        if self.deadband is not None and self.report == "all":
+            yield "deadband", "works with `report: change` or `swinging-door`, and `report` is `all`"
+        for key in ("unit", "store_as"):
+            if (code := getattr(self, key)) and code != FROM_SERVER and (why := doubt(code)):
+                yield key, f"is doubtful: {why}"
+
+    @property
+    def linear(self) -> tuple[float | None, float | None]:
+        """value = raw * scale + offset, in `unit`, however that is written; None where nothing is. After a `scale_from`."""
+        if self.raw_range is None or self.scaled_range is None:
+            return self.scale, self.offset
+        (first, last), (low, high) = (map(exact, ends) for ends in (self.raw_range, self.scaled_range))
+        return float((high - low) / (last - first)), float(low - first * (high - low) / (last - first))
+
+    @property
     def slope(self) -> float:
         """How far the value moves with a raw number, whatever the direction, in `unit`; without a `scale_from`."""
-        if self.raw_range is not None and self.scaled_range is not None:
-            (first, last), (low, high) = self.raw_range, self.scaled_range
-            return abs((high - low) / (last - first))
-        return abs(self.scale or 1.0)
+        return abs(self.linear[0] or 1.0)
+
+    @property
+    def conversion(self) -> tuple[float, float]:
+        """From `unit` to `store_as`: factor, and what is added then."""
+        return (1.0, 0.0) if self.store_as is None else conversion(parse(self.unit), parse(self.store_as))
 
     @property
     def wraps_at(self) -> float | None:
@@ -225,6 +246,11 @@ class SignalSettings(Reporting):
         for key in ("rollover", "delta"):
             if getattr(self, key):
                 raise mistake(f"`{key}` is for counters", f"remove `{key}`, or add `kind: counter`", key)
+
+
+def exact(number: float) -> Fraction:
+    """As it was written: 0.1 is a tenth."""
+    return Fraction(repr(number))
 
 
 NUMBERS_ONLY = (

@@ -195,6 +195,10 @@ class Counter:
         self.held, self.held_time, self.before = held, int(held_time), (int(changed), was)
 
     def catch_up(self, total: Count, time: int) -> None:
-        """This total has left after the state was saved."""
-        if self.raw is None or time > self.time:
-            self.raw, self.time, self.held = max(total - self.offset, 0), time, None
+        """This total has left after the state was saved. Several come in their order, which tells the pace, too."""
+        raw = max(total - self.offset, 0)
+        if self.raw is None:
+            self.raw, self.time = raw, time
+        elif time > self.time:
+            self._go_on(raw, time, max(raw - self.raw, 0))
+            self.held = None

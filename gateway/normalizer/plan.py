@@ -78,8 +78,15 @@ class Plan:
         `locked`: types that signals have had when they left, which they keep.
         """
         self._rules, self._needs, signals = _rules(raw.signals, _ByIdentity(settings))
+        self.refused: Mapping[str, ValueType] = {}  # types that signals would have, but for those that are locked
         if locked and any(locked.get(rule.signal.name, rule.signal.type) != rule.signal.type for rule in self._rules):
+            wanted = [rule.signal for rule in self._rules]
             self._rules = [held_to(rule, locked.get(rule.signal.name)) for rule in self._rules]
+            self.refused = {
+                signal.name: signal.type
+                for rule, signal in zip(self._rules, wanted, strict=True)
+                if rule.held_to is not None and (rule.held_to, signal.type) != ("float", "int")
+            }
             self._needs, signals = needs_of(self._rules), tuple(rule.signal for rule in self._rules)
         self._raw = raw
         self.header = Header(raw.path, signals)

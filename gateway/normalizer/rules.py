@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from gateway.config import SignalSettings
 from gateway.config.fields import Percent
-from gateway.config.signals import FROM_SERVER
+from gateway.config.signals import FROM_SERVER, exact
 from gateway.model import Signal, ValueType
-from gateway.units import conversion, parse
 
 _MISSED_POLLS = 3  # a signal polled once a minute is not stale after ten seconds: it has missed nothing yet
 _NOISE = 1e-9  # of a range: arithmetic in floats must not push a value over its end
@@ -51,7 +49,7 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
     states = None if s.enum is None else (s.enum or raw.states or None)
     numeric = raw.type in ("float", "int")
     divisor, factor, shift, scaled = _linear(s) if numeric else (None, None, 0.0, False)
-    multiply, add = _conversion(s)
+    multiply, add = s.conversion
     ends = None if s.range is None else _turned(s.range, multiply, add)
     signal = replace(
         raw,
@@ -117,30 +115,16 @@ def held_to(rule: Rule, type_: ValueType | None) -> Rule:
 
 def _linear(s: SignalSettings) -> tuple[float | None, float | None, float, bool]:
     """Divisor or factor, shift, and whether a whole number becomes a float by them."""
-    scale, offset = s.scale, s.offset
-    if s.raw_range is not None and s.scaled_range is not None:
-        (first, last), (low, high) = (map(_exact, ends) for ends in (s.raw_range, s.scaled_range))
-        scale = float((high - low) / (last - first))
-        offset = float(low - first * (high - low) / (last - first))
-    multiply, add = _conversion(s)
+    scale, offset = s.linear
+    multiply, add = s.conversion
     if multiply != 1.0 or add:
-        offset = float(_exact(offset or 0.0) * _exact(multiply) + _exact(add))
-        scale = float(_exact(1.0 if scale is None else scale) * _exact(multiply))
+        offset = float(exact(offset or 0.0) * exact(multiply) + exact(add))
+        scale = float(exact(1.0 if scale is None else scale) * exact(multiply))
     scaled = scale is not None or offset is not None or s.scale_from is not None
     divisor, factor = _scaling(scale) if scaled else (None, None)
     if scaled and s.scale_from is None and divisor is None and factor is None:
         factor = 1.0  # an offset makes a whole number a float
     return divisor, factor, offset or 0.0, scaled
-
-
-def _conversion(s: SignalSettings) -> tuple[float, float]:
-    """From `unit` to `store_as`: factor, and what is added then."""
-    return (1.0, 0.0) if s.store_as is None else conversion(parse(s.unit), parse(s.store_as))
-
-
-def _exact(number: float) -> Fraction:
-    """As it was written: 0.1 is a tenth."""
-    return Fraction(repr(number))
 
 
 def _turned(ends: tuple[float, float], factor: float, shift: float) -> tuple[float, float]:

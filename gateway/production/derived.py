@@ -19,7 +19,7 @@ from gateway.clock import artificial
 from gateway.config import MachineSettings, SignalSettings
 from gateway.config.references import DELTA, STATE_SIGNALS, Place, kind_of
 from gateway.config.signals import FROM_SERVER, Report
-from gateway.expressions import ExpressionError, Kind, parse
+from gateway.expressions import Expression, ExpressionError, Kind, parse
 from gateway.model import (
     GOOD,
     NO_COMMUNICATION,
@@ -84,8 +84,12 @@ class Derived:
         machines: Mapping[str, MachineSettings],
         calendar: WorkCalendar,
         headers: Mapping[str, Header],
+        locked: Mapping[str, ValueType] | None = None,
     ) -> None:
-        """`headers`: what is known of the signals of each machine, as they leave. Works with what is not known yet, too."""
+        """`headers`: what is known of the signals of each machine, as they leave. Works with what is not known yet, too.
+
+        `locked`: types that have left already, as of a plan.
+        """
         self._path, self._settings = path, machines[path.machine]
         self._machines, self._calendar = machines, calendar
         self._inputs = Inputs()
@@ -104,7 +108,7 @@ class Derived:
         self._computed = [self._add_computed(name) for name in self._in_order()]
         self._state: StateMachine | None = None
         if (settings := self._settings.state) is not None:
-            self._state, self._state_rules = StateMachine(settings), Rules(self._settings, own, self._inputs)
+            self._state, self._state_rules = StateMachine(settings), Rules(settings, own, self._inputs, self._checked)
             self._state_at = len(self._signals)
             for name in STATE_SIGNALS:
                 signal = _state_signal(name)
@@ -112,12 +116,14 @@ class Derived:
                 self._add(signal, _settings_of(signal, "all" if signal.kind == "event" else "change"))
         self._figures: LiveFigures | None = None
         if self._settings.kpi is not None:
-            self._figures = LiveFigures(self._settings.kpi, calendar, own, self._inputs, self._kind)
+            self._figures = LiveFigures(
+                self._settings.kpi, calendar, own, self._inputs, self._kind, self._checked, self._polls()
+            )
             self._figures_at = len(self._signals)
             for signal in self._figures.signals:
                 self._add(signal, _settings_of(signal))
         self._raw = Header(path, tuple(self._signals))
-        self._plan = Plan(self._raw, self._rules)
+        self._plan = Plan(self._raw, self._rules, locked)
         self._totals = self._figures.slots if self._figures else {}
         self._timed = [each for each in self._computed if each.looking.program.timed]
         self._broke: tuple[int, list[Value], list[int]] | None = (
@@ -191,7 +197,8 @@ class Derived:
         broke, value, quality = self._broke or (0, [None] * n, [WAITING_FOR_DATA] * n)
         if broke > min(batch.time):  # nobody knows any more what was then
             broke, value, quality = 0, [None] * n, [WAITING_FOR_DATA] * n
-        again = Retrospect(self._settings, self._state_rules, self._computed, self._inputs.copied(value, quality))
+        assert self._settings.state is not None
+        again = Retrospect(self._settings.state, self._state_rules, self._computed, self._inputs.copied(value, quality))
         if broke:
             again.judge(broke)
         totals: dict[str, list[tuple[int, float]]] = {}
@@ -298,6 +305,8 @@ class Derived:
         if states is None:
             return []
         before = states.state
+        if before is None and not self._state_rules.heard:
+            return []  # nothing has been read yet
         if before is not None and artificial(before.since) and not artificial(now_ns):
             states.restart(now_ns)  # the time has become known: how long it has been so is not
         outcome, reason = self._state_rules.outcome(now_ns)
@@ -307,7 +316,7 @@ class Derived:
         if state is before:
             return []
         if self._figures is not None and not artificial(state.since):
-            self._figures.history.state(state.since, state.word, state.reason)
+            self._figures.state(state.since, state.word, state.reason)
         return self._leave(self._state_readings(state, ended), state.since, now, now_ns)
 
     def _state_readings(self, state: State, ended: State | None) -> list[tuple[int, Value, int]]:
@@ -350,6 +359,14 @@ class Derived:
             return kind_of(settings.computed[name])
         return STATE_SIGNALS.get(name, Kind(None, None, None))
 
+    def _polls(self) -> dict[Place, float]:
+        """Seconds between two readings of each signal there is."""
+        return {
+            (machine, name): signal.poll
+            for machine, settings in self._machines.items()
+            for name, signal in (*settings.signals.items(), *settings.computed.items())
+        }
+
     def _add(self, signal: Signal, settings: SignalSettings) -> int:
         self._signals.append(signal)
         self._rules[signal.name] = settings
@@ -365,12 +382,7 @@ class Derived:
 
     def _add_computed(self, name: str) -> Computed:
         settings, machine = self._settings.computed[name], self._path.machine
-        expression = parse(settings.value)
-        try:
-            kind = expression.check(lambda r: self._kind((r.machine or machine, r.signal)))
-        except ExpressionError as exc:  # what a server said fits less than what was known when it was checked
-            log.warning("%s/%s: %s", machine, name, exc.message)
-            kind = Kind(None, None, None)
+        expression, kind = self._expression(settings.value)
         type_: ValueType = "float" if kind.type is None else kind.type
         factor = None
         unit = settings.unit or (kind.unit.code if kind.unit is not None else "")
@@ -381,12 +393,24 @@ class Derived:
             type_ = "float"
         made_of = tuple(f"{r.machine}/{r.signal}" if r.machine else r.signal for r in expression.references)
         at = self._add(
-            Signal(name, type_, unit, made_of=made_of, formula=settings.value),
+            Signal(name, type_, unit, made_of=made_of, formula=settings.value, guessed=kind.type is None),
             settings if settings.unit or not unit else settings.model_copy(update={"unit": unit}),
         )
         looking = Looking(expression, machine, self._inputs)
         slot = self._inputs.slot((machine, name))
         return Computed(at, type_, looking, slot, settings.poll, factor, settings.value)
+
+    def _checked(self, text: str) -> Expression:
+        return self._expression(text)[0]
+
+    def _expression(self, text: str) -> tuple[Expression, Kind]:
+        """An expression for the signals there are, and what it yields: units are converted for these."""
+        machine, expression = self._path.machine, parse(text)
+        try:
+            return expression, expression.check(lambda r: self._kind((r.machine or machine, r.signal)))
+        except ExpressionError as exc:  # what a server says fits less than what was known when it was loaded
+            log.warning("%s: '%s': %s", machine, text, exc.message)
+            return expression, Kind(None, None, None)
 
     def _in_order(self) -> list[str]:
         """The computed signals, each behind those it is made from."""
@@ -418,8 +442,11 @@ class Derived:
             "figures": self._figures.dump() if self._figures else None,
         }
 
-    def load(self, saved: Mapping[str, Any]) -> list[str]:
-        """The way back, before the first reading; what of it could not be used."""
+    def load(self, saved: Mapping[str, Any], *, stopped: bool = True) -> list[str]:
+        """The way back, before the first reading; what of it could not be used.
+
+        `stopped`: the gateway has not run meanwhile, so that nobody knows what was.
+        """
         unusable = list(self._plan.load(saved.get("counters", {})))
         programs = saved.get("programs", {})
         for each in self._computed:
@@ -427,7 +454,7 @@ class Derived:
             text, state = programs.get(name, (None, None))
             if text == each.text:
                 try:
-                    each.looking.program.load(state)
+                    each.looking.program.load(state, stopped=stopped)
                 except (ValueError, TypeError, KeyError, IndexError):
                     unusable.append(name)
         for name, (total, time) in saved.get("deltas", {}).items():
@@ -435,7 +462,7 @@ class Derived:
                 self._deltas[slot] = total, time
         if self._figures is not None and saved.get("figures") is not None:
             try:
-                self._figures.load(saved["figures"], int(saved["t"]))
+                self._figures.load(saved["figures"], int(saved["t"]) if stopped else None)
             except (ValueError, TypeError, KeyError):
                 unusable.append("figures")
         return unusable

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.config import MachineSettings
+from gateway.config.derived import StateSettings
 from gateway.config.references import Place
-from gateway.expressions import Expression, parse
+from gateway.expressions import Expression
 from gateway.model import WAITING_FOR_DATA, Value, ValueType, is_bad
 from gateway.production.states import OTHERWISE, UNKNOWN, StateMachine
 
@@ -63,14 +63,21 @@ class Looking:
 class Rules:
     """The rules of `state`, at their inputs."""
 
-    def __init__(self, settings: MachineSettings, machine: str, inputs: Inputs) -> None:
-        assert settings.state is not None
-        self._settings, self._inputs = settings.state, inputs
-        self.when = [Looking(parse(rule.when), machine, inputs) for rule in settings.state.rules]
+    def __init__(
+        self, settings: StateSettings, machine: str, inputs: Inputs, checked: Callable[[str], Expression]
+    ) -> None:
+        """`checked`: reads an expression for the signals there are."""
+        self._settings, self._inputs = settings, inputs
+        self.when = [Looking(checked(rule.when), machine, inputs) for rule in settings.rules]
         self.reasons = [
-            None if rule.reason_from is None else inputs.slot((machine, rule.reason_from))
-            for rule in settings.state.rules
+            None if rule.reason_from is None else inputs.slot((machine, rule.reason_from)) for rule in settings.rules
         ]
+
+    @property
+    def heard(self) -> bool:
+        """Whether there has been a reading, good or bad, of any of its inputs."""
+        places = frozenset().union(*(looking.places for looking in self.when))
+        return not places or any(self._inputs.quality[slot] != WAITING_FOR_DATA for slot in places)
 
     def outcome(self, now_ns: int) -> tuple[int, str]:
         """The first rule that holds, and why.
@@ -116,11 +123,10 @@ class Computed:
 class Retrospect:
     """What a machine was doing in the past, by the same rules over what is known now of that time."""
 
-    def __init__(self, settings: MachineSettings, rules: Rules, computed: Sequence[Computed], inputs: Inputs) -> None:
-        assert settings.state is not None
+    def __init__(self, settings: StateSettings, rules: Rules, computed: Sequence[Computed], inputs: Inputs) -> None:
         self.inputs = inputs
         self.changes: list[tuple[int, str, str]] = []  # from when on, state, reason
-        self._states, self._rules = StateMachine(settings.state), rules.again(inputs)
+        self._states, self._rules = StateMachine(settings), rules.again(inputs)
         self._computed = [(each.slot, each.looking.again(inputs)) for each in computed]
 
     def judge(self, time: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.config.production import IntervalKind, KpiSettings
 from gateway.config.references import Place
-from gateway.expressions import Kind, parse
+from gateway.expressions import Expression, Kind
 from gateway.model import Value, is_bad
 from gateway.production.calendar import NS, Interval, WorkCalendar, intervals_of
 from gateway.production.energy import energy, load_profile
@@ -22,6 +22,10 @@ from gateway.production.kpi import figures
 from gateway.production.report import demand_values, figure_signals, interval_values
 from gateway.units import Unit, UnitError, conversion
 from gateway.units import parse as unit_of
+
+GRACE = 60 * NS  # how long the figures of an interval wait for readings of its end
+_GAP = 120.0  # seconds: readings of a total further apart have a gap between them
+_LONG = 86400 * NS  # what has not come by then is not waited for
 
 Leaving = tuple[int, list[tuple[int, Value, int]], bool]
 """A time, readings of it (signal, value, quality), and whether they correct the past."""
@@ -37,14 +41,21 @@ class LiveFigures:
         machine: str,
         inputs: Inputs,
         kind_of: Callable[[Place], Kind | None],
+        checked: Callable[[str], Expression],
+        polls: Mapping[Place, float],
     ) -> None:
+        """`checked`: reads an expression for the signals there are. `polls`: seconds between two readings of a signal."""
         self._settings, self._calendar, self._inputs = settings, calendar, inputs
         self.signals = figure_signals(settings)
         self._width = len(self.signals) // len(settings.intervals)  # of one interval; demand comes behind all of them
         if settings.energy is not None:
             self._width = (len(self.signals) - 2) // len(settings.intervals)
         every = [900.0] if settings.energy is None else [900.0, settings.energy.interval]
-        self.history = History(NAMES, calendar=calendar, every=every)
+        named = [(machine, name) for name in (settings.good, settings.reject, settings.total) if name is not None]
+        if settings.energy is not None:
+            named.append(_place(settings.energy.counter or settings.energy.power or "", machine))
+        gap = max([_GAP, *(2 * polls.get(place, 0.0) for place in named)])
+        self.history = History(NAMES, calendar=calendar, every=every, gap=gap)
         self.slots: dict[int, list[str]] = {}  # of the totals, each with what it is to the figures
         for name in ("good", "reject", "total"):
             if (signal := getattr(settings, name)) is not None:
@@ -52,28 +63,35 @@ class LiveFigures:
         self._to_kwh = (1.0, 0.0)
         self._power: Looking | None = None
         if settings.energy is not None:
-            self._measure(settings.energy.counter, settings.energy.power, machine, kind_of)
+            self._measure(settings.energy.counter, settings.energy.power, machine, kind_of, checked)
         self._over: dict[str, int] = dict.fromkeys((*settings.intervals, "demand"), 0)  # ns: up to where all is told
         self._again: list[tuple[int, int]] = []  # times whose figures have changed
+        self._unread: set[int] = set()  # ends of intervals that were told before all readings of them had come
         self._next = 0  # ns: when what runs is told again
 
     def _measure(
-        self, counter: str | None, power: str | None, machine: str, kind_of: Callable[[Place], Kind | None]
-    ) -> None:
+        self, counter: str | None, power: str | None, machine: str,
+        kind_of: Callable[[Place], Kind | None], checked: Callable[[str], Expression],
+    ) -> None:  # fmt: skip
         text = counter or power
         assert text is not None
-        other, _, signal = text.rpartition("/")
-        place = (other or machine, signal)
+        place = _place(text, machine)
         kind = kind_of(place)
         unit = kind.unit if kind is not None and kind.unit is not None else unit_of("kW.h" if counter else "kW")
         if counter is not None:
             self.slots.setdefault(self._inputs.slot(place), []).append("energy")
         else:
-            self._power = Looking(parse(f"total([{place[0]}/{signal}])"), machine, self._inputs)
+            self._power = Looking(checked(f"total([{place[0]}/{place[1]}])"), machine, self._inputs)
             unit = unit * unit_of("s")
         self._to_kwh = _kwh(unit)
 
     # --- what happens ------------------------------------------------------------------------------------------------
+
+    def state(self, since: int, word: str, reason: str) -> None:
+        """The machine has been doing this since then: found out after a debounce, so perhaps in an interval that is over."""
+        self.history.state(since, word, reason)
+        if since < max(self._over.values()):
+            self._again.append((since, max(self._over.values())))
 
     def take(self, inputs: Inputs, touched: set[int], time: int) -> None:
         """Readings have come."""
@@ -118,27 +136,49 @@ class LiveFigures:
         if timeless:
             return
         for kind, upto in self._over.items():
-            if not upto:
-                self._over[kind] = now_ns
-        settled = now_ns - round(self._settings.micro_stop * NS)
-        again = [(start, end) for start, end in self._again if end <= settled]
-        self._again = [(start, end) for start, end in self._again if end > settled]
+            self._over[kind] = upto or now_ns
+        again = self._changed(now_ns)
+        running = now_ns >= self._next
         for at, kind in enumerate(self._settings.intervals):
+            waits = False
             for interval in intervals_of(kind, self._calendar, self._over[kind], now_ns):
-                if self._over[kind] < interval.end_ns <= now_ns:
-                    yield interval.end_ns, self._readings(at, interval, interval.end_ns, True), False
-                    self._over[kind] = interval.end_ns
-                    if self._settings.micro_stop:  # a standstill at its end may turn out to be one
-                        self._again.append((interval.end_ns - 1, interval.end_ns))
+                if not self._over[kind] < interval.end_ns <= now_ns:
+                    continue
+                if waits := not self._is_over(interval.end_ns, now_ns):
+                    break
+                yield interval.end_ns, self._readings(at, interval, interval.end_ns, True), False
+                self._over[kind] = interval.end_ns
             for interval in self._touched(kind, again):
                 yield interval.end_ns, self._readings(at, interval, interval.end_ns, True), True
-            if now_ns >= self._next:
+            if running and not waits:
                 for interval in intervals_of(kind, self._calendar, now_ns, now_ns + 1):
                     if interval.start_ns < now_ns:
                         yield now_ns, self._readings(at, interval, now_ns, False), False
-        if now_ns >= self._next:
-            self._next = now_ns + round(self._settings.update * NS)
         yield from self._demand(again, now_ns)
+        if running:
+            self._next = now_ns + round(self._settings.update * NS)
+
+    def _is_over(self, end_ns: int, now_ns: int) -> bool:
+        """Whether all readings up to an end have come; what does not come in time is told when it does."""
+        read = self.history.read_ns
+        if read is not None and read < end_ns and now_ns < end_ns + GRACE:
+            return False
+        if read is None or read < end_ns:
+            self._unread.add(end_ns)
+        if self._settings.micro_stop:  # a standstill at the end may turn out to be one
+            self._again.append((end_ns - 1, end_ns))
+        return True
+
+    def _changed(self, now_ns: int) -> list[tuple[int, int]]:
+        """Times whose figures are others now, and will not change again in a moment."""
+        read = self.history.read_ns
+        come = {end for end in self._unread if read is not None and read >= end}
+        self._unread = {end for end in self._unread - come if end > now_ns - _LONG}
+        self._again += [(end - 1, end) for end in come]
+        settled = now_ns - round(self._settings.micro_stop * NS)
+        again = [(start, end) for start, end in self._again if end <= settled]
+        self._again = [(start, end) for start, end in self._again if end > settled]
+        return again
 
     def _touched(self, kind: IntervalKind, again: Sequence[tuple[int, int]]) -> list[Interval]:
         """The intervals that are over, and are not what was told of them."""
@@ -162,22 +202,28 @@ class LiveFigures:
         meter = self.history.readings("energy")
         if self._settings.energy is None or meter is None:
             return
-        step = self._settings.energy.interval
-        at = len(self.signals) - 2
-        spans = [(self._over["demand"], now_ns, False)]
-        spans += [(start, min(end, self._over["demand"]), True) for start, end in again]
-        for start, end, historical in spans:
-            for begin, until in self._calendar.steps(round(step), start, max(start, end)):
-                told = until <= self._over["demand"]
-                if until > now_ns or told is not historical:
-                    continue
-                for load in load_profile(meter, begin, until, self._calendar, step):
-                    if (load.start_ns, load.end_ns) == (begin, until):
-                        values = demand_values(load)
-                        yield until, [(at + i, value, quality) for i, (value, quality) in enumerate(values)], historical
-        self._over["demand"] = max(
-            self._over["demand"], *(b for b, _ in self._calendar.steps(round(step), now_ns, now_ns + 1))
-        )
+        step, at = round(self._settings.energy.interval), len(self.signals) - 2
+        over = self._over["demand"]
+        patience = max(GRACE, self.history.gap_ns)  # a meter that is read every five minutes is not one that is gone
+        for begin, until in self._calendar.steps(step, over, now_ns):
+            if until > now_ns or until <= over or (meter.time[-1] < until and now_ns < until + patience):
+                continue
+            yield from self._load(at, begin, until, False)
+            self._over["demand"] = until
+        touched = {span for start, end in again for span in self._calendar.steps(step, start, end)}
+        for begin, until in sorted(touched):
+            if until <= over:
+                yield from self._load(at, begin, until, True)
+
+    def _load(self, at: int, begin: int, until: int, historical: bool) -> Iterator[Leaving]:
+        """One bar of the load profile, where the meter was read from its beginning to its end."""
+        meter = self.history.readings("energy")
+        assert meter is not None
+        assert self._settings.energy is not None
+        for load in load_profile(meter, begin, until, self._calendar, self._settings.energy.interval):
+            if (load.start_ns, load.end_ns) == (begin, until):
+                values = demand_values(load)
+                yield until, [(at + i, value, quality) for i, (value, quality) in enumerate(values)], historical
 
     # --- over restarts -----------------------------------------------------------------------------------------------
 
@@ -186,15 +232,22 @@ class LiveFigures:
         power = None if self._power is None else self._power.program.dump()
         return {"history": self.history.dump(), "over": self._over, "power": power}
 
-    def load(self, saved: Mapping[str, Any], ended_ns: int) -> None:
+    def load(self, saved: Mapping[str, Any], ended_ns: int | None) -> None:
         """The way back. What the machine did since the gateway ended is not known. Raises ValueError, TypeError, KeyError."""
         self.history.load(saved["history"])
-        self.history.state(ended_ns, "unknown")
+        if ended_ns is not None:
+            self.history.state(ended_ns, "unknown")
         for kind, upto in saved["over"].items():
             if kind in self._over:
                 self._over[kind] = int(upto)
         if self._power is not None and saved["power"] is not None:
-            self._power.program.load(saved["power"])
+            self._power.program.load(saved["power"], stopped=ended_ns is not None)
+
+
+def _place(text: str, machine: str) -> Place:
+    """`meter-01/energy`, or `energy` of the machine itself."""
+    other, _, signal = text.rpartition("/")
+    return other or machine, signal
 
 
 def _kwh(unit: Unit) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from gateway.clock import Clock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
-from gateway.model import Batch, Header
+from gateway.model import Batch, Header, MachinePath, ValueType
 from gateway.mqtt.payload import Frame
 from gateway.production.calendar import WorkCalendar
 from gateway.production.derived import Derived, Out
@@ -25,6 +25,7 @@ class Sink(Protocol):
 
     def accept(self, batch: Batch) -> None: ...
     def show(self, batch: Batch) -> None: ...
+    def types(self, path: MachinePath) -> Mapping[str, ValueType]: ...
     def announce_derived(self, header: Header) -> None: ...
 
 
@@ -48,6 +49,10 @@ class Deriving:
     def used(self) -> bool:
         """Whether anything is worked out at all."""
         return bool(self._machines)
+
+    def outdated(self, machine: str) -> bool:
+        """Whether what is worked out for a machine will be announced anew."""
+        return machine in self._outdated
 
     def start(self) -> None:
         """Once the signals of all machines are known, as far as they can be without asking them."""
@@ -116,14 +121,13 @@ class Deriving:
             if (before := self._made.get(name)) is not None:
                 self._saved[name] = before.dump(now)
             configuration = self._configuration
-            derived = Derived(configuration.path_of(name), configuration.machines, self._calendar(name), self._headers)
+            path = configuration.path_of(name)
+            derived = Derived(path, configuration.machines, self._calendar(name), self._headers, self._sink.types(path))
             if (saved := self._saved.pop(name, None)) is not None:
-                for what in derived.load(saved):
+                for what in derived.load(saved, stopped=before is None):
                     log.warning("%s: what was remembered of %s cannot be used: it begins anew", name, what)
-            same = before is not None and before.header.signals == derived.header.signals
             self._made[name] = derived
-            if not same or before is not derived:
-                self._sink.announce_derived(derived.header)
+            self._sink.announce_derived(derived.header)
         self._listeners = {}
         for derived in self._made.values():
             for machine in derived.looks_at:

@@ -327,9 +327,12 @@ class Edge:
     def types(self, path: MachinePath) -> Mapping[str, ValueType]:
         return self.schema.types("/".join(path.levels()))
 
+    def refuse(self, path: MachinePath, types: Mapping[str, ValueType]) -> None:
+        self.schema.want("/".join(path.levels()), types)
+
     def announce(self, header: Header) -> None:
-        self._announce(header, "machine")
         self.deriving.know(header)
+        self._announce(header, "machine")
 
     def announce_derived(self, header: Header) -> None:
         """The signals that are worked out for a machine: beside its own."""
@@ -344,7 +347,8 @@ class Edge:
         parts[part] = header
         self._data_topics[header] = self._topics.data(header.path)
         self.board.add(header, self._clock.now(), part)
-        self._tell_meta(header.path)
+        if part == "derived" or not self.deriving.outdated(header.path.machine):  # else it is told with what follows
+            self._tell_meta(header.path)
 
     def _tell_meta(self, path: MachinePath) -> None:
         signals = [signal for header in self._parts[path].values() for signal in header.signals]

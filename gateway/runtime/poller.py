@@ -52,6 +52,9 @@ class Sink(Protocol):
     def types(self, path: MachinePath) -> Mapping[str, ValueType]:
         """The types that the signals of a machine have had when they left."""
 
+    def refuse(self, path: MachinePath, types: Mapping[str, ValueType]) -> None:
+        """Signals that have another type now and cannot be sent: none, as a rule."""
+
     def announce(self, header: Header) -> None:
         """The signals of a machine: once before its first readings, and again if their types were learnt."""
 
@@ -207,6 +210,7 @@ class Poller:
             if before is not None:
                 machine.state, machine.since, machine.reason = before.state, before.since, before.reason
             self._machines[header] = self._by_name[name] = machine
+            self.sink.refuse(header.path, machine.plan.refused)
             self.sink.announce(machine.plan.header)
             if before is None:
                 self._set_state(machine, "offline", machine.reason)

@@ -60,11 +60,11 @@ class Schema:
         known = self._machines.setdefault(machine, {"version": 0, "signals": {}, "types": {}})
         if any(s.guessed for s in signals):
             return int(known["version"])
-        described = {s.name: describe(s) for s in signals}
+        described = orjson.loads(orjson.dumps({s.name: describe(s) for s in signals}))
         before: Mapping[str, Any] = known["signals"]
         if described != before:
             known["version"] += 1
-            known["signals"] = orjson.loads(orjson.dumps(described))
+            known["signals"] = described
             if before:
                 _say(machine, known["version"], before, known["signals"])
             self._write()
@@ -76,14 +76,31 @@ class Schema:
         names = [name for name in types if signal in (None, name)]
         for name in names:
             del types[name]
+            self._machines[machine].get("wanted", {}).pop(name, None)
         if names:
             self._write(quiet=False)
         return names
 
-    @property
-    def machines(self) -> Sequence[str]:
-        """Those of which something is known."""
-        return list(self._machines)
+    def conflicts(self) -> list[tuple[str, str, str, str]]:
+        """Machine, signal, the type it has had, and the one that its configuration gives it now."""
+        return [
+            (machine, signal, str(before), str(now))
+            for machine, known in self._machines.items()
+            for signal, now in known.get("wanted", {}).items()
+            if (before := known["types"].get(signal)) is not None
+        ]
+
+    def want(self, machine: str, types: Mapping[str, ValueType]) -> None:
+        """The types that signals would have if they were not locked: those that are others and cannot be sent."""
+        known = self._machines.setdefault(machine, {"version": 0, "signals": {}, "types": {}})
+        if known.get("wanted", {}) != types:
+            known["wanted"] = dict(types)
+            self._write()
+            for signal, now in types.items():
+                log.warning(
+                    "%s/%s: is %s now and was %s in the store: bad until it is accepted (gateway config types)",
+                    machine, signal, now, known["types"].get(signal),
+                )  # fmt: skip
 
     def _write(self, *, quiet: bool = True) -> None:
         new = self._path.with_name(FILE + ".new")
@@ -117,7 +134,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         signals, types = known.get("signals"), known.get("types")
         if not isinstance(signals, dict) or not isinstance(types, dict) or not set(types.values()) <= set(_TYPES):
             raise ValueError(f"what it says of {name} is broken")
+        wanted = known.get("wanted", {})
         machines[name] = {"version": known["version"], "signals": signals, "types": types}
+        if isinstance(wanted, dict):
+            machines[name]["wanted"] = wanted
     return machines
 
 

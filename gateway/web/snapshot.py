@@ -227,6 +227,31 @@ class Rate:
         return round((total - before) / (monotonic - since), 1) if monotonic - since >= 0.5 else None
 
 
+def _shown(row: dict[str, Any]) -> bool:
+    """Of what is worked out: what has a value, and of the figures those that people ask for."""
+    interval, dot, figure = row["name"].partition(".")
+    return (
+        row["t"] is not None
+        and row["value"] is not None
+        and (not dot or figure in _FIGURES or interval not in _INTERVALS)
+    )
+
+
+_INTERVALS = ("shift", "hour", "day", "demand")
+_FIGURES = (
+    "availability",
+    "performance",
+    "quality",
+    "oee",
+    "good",
+    "reject",
+    "energy",
+    "energy_per_part",
+    "co2e",
+    "power",
+)
+
+
 @dataclass(slots=True, eq=False)
 class Machine:
     """One tile of the page."""
@@ -338,7 +363,7 @@ class Board:
                     **machine.condition.snapshot(),
                     "counters": asdict(counters.of(name)),
                     "signals": machine.latest.snapshot(now_ns)
-                    + (machine.derived.snapshot(now_ns) if machine.derived else []),
+                    + [row for row in (machine.derived.snapshot(now_ns) if machine.derived else []) if _shown(row)],
                 }
                 for name, machine in self.machines.items()
             ],

@@ -70,7 +70,8 @@ class _Scaling:
     """Between engineering and raw values."""
 
     def __init__(self, signal: ModbusSignal, limit: int, power: Wave | None) -> None:
-        self._scale, self._offset, self._power = signal.scale, signal.offset, power
+        (self._scale, self._offset), self._power = signal.linear, power
+        self._factor, self._added = signal.conversion  # to the unit in which it leaves the gateway
         # 213 tenths are 213 / 10 = 21.3; 213 * 0.1 would be 21.3 and a bit.
         parts = round(1 / self._scale) if self._scale else 0
         self._parts = parts if parts > 1 and self._scale == 1 / parts else 0
@@ -100,7 +101,9 @@ class _Scaling:
             raw = _times_power(cast("float", raw), _as_carried(self._power(t)))
         if self._scale:
             raw = cast("float", raw) / self._parts if self._parts else cast("float", raw) * self._scale
-        return cast("float", raw) + self._offset if self._offset else raw
+        if self._offset:
+            raw = cast("float", raw) + self._offset
+        return raw if self._factor == 1.0 and not self._added else cast("float", raw) * self._factor + self._added
 
 
 def _as_carried(power: Value) -> int:

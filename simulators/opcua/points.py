@@ -39,7 +39,9 @@ class Point:
         self.machine, self.signal, self.settings, self.told = machine, signal, settings, told
         self._wave = wave = waves[signal]
         self._power = waves[settings.scale_from] if settings.scale_from else None
-        self._scale, self._offset = settings.scale, settings.offset or 0
+        self._scale, offset = settings.linear
+        self._offset = offset or 0
+        self._factor, self._added = settings.conversion  # to the unit in which it leaves the gateway
         parts = round(1 / self._scale) if self._scale else 0  # dividing by 10 is exact where times 0.1 is not
         self._parts = parts if parts > 1 and self._scale == 1 / parts else 0
         self.texts: Sequence[str] = told.states if settings.texts_from_server else ()  # that the server has to tell
@@ -78,10 +80,10 @@ class Point:
             return raw
         if self._states:
             return self._states.get(int(raw), raw)
-        if not self.rescaled:
-            return raw
-        number = _times_power(raw, _as_carried(self._power(t))) if self._power else raw
-        return (number / self._parts if self._parts else number * (self._scale or 1)) + self._offset
+        if self.rescaled:
+            number = _times_power(raw, _as_carried(self._power(t))) if self._power else raw
+            raw = (number / self._parts if self._parts else number * (self._scale or 1)) + self._offset
+        return raw if self._factor == 1.0 and not self._added else raw * self._factor + self._added
 
     def raw_range(self) -> tuple[float, float] | None:
         """Its range, as the variable has it."""

@@ -89,9 +89,7 @@ def test_store_as(unit, store_as, scale, raw, value):
 
 
 def test_store_as_turns_range_deadband_and_rate():
-    plan, raw = plan_of(
-        "int", unit="[degF]", store_as="Cel", range=[32, 212], report="change", deadband=9, max_rate=18
-    )
+    plan, raw = plan_of("int", unit="[degF]", store_as="Cel", range=[32, 212], report="change", deadband=9, max_rate=18)
     signal = plan.header.signals[0]
     assert (signal.low, signal.high) == pytest.approx((0.0, 100.0))
     assert read(plan, raw, 50, 0).value[0] == pytest.approx(10.0)

@@ -181,7 +181,8 @@ class Row {
     this.value.hidden = signal.text === null;
     this.quality.colSpan = signal.text === null ? 2 : 1;
     const since = signal.since_ms === undefined ? "" : t("since", { time: moment(signal.since_ms, now()) });
-    say(this.quality, qualityOf(severity, rest) + (since && ` ${since}`));
+    const last = signal.last ? t("last", { value: `${textOf({ ...signal.last, type: signal.type })} ${unit(signal.unit)}`.trim(), time: moment(signal.last.t, now()) }) : "";
+    say(this.quality, lines(qualityOf(severity, rest) + (since && ` ${since}`), last));
     say(this.age, signal.t === null ? "–" : age((now() - signal.t) / 1000));
   }
 }

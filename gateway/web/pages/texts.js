@@ -100,6 +100,7 @@ export const texts = {
     "quality.good": "good",
     "quality.uncertain": "uncertain",
     "quality.bad": "bad",
+    "last": "last {value} at {time}",
     "quality.server": "status {code}",
     "quality.config-error": "wrong configuration",
     "quality.not-connected": "not connected",
@@ -117,7 +118,14 @@ export const texts = {
     "quality.invalid-data": "invalid data",
     "quality.wrong-type": "wrong type",
     "quality.clock-not-set": "clock was not set",
-    "quality.unknown-state": "unknown state"
+    "quality.unknown-state": "unknown state",
+    "quality.flat-line": "does not move",
+    "quality.implausible-rate": "changed too fast",
+    "quality.counter-unsettled": "count out of line",
+    "quality.counter-reset": "counter was reset",
+    "quality.counter-replaced": "another counter",
+    "quality.counter-ambiguous": "count not certain",
+    "quality.incomplete": "incomplete"
   },
   "vi": {
     "title": "Cổng dữ liệu nhà xưởng",
@@ -218,6 +226,7 @@ export const texts = {
     "quality.good": "tốt",
     "quality.uncertain": "không chắc chắn",
     "quality.bad": "xấu",
+    "last": "lần cuối {value} lúc {time}",
     "quality.server": "mã {code}",
     "quality.config-error": "sai cấu hình",
     "quality.not-connected": "chưa kết nối",
@@ -235,7 +244,14 @@ export const texts = {
     "quality.invalid-data": "dữ liệu sai",
     "quality.wrong-type": "sai kiểu",
     "quality.clock-not-set": "đồng hồ chưa được đặt",
-    "quality.unknown-state": "trạng thái lạ"
+    "quality.unknown-state": "trạng thái lạ",
+    "quality.flat-line": "không thay đổi",
+    "quality.implausible-rate": "thay đổi quá nhanh",
+    "quality.counter-unsettled": "số đếm bất thường",
+    "quality.counter-reset": "bộ đếm đã đặt lại",
+    "quality.counter-replaced": "bộ đếm khác",
+    "quality.counter-ambiguous": "số đếm không chắc chắn",
+    "quality.incomplete": "không đầy đủ"
   }
 };
 
