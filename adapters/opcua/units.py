@@ -10,7 +10,7 @@ _UNECE = "http://www.opcfoundation.org/UA/units/un/cefact"
 # units that UCUM does not have (standard cubic metres, metric horsepower), and MAR, which the list calls megavar and shows as kvar.
 _UCUM = {
     # temperature
-    "CEL": "Cel", "FAH": "[degF]", "KEL": "K", "A48": "[degR]", "H12": "Cel/h", "H13": "Cel/min", "H14": "Cel/s",
+    "CEL": "Cel", "FAH": "[degF]", "KEL": "K", "A48": "[degR]", "H12": "K/h", "H13": "K/min", "H14": "K/s",
     # pressure
     "BAR": "bar", "MBR": "mbar", "B85": "ubar", "KBA": "kbar", "PAL": "Pa", "A97": "hPa", "KPA": "kPa", "MPA": "MPa",
     "A89": "GPa", "74": "mPa", "B96": "uPa", "H75": "daPa", "PS": "[psi]", "ATM": "atm", "ATT": "att", "HN": "mm[Hg]",

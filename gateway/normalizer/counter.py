@@ -45,8 +45,11 @@ class Counter:
     noted: list[int] = field(default_factory=lambda: [0])  # one number: how many times a count began anew
     digits: Count | None = None  # as `wraps_at`, before the power of ten of a `scale_from`
 
+    _believed: float = inf  # the pace up to which a rise is believed at once
+
     def __post_init__(self) -> None:
         self.digits = self.wraps_at
+        self._believed = inf if self.max_rate is None else self.max_rate
 
     @property
     def total(self) -> Count:
@@ -59,6 +62,14 @@ class Counter:
         if last is None:
             self.raw, self.time = raw, time
             return raw + self.offset, GOOD
+        if raw >= last and self.held is None:  # as nearly always: nothing is called for it
+            elapsed = (time - self.time) / 1e9
+            pace = (raw - last) / (elapsed if elapsed > _LEAST else _LEAST)
+            if pace <= self._believed:
+                if pace > self.pace and elapsed > 0:
+                    self._learn(pace)
+                self.raw, self.time = raw, time
+                return raw + self.offset, GOOD
         if self.held is None and self._is_next(raw, time):
             quality = self._settle(raw, time)
             return self.total, quality
@@ -101,11 +112,14 @@ class Counter:
         return self.pace * times * seconds if self.pace else float("inf")
 
     def _go_on(self, raw: Count, time: int, step: Count) -> None:
-        if step and time > self.time:
-            pace = step / max((time - self.time) / 1e9, _LEAST)
-            if pace > self.pace:
-                self.pace = pace
+        if step and time > self.time and (pace := step / max((time - self.time) / 1e9, _LEAST)) > self.pace:
+            self._learn(pace)
         self.raw, self.time = raw, time
+
+    def _learn(self, pace: float) -> None:
+        self.pace = pace
+        if self.max_rate is None:
+            self._believed = pace * _RISE
 
     # --- what is not -------------------------------------------------------------------------------------------------
 
@@ -191,7 +205,9 @@ class Counter:
         raw, time, offset, pace, held, held_time, changed, was = state
         if None in (time, offset, pace, held_time, changed, was):
             raise ValueError(f"{state!r} is not the state of a counter")
-        self.raw, self.time, self.offset, self.pace = raw, int(time), offset, float(pace)
+        self.raw, self.time, self.offset = raw, int(time), offset
+        if pace > 0:
+            self._learn(float(pace))
         self.held, self.held_time, self.before = held, int(held_time), (int(changed), was)
 
     def catch_up(self, total: Count, time: int) -> None:

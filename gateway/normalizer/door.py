@@ -37,14 +37,17 @@ class Door:
         newest = self.held or self.pivot
         if newest is None or time <= newest[0]:  # no line has two values at one moment, or leads back
             return self.restart(time, value)
-        assert self.pivot is not None
-        rise, elapsed = value - self.pivot[1], time - self.pivot[0]
+        began, first = self.pivot or newest
+        rise, elapsed, width = value - first, time - began, self.width
         sent: Sequence[Point] = ()
         if not self.low <= rise / elapsed <= self.high:
+            sent = (newest,)
             self._begin(newest)
-            rise, elapsed, sent = value - newest[1], time - newest[0], (newest,)
-        self.low = max(self.low, (rise - self.width) / elapsed)
-        self.high = min(self.high, (rise + self.width) / elapsed)
+            rise, elapsed = value - newest[1], time - newest[0]
+        if (low := (rise - width) / elapsed) > self.low:
+            self.low = low
+        if (high := (rise + width) / elapsed) < self.high:
+            self.high = high
         self.held = (time, value)
         return sent
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -97,8 +98,10 @@ class Derived:
         self._time = 0  # of what was worked out last
         self._deltas: dict[int, tuple[float | int, int]] = {}  # by slot of the counter: its last total, and when
         self._signals: list[Signal] = []
+        self._places: dict[str, int] = {}  # of them, by name
         self._rules: dict[str, SignalSettings] = {}  # what is said of them
-        self._kinds = {name: _kinds_of(header) for name, header in headers.items()}
+        self._headers = headers
+        self._named: dict[str, dict[str, Signal]] = {}  # signals of the machines it looks at, by name
         own = path.machine
         self._delta_of = [
             (self._inputs.slot((own, name)), self._add_delta(name, s))
@@ -117,7 +120,7 @@ class Derived:
         self._figures: LiveFigures | None = None
         if self._settings.kpi is not None:
             self._figures = LiveFigures(
-                self._settings.kpi, calendar, own, self._inputs, self._kind, self._checked, self._polls()
+                self._settings.kpi, calendar, own, self._inputs, self._kind, self._checked, self._poll
             )
             self._figures_at = len(self._signals)
             for signal in self._figures.signals:
@@ -125,6 +128,7 @@ class Derived:
         self._raw = Header(path, tuple(self._signals))
         self._plan = Plan(self._raw, self._rules, locked)
         self._totals = self._figures.slots if self._figures else {}
+        self._measured = self._figures.measured if self._figures else frozenset()
         self._timed = [each for each in self._computed if each.looking.program.timed]
         self._broke: tuple[int, list[Value], list[int]] | None = (
             None  # when its own link broke, and what was known then
@@ -184,7 +188,9 @@ class Derived:
                 out += self._leave(
                     [(self._figures_at + at, value, quality) for at, value, quality in values], time, now, now_ns, historical=historical,
                 )  # fmt: skip
-        if (beat := self._plan.beat(now, now_ns)) is not None:
+        # While a state may turn out to have ended before now, nothing says that it goes on: the next one begins back then.
+        waits = self._state is not None and self._state.waits
+        if not waits and (beat := self._plan.beat(now, now_ns)) is not None:
             out.append((beat, beat))
         return out
 
@@ -285,18 +291,18 @@ class Derived:
             return [(past, past)]
         news = self._plan.apply(batch, now, now_ns)
         assert self._plan.seen is not None
-        if self._figures is not None and self._totals:
+        if self._measured:
             self._feed(self._plan.seen)
         return [(news, self._plan.seen)]
 
     def _feed(self, seen: Batch) -> None:
-        """Computed counters as they leave: corrected."""
+        """Computed counters, corrected, and a computed power: as they leave."""
         places = self._positions.get(seen.header)
         if places is None:
             places = self._positions[seen.header] = self._positions_of(seen.header)
-        if counted := [(i, slot) for i, slot in places if slot in self._totals]:
-            touched = self._put(seen, counted)
-            assert self._figures is not None
+        assert self._figures is not None
+        if measured := [(i, slot) for i, slot in places if slot in self._measured]:
+            touched = self._put(seen, measured)
             self._figures.take(self._inputs, touched, max(seen.time))
 
     def _judge(self, now: float, now_ns: int) -> Out:
@@ -346,28 +352,30 @@ class Derived:
     def _kind(self, place: Place) -> Kind | None:
         """What is known of a signal: from its machine, else from its settings."""
         machine, name = place
-        if (kind := self._kinds.get(machine, {}).get(name)) is not None:
-            return kind
+        if machine not in self._named:
+            header = self._headers.get(machine)
+            self._named[machine] = {} if header is None else {signal.name: signal for signal in header.signals}
+        if (signal := self._named[machine].get(name)) is not None:
+            return _kind_of_signal(signal)
         settings = self._machines.get(machine)
         if settings is None:
             return None
-        if machine == self._path.machine and (mine := next((s for s in self._signals if s.name == name), None)):
-            return _kind_of_signal(mine)
+        if machine == self._path.machine and (mine := self._places.get(name)) is not None:
+            return _kind_of_signal(self._signals[mine])
         if name in settings.signals:
             return kind_of(settings.signals[name])
         if name in settings.computed:
             return kind_of(settings.computed[name])
         return STATE_SIGNALS.get(name, Kind(None, None, None))
 
-    def _polls(self) -> dict[Place, float]:
-        """Seconds between two readings of each signal there is."""
-        return {
-            (machine, name): signal.poll
-            for machine, settings in self._machines.items()
-            for name, signal in (*settings.signals.items(), *settings.computed.items())
-        }
+    def _poll(self, place: Place) -> float:
+        """Seconds between two readings of a signal; 0 where that is not known."""
+        settings = self._machines[place[0]]
+        signal = settings.signals.get(place[1]) or settings.computed.get(place[1])
+        return 0.0 if signal is None else signal.poll
 
     def _add(self, signal: Signal, settings: SignalSettings) -> int:
+        self._places[signal.name] = len(self._signals)
         self._signals.append(signal)
         self._rules[signal.name] = settings
         return len(self._signals) - 1
@@ -480,10 +488,6 @@ class Derived:
 _CLASSES: Mapping[ValueType, type] = {"float": float, "int": int, "bool": bool, "string": str}
 
 
-def _kinds_of(header: Header) -> dict[str, Kind]:
-    return {signal.name: _kind_of_signal(signal) for signal in header.signals}
-
-
 def _kind_of_signal(signal: Signal) -> Kind:
     try:
         unit = unit_of(signal.unit) if signal.unit else None
@@ -492,6 +496,7 @@ def _kind_of_signal(signal: Signal) -> Kind:
     return Kind(signal.type, unit, frozenset(signal.states.values()) if signal.states else None)
 
 
+@cache
 def _state_signal(name: str) -> Signal:
     kind = STATE_SIGNALS[name]
     assert kind.type is not None
@@ -504,7 +509,12 @@ def _state_signal(name: str) -> Signal:
 
 
 def _settings_of(signal: Signal, report: Report = "all") -> SignalSettings:
-    return SignalSettings(unit=signal.unit, report=report)
+    return _settings(signal.unit, report)
+
+
+@cache  # all machines have the same ones
+def _settings(unit: str, report: Report) -> SignalSettings:
+    return SignalSettings(unit=unit, report=report)
 
 
 def _time_of(reading: tuple[int, int, Value, int]) -> int:

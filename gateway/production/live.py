@@ -42,9 +42,9 @@ class LiveFigures:
         inputs: Inputs,
         kind_of: Callable[[Place], Kind | None],
         checked: Callable[[str], Expression],
-        polls: Mapping[Place, float],
+        poll_of: Callable[[Place], float],
     ) -> None:
-        """`checked`: reads an expression for the signals there are. `polls`: seconds between two readings of a signal."""
+        """`checked`: reads an expression for the signals there are. `poll_of`: seconds between two readings of a signal."""
         self._settings, self._calendar, self._inputs = settings, calendar, inputs
         self.signals = figure_signals(settings)
         self._width = len(self.signals) // len(settings.intervals)  # of one interval; demand comes behind all of them
@@ -54,7 +54,7 @@ class LiveFigures:
         named = [(machine, name) for name in (settings.good, settings.reject, settings.total) if name is not None]
         if settings.energy is not None:
             named.append(_place(settings.energy.counter or settings.energy.power or "", machine))
-        gap = max([_GAP, *(2 * polls.get(place, 0.0) for place in named)])
+        gap = max([_GAP, *(2 * poll_of(place) for place in named)])
         self.history = History(NAMES, calendar=calendar, every=every, gap=gap)
         self.slots: dict[int, list[str]] = {}  # of the totals, each with what it is to the figures
         for name in ("good", "reject", "total"):
@@ -86,6 +86,11 @@ class LiveFigures:
         self._to_kwh = _kwh(unit)
 
     # --- what happens ------------------------------------------------------------------------------------------------
+
+    @property
+    def measured(self) -> frozenset[int]:
+        """The slots of all it has to be told: totals, and a power."""
+        return frozenset(self.slots) | (self._power.places if self._power is not None else frozenset())
 
     def state(self, since: int, word: str, reason: str) -> None:
         """The machine has been doing this since then: found out after a debounce, so perhaps in an interval that is over."""

@@ -8,7 +8,8 @@ demand.energy, demand.power           one reading for each interval of demand: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 
 import orjson
 
@@ -32,19 +33,24 @@ _LEFT_OUT = ("downtime_by_state",)  # follows from the times by state
 _WHOLE = ("micro_stops", "failures")
 
 
-def figure_signals(kpi: KpiSettings) -> list[Signal]:
+def figure_signals(kpi: KpiSettings) -> Sequence[Signal]:
     """All signals that `kpi` adds, in the order in which `interval_values` fills them, kind by kind; demand last."""
+    return _figure_signals(kpi.intervals, None if kpi.energy is None else kpi.energy.interval)
+
+
+@cache  # machines have the same ones, as a rule
+def _figure_signals(kinds: tuple[str, ...], demand: float | None) -> Sequence[Signal]:
     signals: list[Signal] = []
-    for kind in kpi.intervals:
+    for kind in kinds:
         signals += [Signal(f"{kind}.{name}", type_, description=text) for name, (type_, text) in _INTERVAL.items()]
         signals += _of(kind, FORMULAS, INPUTS, _plain)
-        if kpi.energy is not None:
+        if demand is not None:
             signals += _of(kind, ENERGY_FORMULAS, ENERGY_INPUTS, _of_energy)
-    if kpi.energy is not None:
-        text = f"in the {kpi.energy.interval / 60:g} minutes that end with its time"
+    if demand is not None:
+        text = f"in the {demand / 60:g} minutes that end with its time"
         signals.append(Signal(f"{DEMAND}.energy", "float", "kW.h", f"Consumption {text}"))
         signals.append(Signal(f"{DEMAND}.power", "float", "kW", f"Mean power {text}"))
-    return signals
+    return tuple(signals)
 
 
 def interval_values(

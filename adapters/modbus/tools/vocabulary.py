@@ -179,7 +179,7 @@ UNITS: Mapping[str, str] = {
     **dict.fromkeys(("varh", "VArh", "VARh", "Varh"), "var.h"),
     **dict.fromkeys(("kvarh", "kVArh", "kVARh", "kVarh", "KVARH", "kVARH"), "kvar.h"), "Mvarh": "Mvar.h", "MVArh": "Mvar.h",
     "VAh": "V.A.h", "kVAh": "kV.A.h", "KVAH": "kV.A.h", "KW": "kW", "KV": "kV", "KVA": "kV.A", "HZ": "Hz", "Hertz": "Hz", "KHz": "kHz",
-    **dict.fromkeys(("rpm", "RPM", "r/min", "rev/min", "U/min", "v/ph", "vòng/phút", "rounds/min", "min-1", "min^-1", "1/minute"), "{rpm}"),
+    **dict.fromkeys(("rpm", "RPM", "r/min", "rev/min", "U/min", "v/ph", "vòng/phút", "rounds/min", "min-1", "min^-1", "1/minute"), "1/min"),
     **dict.fromkeys(("percent", "pct", "Percent", "phần trăm", "％", "%FS"), "%"), **dict.fromkeys(("%RH", "%rH", "% RH", "RH"), "%{RH}"),
     **dict.fromkeys(("psi", "PSI", "psig"), "[psi]"), **dict.fromkeys(("Bar", "BAR"), "bar"), "KPa": "kPa", "Kpa": "kPa", "Mpa": "MPa",
     "kgf/cm2": "kgf/cm2", "kgf/cm²": "kgf/cm2",

@@ -50,7 +50,7 @@ METER_SIGNALS = {
     "frequency": {"holding": 3109, "type": "uint16", "scale": 0.01, "unit": "Hz"},
     "total_energy": {"holding": 3203, "type": "int64", "scale": 0.001, "unit": "kW.h"},
     "temperature": {"input": 10, "type": "int16", "scale": 0.1, "unit": "Cel"},
-    "speed": {"input": 11, "type": "uint16", "unit": "{rpm}"},
+    "speed": {"input": 11, "type": "uint16", "unit": "1/min"},
 }
 
 
@@ -99,7 +99,7 @@ def test_vietnamese(tmp_path):
             "holding": 0, "type": "uint16", "scale": 0.1, "unit": "V", "description": "điện áp hiệu dụng",
         },
         "nhiet_do_dau": {"holding": 1, "type": "int16", "scale": 0.1, "unit": "Cel"},
-        "toc_do": {"holding": 2, "type": "uint16", "unit": "{rpm}"},
+        "toc_do": {"holding": 2, "type": "uint16", "unit": "1/min"},
     }  # fmt: skip
 
 
