@@ -16,6 +16,8 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
+import orjson
+
 from gateway.clock import artificial
 from gateway.config import MachineSettings, SignalSettings
 from gateway.config.references import DELTA, STATE_SIGNALS, Place, kind_of
@@ -51,6 +53,8 @@ from gateway.units import UnitError, conversion
 from gateway.units import parse as unit_of
 
 log = logging.getLogger(__name__)
+
+_SHORT = 500  # bytes of the state of a program that is written down often: no windows
 
 Out = list[tuple[Batch | None, Batch]]
 """What has to be sent, and what is true now: as of a plan."""
@@ -438,42 +442,72 @@ class Derived:
     # --- over restarts -----------------------------------------------------------------------------------------------
 
     def dump(self, now_ns: int) -> dict[str, Any]:
-        """What must outlive a restart, for JSON."""
-        names = {slot: place for place, slot in self._inputs.slots.items()}
-        return {
-            "t": now_ns,
-            "programs": {
-                self._signals[each.at].name: [each.text, each.looking.program.dump()] for each in self._computed
-            },
-            "counters": self._plan.dump(),
-            "deltas": {names[slot][1]: list(last) for slot, last in self._deltas.items()},
-            "figures": self._figures.dump() if self._figures else None,
-        }
+        """All that must outlive a restart, for JSON."""
+        programs = {self._name(each): [each.text, each.looking.program.dump()] for each in self._computed}
+        figures = None if self._figures is None else self._figures.dump()
+        return {**self._counts(now_ns), "programs": programs, "figures": figures}
 
-    def load(self, saved: Mapping[str, Any], *, stopped: bool = True) -> list[str]:
-        """The way back, before the first reading; what of it could not be used.
+    def recent(self, since_ns: int, now_ns: int) -> dict[str, Any]:
+        """What came after an instant, for JSON: short enough to be written down often. Windows are left out."""
+        programs = {}
+        for each in self._computed:
+            if len(orjson.dumps(state := each.looking.program.dump())) <= _SHORT:
+                programs[self._name(each)] = [each.text, state]
+        figures = None if self._figures is None else self._figures.recent(since_ns)
+        return {**self._counts(now_ns), "programs": programs, "figures": figures}
+
+    @property
+    def corrections(self) -> int:
+        """How many times its past was corrected: what came before is another one then."""
+        return 0 if self._figures is None else self._figures.corrections
+
+    def load(
+        self, saved: Mapping[str, Any], recent: Sequence[Mapping[str, Any]] = (), *, stopped: bool = True
+    ) -> list[str]:
+        """The way back, before the first reading: from a dump, and what came after it; what of it could not be used.
 
         `stopped`: the gateway has not run meanwhile, so that nobody knows what was.
         """
-        unusable = list(self._plan.load(saved.get("counters", {})))
+        unusable: set[str] = set()
+        for i, part in enumerate([saved, *recent]):
+            unusable |= set(self._load(part, i == 0, stopped))
+        if (
+            self._figures is not None
+            and stopped
+            and (ended := max((int(p.get("t", 0)) for p in [saved, *recent]), default=0))
+        ):
+            self._figures.ended(ended)
+        return sorted(unusable)
+
+    def _load(self, saved: Mapping[str, Any], whole: bool, stopped: bool) -> Iterator[str]:
+        yield from self._plan.load(saved.get("counters", {}))
         programs = saved.get("programs", {})
         for each in self._computed:
-            name = self._signals[each.at].name
-            text, state = programs.get(name, (None, None))
+            text, state = programs.get(self._name(each), (None, None))
             if text == each.text:
                 try:
                     each.looking.program.load(state, stopped=stopped)
                 except (ValueError, TypeError, KeyError, IndexError):
-                    unusable.append(name)
+                    yield self._name(each)
         for name, (total, time) in saved.get("deltas", {}).items():
             if (slot := self._inputs.slots.get((self._path.machine, name))) is not None:
                 self._deltas[slot] = total, time
         if self._figures is not None and saved.get("figures") is not None:
             try:
-                self._figures.load(saved["figures"], int(saved["t"]) if stopped else None)
+                (self._figures.load if whole else self._figures.catch_up)(saved["figures"])
             except (ValueError, TypeError, KeyError):
-                unusable.append("figures")
-        return unusable
+                yield "figures"
+
+    def _counts(self, now_ns: int) -> dict[str, Any]:
+        names = {slot: name for (_, name), slot in self._inputs.slots.items()}
+        return {
+            "t": now_ns,
+            "counters": self._plan.dump(),
+            "deltas": {names[slot]: list(last) for slot, last in self._deltas.items()},
+        }
+
+    def _name(self, computed: Computed) -> str:
+        return self._signals[computed.at].name
 
     def catch_up(self, signal: str, value: Value, time: int) -> None:
         """A reading that had left after the state was saved."""

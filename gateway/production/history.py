@@ -254,6 +254,29 @@ class History:
         self._reason_index = {text: at for at, text in enumerate(reasons)}
         self._planned, self._forget_at = (0, 0), None
 
+    def newer(self, than_ns: int) -> dict[str, Any]:
+        """What came after an instant, as JSON: much shorter than a dump, to be written down often."""
+        i = bisect_right(self._time, than_ns)
+        states = zip(self._time[i:], self._word[i:], self._reason[i:], strict=True)
+        return {
+            "states": [[t, WORDS[word], self._reasons[reason]] for t, word, reason in states],
+            "totals": {name: total.newer(than_ns) for name, total in self._totals.items()},
+        }
+
+    def append(self, data: Any) -> None:
+        """The way back of `newer`, behind what is here. Raises ValueError for what is none, and changes nothing then."""
+        kept = self.dump()
+        try:
+            for t, word, reason in data["states"]:
+                if not self._time or t > self._time[-1]:
+                    self.state(int(t), word, str(reason))
+            for name, each in data["totals"].items():
+                if name in self._totals:
+                    self._totals[name].append(each)
+        except (TypeError, KeyError, IndexError, OverflowError, ValueError) as exc:
+            self.load(kept)
+            raise ValueError(f"this is not what came to the history of a machine: {exc}") from exc
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _state_of(self, word: str, reason: str) -> tuple[int, int]:

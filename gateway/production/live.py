@@ -65,6 +65,7 @@ class LiveFigures:
         if settings.energy is not None:
             self._measure(settings.energy.counter, settings.energy.power, machine, kind_of, checked)
         self._over: dict[str, int] = dict.fromkeys((*settings.intervals, "demand"), 0)  # ns: up to where all is told
+        self.corrections = 0  # times the past was corrected
         self._again: list[tuple[int, int]] = []  # times whose figures have changed
         self._unread: set[int] = set()  # ends of intervals that were told before all readings of them had come
         self._next = 0  # ns: when what runs is told again
@@ -122,6 +123,7 @@ class LiveFigures:
         if not times:
             return
         first, last = min(times), max(times)
+        self.corrections += 1
         for piece in self.history.pieces(first, now_ns):
             if piece.word != "unknown" or not changes:
                 continue
@@ -237,16 +239,31 @@ class LiveFigures:
         power = None if self._power is None else self._power.program.dump()
         return {"history": self.history.dump(), "over": self._over, "power": power}
 
-    def load(self, saved: Mapping[str, Any], ended_ns: int | None) -> None:
-        """The way back. What the machine did since the gateway ended is not known. Raises ValueError, TypeError, KeyError."""
+    def recent(self, since_ns: int) -> dict[str, Any]:
+        """What came after an instant, for JSON: much shorter."""
+        power = None if self._power is None else self._power.program.dump()
+        return {"history": self.history.newer(since_ns), "over": dict(self._over), "power": power}
+
+    def catch_up(self, recent: Mapping[str, Any]) -> None:
+        """The way back of `recent`, in their order, after `load`. Raises ValueError, TypeError, KeyError."""
+        self.history.append(recent["history"])
+        self._tell_from(recent)
+
+    def ended(self, at_ns: int) -> None:
+        """The gateway ended then: what the machine did since is not known."""
+        self.history.state(at_ns, "unknown")
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """The way back. Raises ValueError, TypeError, KeyError."""
         self.history.load(saved["history"])
-        if ended_ns is not None:
-            self.history.state(ended_ns, "unknown")
+        self._tell_from(saved)
+
+    def _tell_from(self, saved: Mapping[str, Any]) -> None:
         for kind, upto in saved["over"].items():
             if kind in self._over:
                 self._over[kind] = int(upto)
         if self._power is not None and saved["power"] is not None:
-            self._power.program.load(saved["power"], stopped=ended_ns is not None)
+            self._power.program.load(saved["power"])
 
 
 def _place(text: str, machine: str) -> Place:

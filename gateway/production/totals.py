@@ -179,6 +179,21 @@ class Total:
         """As JSON: times as the first one and what is added to it each time."""
         return {"t": differences(self.time), "v": list(self.value), "steps": self._steps}
 
+    def newer(self, than_ns: int) -> dict[str, Any]:
+        """The readings after an instant, as JSON."""
+        i = bisect_right(self.time, than_ns)
+        return {"t": differences(self.time[i:]), "v": list(self.value[i:]), "steps": self._steps}
+
+    def append(self, data: Mapping[str, Any]) -> None:
+        """The way back of `newer`: behind what is here. Raises ValueError, TypeError or KeyError for what is none."""
+        other = Total.loaded(data, self.gap_ns)
+        i = bisect_right(other.time, self.time[-1]) if self.time else 0
+        if self.value and other.value[i:] and other.value[i] < self.value[-1]:
+            raise ValueError("a total never falls")
+        self.time.extend(other.time[i:])
+        self.value.extend(other.value[i:])
+        self._steps = other._steps
+
     @classmethod
     def loaded(cls, data: Mapping[str, Any], gap_ns: int) -> Total:
         """From `dump`. Raises ValueError, TypeError or KeyError for what is none."""

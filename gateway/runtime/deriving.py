@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from gateway.clock import Clock
@@ -16,8 +17,11 @@ from gateway.model import Batch, Header, MachinePath, ValueType
 from gateway.mqtt.payload import Frame
 from gateway.production.calendar import WorkCalendar
 from gateway.production.derived import Derived, Out
+from gateway.runtime.memory import Memory
 
 log = logging.getLogger(__name__)
+
+PART = "derived-"  # of the names of what is remembered
 
 
 class Sink(Protocol):
@@ -33,15 +37,15 @@ class Deriving:
     """Of all machines of a gateway."""
 
     def __init__(
-        self, configuration: Configuration, sink: Sink, clock: Clock, counters: FlowCounters, saved: Mapping[str, Any]
+        self, configuration: Configuration, sink: Sink, clock: Clock, counters: FlowCounters, memory: Memory
     ) -> None:
-        """`saved`: what `dump` gave, by machine."""
         self._configuration, self._sink, self._clock, self._counters = configuration, sink, clock, counters
-        self._saved = dict(saved)
+        self._memory, self._noted = memory, clock.now()
         self._headers: dict[str, Header] = {}  # of the machines themselves, as they leave
         self._made: dict[str, Derived] = {}
         self._listeners: dict[str, list[Derived]] = {}
         self._outdated: set[str] = set()
+        self._lines: list[Mapping[str, Any]] | None = None  # of the journals, once they are read
         self._machines = [name for name, machine in configuration.machines.items() if machine.derived]
         self._calendars: dict[tuple[str | None, str], WorkCalendar] = {}
 
@@ -57,10 +61,7 @@ class Deriving:
     def start(self) -> None:
         """Once the signals of all machines are known, as far as they can be without asking them."""
         self._make()
-
-    def settled(self) -> int:
-        """How many times a counter among what is worked out began anew."""
-        return sum(derived.settled for derived in self._made.values())
+        self._lines = None
 
     def know(self, header: Header) -> None:
         """The signals of a machine, as they leave: at the start, and when their types are learnt."""
@@ -118,20 +119,30 @@ class Deriving:
         outdated, self._outdated = self._outdated, set()
         now = self._clock.now()
         for name in outdated:
-            if (before := self._made.get(name)) is not None:
-                self._saved[name] = before.dump(now)
+            before = self._made.get(name)
             configuration = self._configuration
             path = configuration.path_of(name)
             derived = Derived(path, configuration.machines, self._calendar(name), self._headers, self._sink.types(path))
-            if (saved := self._saved.pop(name, None)) is not None:
-                for what in derived.load(saved, stopped=before is None):
-                    log.warning("%s: what was remembered of %s cannot be used: it begins anew", name, what)
+            if before is None:
+                saved, recent = self._memory.saved(f"{PART}{name}"), self._recent_of(name)
+            else:
+                saved, recent = before.dump(now), []
+            for what in derived.load(saved, recent, stopped=before is None):
+                log.warning("%s: what was remembered of %s cannot be used: it begins anew", name, what)
             self._made[name] = derived
             self._sink.announce_derived(derived.header)
         self._listeners = {}
         for derived in self._made.values():
             for machine in derived.looks_at:
                 self._listeners.setdefault(machine, []).append(derived)
+
+    def _recent_of(self, name: str) -> list[Mapping[str, Any]]:
+        """What was noted of a machine after it was written down as a whole, the oldest first."""
+        if self._lines is None:
+            self._lines = self._memory.recent()
+        whole = self._memory.saved(f"{PART}{name}").get("t", 0)
+        lines = [line[name] for line in self._lines if isinstance(line.get(name), dict)]
+        return [line for line in lines if isinstance(line.get("t"), int) and line["t"] > whole]
 
     def _calendar(self, machine: str) -> WorkCalendar:
         settings = self._configuration.settings
@@ -144,10 +155,28 @@ class Deriving:
 
     # --- over restarts -----------------------------------------------------------------------------------------------
 
-    def dump(self) -> dict[str, Any]:
-        """What must outlive a restart, by machine."""
-        now = self._clock.now()
-        return {**self._saved, **{name: derived.dump(now) for name, derived in self._made.items()}}
+    def remember(self, memory: Memory) -> None:
+        """Have it written down: all of it from time to time, what came since once a minute."""
+        memory.keep_in_turn(
+            {f"{PART}{name}": partial(self._dump, name) for name in self._machines},
+            {f"{PART}{name}": partial(self._corrections, name) for name in self._machines},
+        )
+        memory.note(self._recent, self._settled)
+
+    def _dump(self, name: str) -> Mapping[str, Any]:
+        return self._made[name].dump(self._clock.now())
+
+    def _corrections(self, name: str) -> int:
+        return self._made[name].corrections
+
+    def _settled(self) -> int:
+        """How many times a counter among what is worked out began anew."""
+        return sum(derived.settled for derived in self._made.values())
+
+    def _recent(self) -> dict[str, Any]:
+        now, since = self._clock.now(), self._noted
+        self._noted = now
+        return {name: derived.recent(since, now) for name, derived in self._made.items()}
 
     def catch_up(self, machine: str, frame: Frame) -> None:
         """Readings that had left after the state was saved."""

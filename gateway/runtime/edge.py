@@ -40,7 +40,6 @@ from gateway.web.snapshot import Board
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
-DERIVED_EVERY = 300.0  # seconds between two times that histories are written down: they are long
 DRAIN = 5.0  # seconds, when stopping
 CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
 _RANKS = {"low": 0, "normal": 1, "high": 2}
@@ -88,7 +87,7 @@ class Edge:
         self.buffer.on_found = self.publisher.include
         self.schema = Schema(configuration.resolve(settings.gateway.data_dir))
         self.memory = Memory(configuration.resolve(settings.gateway.data_dir), clock)
-        self.deriving = Deriving(configuration, self, clock, counters, self.memory.saved("derived"))
+        self.deriving = Deriving(configuration, self, clock, counters, self.memory)
         self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
 
     @staticmethod
@@ -271,7 +270,7 @@ class Edge:
                         self._catch_up(name, plans[name], frame)
             self.memory.keep("counters", self._counts, self._counts_changed)
         if self.deriving.used:
-            self.memory.keep("derived", self.deriving.dump, self.deriving.settled, every=DERIVED_EVERY)
+            self.deriving.remember(self.memory)
         self.committer.before = self.memory.due
 
     def _catch_up(self, machine: str, plan: Plan, frame: Frame) -> None:

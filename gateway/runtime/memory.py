@@ -1,17 +1,22 @@
 """What must outlive a restart beside the readings: counts, and what is worked out over time.
 
-    committer ─ before it writes ─▶ due? ─ state on the event loop, as bytes ─▶ file, in the committer's thread
+    committer ─ before it writes ─▶ due? ─ state on the event loop, as bytes ─▶ files, in the committer's thread
 
-Counters are written down before the log writes what follows from a reset, when a new segment begins, and once a minute. What
-left after that is in the newest segment: `catch_up` reads it there. So a total goes on after a power cut where it was.
+    counters.json           raw counts and what is added to them       when one begins anew, at each new segment, once a minute
+    derived-MACHINE.json    all that is worked out for a machine       every six hours, each at another time
+    derived-N.journal       what came since, a line a minute for all   begun anew every six hours; the one before is kept
+
+Counters are written down before the log writes what follows from a reset. What left after that is in the newest segment, and
+`catch_up` reads it there: so a total goes on after a power cut where it was.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,73 +27,149 @@ from gateway.clock import Clock
 log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds
+ROUND = 6 * 3600.0  # seconds in which all that is long is written once
+_JOURNAL = "derived-{}.journal"
+
+
+@dataclass(slots=True)
+class _Part:
+    """A file that is written as a whole. `last`: what `changed` gave when it was written."""
+
+    dump: Callable[[], Any]
+    changed: Callable[[], object]
+    every: float
+    last: object
+    written: float  # monotonic
+
+
+@dataclass(slots=True)
+class _Due:
+    """What has to be written now."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    line: bytes = b""  # for the journal
+    journal: int = 0
+    obsolete: int | None = None  # a journal that is not needed any more
 
 
 class Memory:
-    """Parts by name, each in a file of its own in `data_dir/memory`."""
+    """In `data_dir/memory`."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder, self._clock = folder / "memory", clock
         self._parts: dict[str, _Part] = {}
+        self._recent: _Part | None = None
+        self._journal = max(self._journals(), default=0) + 1
+        self._round = clock.monotonic()
         self.trouble = ""
 
     def saved(self, name: str) -> Mapping[str, Any]:
         """What was written down of a part; nothing where there is nothing that can be used."""
         path = self._folder / f"{name}.json"
         try:
-            data = orjson.loads(path.read_bytes())
-            if not isinstance(data, dict) or data.get("v") != 1 or not isinstance(data.get("of"), dict):
-                raise ValueError("not of this format")
-            of: Mapping[str, Any] = data["of"]
-            return of
+            return _checked(orjson.loads(path.read_bytes()))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as exc:
-            log.warning("%s cannot be used (%s): counts begin with what the machines show", path, exc)
+            log.warning("%s cannot be used (%s): it begins anew", path, exc)
             return {}
 
+    def recent(self) -> list[Mapping[str, Any]]:
+        """The lines of the journals, the oldest first, up to the first one that is torn."""
+        found: list[Mapping[str, Any]] = []
+        for number in sorted(self._journals()):
+            with suppress(OSError):
+                for line in (self._folder / _JOURNAL.format(number)).read_bytes().splitlines():
+                    try:
+                        found.append(_checked(orjson.loads(line)))
+                    except ValueError:  # the power failed while it was written
+                        break
+        return found
+
     def keep(self, name: str, dump: Callable[[], Any], changed: Callable[[], object], every: float = EVERY) -> None:
-        """Write down a part when `changed` gives something else, and every so many seconds."""
+        """Write a part when `changed` gives something else, and every so many seconds."""
         self._parts[name] = _Part(dump, changed, every, changed(), self._clock.monotonic())
+
+    def keep_in_turn(self, parts: Mapping[str, Callable[[], Any]], changed: Mapping[str, Callable[[], object]]) -> None:
+        """Parts that are long: each once in a ROUND, each at another time."""
+        now = self._clock.monotonic()
+        for i, (name, dump) in enumerate(parts.items()):
+            part = _Part(dump, changed[name], ROUND, changed[name](), now - ROUND * i / len(parts))
+            self._parts[name] = part
+
+    def note(self, recent: Callable[[], Any], changed: Callable[[], object]) -> None:
+        """Write a line into the journal when `changed` gives something else, and once a minute."""
+        self._recent = _Part(recent, changed, EVERY, changed(), self._clock.monotonic())
 
     def due(self, *, all_of_it: bool = False) -> Callable[[], None] | None:
         """What has to be written now, to be run in a thread; nothing as a rule."""
-        now, files = self._clock.monotonic(), {}
+        now, due = self._clock.monotonic(), _Due()
         for name, part in self._parts.items():
-            changed = part.changed()
-            if all_of_it or changed != part.last or now - part.written >= part.every:
-                part.last, part.written = changed, now
-                files[f"{name}.json"] = orjson.dumps({"v": 1, "of": part.dump()})
-        return None if not files else lambda: self._write(files)
+            if all_of_it or self._is_due(part, now):
+                due.files[f"{name}.json"] = orjson.dumps({"v": 1, "of": part.dump()})
+        if self._recent is not None and not all_of_it and self._is_due(self._recent, now):
+            if now - self._round >= ROUND:
+                self._round, self._journal = now, self._journal + 1
+                due.obsolete = self._journal - 2
+            due.line, due.journal = orjson.dumps({"v": 1, "of": self._recent.dump()}) + b"\n", self._journal
+        return (lambda: self._write(due)) if due.files or due.line else None
 
-    def _write(self, files: Mapping[str, bytes]) -> None:
+    @staticmethod
+    def _is_due(part: _Part, now: float) -> bool:
+        changed = part.changed()
+        if changed == part.last and now - part.written < part.every:
+            return False
+        part.last, part.written = changed, now
+        return True
+
+    # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def _write(self, due: _Due) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name, data in files.items():
+            for name, data in due.files.items():
                 new = self._folder / f"{name}.new"
-                descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-                try:
-                    left = memoryview(data)
-                    while left:
-                        left = left[os.write(descriptor, left) :]
-                    os.fdatasync(descriptor)
-                finally:
-                    os.close(descriptor)
+                _put(new, data, os.O_TRUNC)
                 new.replace(self._folder / name)
+            if due.line:
+                _put(self._folder / _JOURNAL.format(due.journal), due.line, os.O_APPEND)
+            if due.obsolete is not None:
+                for number in self._journals():
+                    if number <= due.obsolete:
+                        (self._folder / _JOURNAL.format(number)).unlink(missing_ok=True)
             self.trouble = ""
         except OSError as exc:  # readings go on; after a restart counts may begin with what the machines show
             with suppress(OSError):
-                for name in files:
+                for name in due.files:
                     (self._folder / f"{name}.new").unlink(missing_ok=True)
             if not self.trouble:
                 log.warning("%s cannot be written: %s", self._folder, exc.strerror)
             self.trouble = str(exc)
 
+    def _journals(self) -> Iterator[int]:
+        """The numbers of those there are."""
+        head, tail = _JOURNAL.split("{}")
+        with suppress(OSError):
+            for path in self._folder.glob(f"{head}*{tail}"):
+                number = path.name[len(head) : -len(tail)]
+                if number.isascii() and number.isdigit() and len(number) < 18:
+                    yield int(number)
 
-class _Part:
-    """One of them. `last`: what `changed` gave when it was written."""
 
-    def __init__(
-        self, dump: Callable[[], Any], changed: Callable[[], object], every: float, last: object, written: float
-    ) -> None:
-        self.dump, self.changed, self.every, self.last, self.written = dump, changed, every, last, written
+def _put(path: Path, data: bytes, how: int) -> None:
+    descriptor = os.open(path, os.O_CREAT | how | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _checked(data: Any) -> Mapping[str, Any]:
+    """Raises ValueError."""
+    if not isinstance(data, dict) or data.get("v") != 1 or not isinstance(data.get("of"), dict):
+        raise ValueError("not of this format")
+    of: Mapping[str, Any] = data["of"]
+    return of

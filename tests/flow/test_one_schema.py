@@ -134,9 +134,10 @@ def test_a_counter_that_goes_round_and_is_killed_every_time(machine, broker):
             total += 12_000
             machine.set(1, "holding", 0, total % 65_536)
             wait_until(lambda total=total: plant.machine("press")["signals"]["good"]["value"] == total, 20, str(total))
+            plant.catch_up()
             plant.kill()
             plant.start()
-        totals = [reading["value"] for reading in stored(plant, "good") if reading["value"] is not None]
+        totals = [reading["value"] for reading in plant.query("press/good") if reading["value"] is not None]
         assert totals == sorted(totals)
         assert totals[-1] == 144_100
 

@@ -371,3 +371,43 @@ def test_signals_of_another_machine(folder):
     press.read(1, good=250)
     out = derived.take(press.plan.seen, 1.0, T + SECOND)
     assert [list(news.value) for news, _ in out] == [[2.0]]
+
+
+def test_what_is_written_down_often_brings_everything_back(folder):
+    """A dump, then two short notes, then a power cut: as if there had been none, but for the time it was away."""
+    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press.read(0, mode=1)
+    press.tick(0)
+    press.read(100, good=40)
+    whole = press.derived.dump(T + 100 * SECOND)
+    press.read(150, good=60)
+    press.read(200, mode=2)
+    one = press.derived.recent(T + 100 * SECOND, T + 200 * SECOND)
+    press.read(300, mode=1, good=61)
+    two = press.derived.recent(T + 200 * SECOND, T + 300 * SECOND)
+    assert len(json.dumps(one)) < len(json.dumps(whole)) + 400
+    again = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    assert again.derived.load(*json.loads(json.dumps([whole, [one, two]]))) == []
+    again.plan.load(press.plan.dump())
+    again.read(400, good=70, mode=1)
+    again.read(2800, good=90)
+    again.tick(2801)
+    last = {name: value for t, name, value, _ in again.sent if t == 2800.0}
+    assert last["hour.time_by_state.running"] == 200.0 + 2400.0
+    assert last["hour.time_by_state.setup"] == 100.0
+    assert last["hour.unknown_time"] == 800.0 + 100.0
+    assert last["hour.good"] == 90
+    assert sum(press.values_of("good_delta") + again.values_of("good_delta")) == 90
+
+
+@pytest.mark.parametrize("broken", [{"figures": {"history": {}}}, {"figures": 7}, {"counters": {"x": 1}}, {}])
+def test_a_note_that_cannot_be_used_costs_only_itself(folder, broken):
+    press = Machine(folder, KPI)
+    press.read(0, mode=1)
+    press.tick(10)
+    whole = press.derived.dump(T + 10 * SECOND)
+    again = Machine(folder, KPI)
+    found = again.derived.load(whole, [{"t": T + 20 * SECOND, **broken}])
+    assert found == (["figures"] if "figures" in broken else [])
+    again.read(30, mode=1)
+    assert again.now["state"] == "running"
