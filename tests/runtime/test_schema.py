@@ -81,5 +81,5 @@ def test_a_disk_that_cannot_be_written_locks_for_this_life(tmp_path: Path, caplo
     schema.lock("press", [TEMP])
     assert schema.types("press") == {"temp": "float"}
     assert "cannot be written" in caplog.text
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(FileExistsError):
         schema.accept("press")
