@@ -137,7 +137,7 @@ class _Loader:
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     profiles: Profiles = field(init=False)
-    derived: dict[str, Node] = field(default_factory=dict)  # machines in which something is worked out from signals
+    kept: dict[str, Node] = field(default_factory=dict)  # machines that look at other parts of the configuration
     shared: dict[str, str] = field(default_factory=dict)  # connections that are the same link as another one
     # Equal signals are one object, equal sets of them one mapping: machines of a profile share theirs.
     signals: dict[tuple[object, bytes], Section] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class _Loader:
         settings = self._settings(tree)
         connections = self._connections(tree)
         machines = self._machines(tree)
-        self.errors.extend(Checker(machines, self.derived).run())
+        self.errors.extend(Checker(machines, self.kept).run())
         self._check_calendars(tree, settings, machines)
         if every_profile:
             self._check_unused_profiles()
@@ -304,8 +304,8 @@ class _Loader:
                 )
                 self.errors.append(error)
             self._warn(tree, name, machine)
-            if machine.derived:
-                self.derived[name] = node
+            if machine.derived or machine.calendar:
+                self.kept[name] = node
             if not self.whole_tree:
                 tree.value["machines"].value[name] = mapping(node.mark)
         return done
@@ -318,7 +318,7 @@ class _Loader:
         named += [(("machines", name, "calendar"), machine.calendar) for name, machine in machines.items()]
         for path, calendar in named:
             if calendar is not None and calendar not in settings.calendars:
-                node = self.derived.get(path[1])
+                node = self.kept.get(path[1])
                 mark = node.find(path[2:]) if node is not None and len(path) > 2 else tree.find(path)
                 hint = did_you_mean(calendar, settings.calendars) or "add it under `calendars:`"
                 self.errors.append(mark.error(f"there is no calendar '{calendar}'", hint, ".".join(path)))
@@ -447,7 +447,7 @@ class _Loader:
         machine = section(connection=Node("c", mark), profile=Node(name, mark), parameters=section(**needed))
         connection = section(protocol=Node(protocol.name, mark))
         machines = self._machines(section(connections=section(c=connection), machines=section(**{name: machine})))
-        self.errors.extend(ProfileChecker(machines, self.derived).run())
+        self.errors.extend(ProfileChecker(machines, self.kept).run())
         for error in self.errors:
             error.field = error.field.removeprefix(f"machines.{name}").removeprefix(".")
         self._stop_at_errors()

@@ -96,8 +96,10 @@ class Checker:
         }
         if machine.state is not None:
             made |= dict.fromkeys(STATE_SIGNALS, ("state",))
-        for signal in (*machine.signals, *machine.computed):
-            section = "signals" if signal in machine.signals else "computed"
+        names = [("signals", signal) for signal in machine.signals] + [
+            ("computed", signal) for signal in machine.computed
+        ]
+        for section, signal in names:
             if signal in made or (section == "computed" and signal in machine.signals):
                 what = f"by `{made[signal][-1]}`" if signal in made else "as one of its `signals`"
                 self._error(
