@@ -6,6 +6,9 @@ What goes wrong stays where it is. A block that the device refuses is divided un
 is bad, and what was found is remembered. A unit that keeps silent is bad and left alone for a growing while; it is tried
 again when everybody else has been read, so that its timeouts do not hold up the others. Only when the link cannot be
 opened, or breaks again and again, is the connection given up with NotConnectedError.
+
+SunSpec models are looked for before the first poll of a machine, and again when what is read of one does not come with
+its ID and length any more; such a poll is made once more (sunspec.py).
 """
 
 from __future__ import annotations
@@ -14,18 +17,23 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from zlib import crc32
 
 from adapters.modbus import learnt as notes
+from adapters.modbus import sunspec
 from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusConnection
 from adapters.modbus.explore import ILLEGAL_ADDRESS, ILLEGAL_VALUE, explore
+from adapters.modbus.heads import doubts, judged
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.link import Answer, Request
 from adapters.modbus.links import link_of
 from adapters.modbus.plan import Block, Limits, PollPlan, polls
-from adapters.modbus.poll import DIVIDED, NO_ANSWER, REFUSED, Machine, Part, Poll, parts_of
+from adapters.modbus.poll import DIVIDED, NO_ANSWER, NO_SUCH, REFUSED, Machine, Part, Poll, parts_of
 from adapters.modbus.signals import Table
+from adapters.modbus.sunspec import HEAD, Model, PlacedSignal
 from gateway.adapter import Command, Context, WriteResult
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, Header, MachinePath, Signal
@@ -82,6 +90,8 @@ class ModbusAdapter:
         signals, places = _signals(planned)
         limits = Limits.of(self._settings, settings, mine)
         machine = Machine(Header(path, signals), mine, limits, context.counters.of(path.machine), places)
+        machine.has_models = any(signal.sunspec for signal in settings.signals.values())
+        machine.astray = machine.has_models and mine.chain is None
         self._machines.append(machine)
         self._machine_settings[path.machine] = settings
         self._polls += [Poll(machine, poll.period) for poll in planned]
@@ -92,9 +102,12 @@ class ModbusAdapter:
         machine.plan_again = False
         settings = self._machine_settings[machine.header.path.machine]
         machine.limits = Limits.of(self._settings, settings, machine.learnt)
-        mine = [poll for poll in self._polls if poll.machine is machine]
-        for poll, planned in zip(mine, polls(settings, machine.limits), strict=True):
-            poll.set_parts(parts_of(machine, planned.blocks))
+        if machine.has_models and machine.learnt.chain is None:
+            machine.limits = replace(machine.limits, models=())  # where they usually are is nothing to read from
+        mine, found = [poll for poll in self._polls if poll.machine is machine], polls(settings, machine.limits)
+        for poll, planned in zip(mine, found, strict=True):
+            poll.set_parts(parts_of(machine, planned))
+        machine.lacks_models = any(planned.absent for planned in found)
 
     def _allowed(self, request: Request) -> bool:
         """Whether nothing of it is forbidden."""
@@ -122,13 +135,20 @@ class ModbusAdapter:
             machine.asleep_until = 0.0
             if machine.learnt.refused and machine.again_at is None:
                 machine.again_at = now + machine.patience.pause()
+            if machine.lacks_models and not machine.astray:
+                machine.astray, machine.look_at = True, now + machine.patience.pause()
 
     async def read(self) -> Sequence[Batch]:
         """The next poll that is due, when it is due. Raises NotConnectedError."""
         while True:
             self._take_due()
             if (poll := self._next()) is not None:
-                return [await self._read(poll)]
+                batch = await self._read(poll)
+                if poll.machine.astray:
+                    with suppress(NotConnectedError):  # which the next poll raises; what was read is read
+                        if await self._look_for_models(poll):
+                            batch = await self._read(poll)
+                return [batch]
             if (wait := self._ticks.next() - self._clock.monotonic()) > 0:
                 await asyncio.sleep(min(wait, _LONGEST_WAIT))
 
@@ -182,23 +202,28 @@ class ModbusAdapter:
         machine, now = poll.machine, self._clock.monotonic()
         again = machine.again_at is not None and now >= machine.again_at
         parts = poll.parts
-        asked = parts if again else [part for part in parts if not part.refusal]
+        asked = [part for part in parts if not part.refusal or (again and part.block.count)]
         answers: Sequence[Answer] = ()
         little = None
         if now >= machine.asleep_until:
             if not self._link.connected:
                 await self._reopen(machine)
             if machine.lost and machine.backoff.attempts >= _PATIENCE:
-                little = await self._answers_little(machine, asked)
+                if machine.has_models and not machine.backoff.attempts % 2:  # they may stand elsewhere by now
+                    machine.astray, machine.look_at, asked = True, now, []
+                else:
+                    little = await self._answers_little(machine, asked)
             if self._link.connected:
                 asked, answers = await self._ask_in_turn(poll, asked)
+                if machine.has_models:
+                    answers = await self._in_place(machine, [part.block for part in asked], answers)
         arrived = self._clock.now()
         done, shown = dict(zip(map(id, asked), answers, strict=False)), list[Part]()
         for part in parts:
             answer = done.get(id(part))
             if answer is None:
                 part.take(Answer(code=part.refusal), arrived)
-            elif answer.code in DIVIDED and len(part.block.signals) > 1:
+            elif answer.code in DIVIDED and not part.block.single:
                 if not any(each.trouble for each in answers):
                     _measure(machine.longest, asked, answers)
                     shown += await self._explore(machine, part.block, answer.code)
@@ -219,7 +244,7 @@ class ModbusAdapter:
         if self._quirks.close_after_poll:
             self._link.close()
         poll.took = self._clock.monotonic() - now
-        if len(shown) != len(parts):
+        if machine.plan_again:
             poll.set_parts(shown)
         batch = poll.batch()
         if machine.plan_again:
@@ -284,6 +309,18 @@ class ModbusAdapter:
         [answer] = await self._ask(machine, [request])
         return not answer.lost
 
+    async def _ask_surely(
+        self, machine: Machine, request: Request, little: Request | None, lives: bool = False
+    ) -> Answer:
+        """Where a unit answers to `little` all the while, its silence counts as a refusal."""
+        for _ in range(_SURE if little else 1):
+            if not self._link.connected:
+                await self._reopen(machine)
+            [answer] = await self._ask(machine, [request], lives)
+            if little is None or not answer.unheard or not await self._answered(machine, little):
+                return answer
+        return Answer(code=ILLEGAL_VALUE)
+
     async def _explore(self, machine: Machine, block: Block, code: int, little: Request | None = None) -> list[Part]:
         """What is wrong with a refused block: its signals in parts, with what they brought.
 
@@ -292,22 +329,20 @@ class ModbusAdapter:
         """
 
         async def ask(table: Table, address: int, size: int) -> Answer:
-            request = Request(machine.learnt.unit_id, table, address, size)
-            for _ in range(_SURE if little else 1):
-                if not self._link.connected:
-                    await self._reopen(machine)
-                [answer] = await self._ask(machine, [request])
-                if little is None or not answer.unheard or not await self._answered(machine, little):
-                    return answer
-            return Answer(code=ILLEGAL_VALUE)
+            return await self._ask_surely(machine, Request(machine.learnt.unit_id, table, address, size), little)
 
-        if little is not None and len(block.signals) == 1:
+        if little is not None and block.single:
             code = (await ask(block.table, block.address, block.count)).code
         findings = await explore(ask, block, code, machine.longest.get(block.table, 0))
         machine.longest[block.table] = findings.longest
+        found_out = findings.parts
+        if machine.has_models:
+            blocks = [found for found, _ in found_out if found.names]
+            answers = [answer for found, answer in found_out if found.names]
+            found_out = list(zip(blocks, await self._in_place(machine, blocks, answers), strict=True))
         learnt, arrived = machine.learnt, self._clock.now()
         parts = []
-        for found, answer in findings.parts:
+        for found, answer in found_out:
             if little and len(found.signals) == 1 and answer.code == ILLEGAL_VALUE:
                 answer = Answer(code=ILLEGAL_ADDRESS)
             part = Part.of(learnt.unit_id, found)
@@ -330,6 +365,78 @@ class ModbusAdapter:
             name = machine.header.path.machine
             log.info("%s: %s; it is read accordingly from now on", name, "; ".join(learnt.lines()))
         return parts
+
+    # --- SunSpec -----------------------------------------------------------------------------------------------------
+
+    async def _look_for_models(self, poll: Poll) -> bool:
+        """Where the models of a machine stand, if it is time to look; whether the poll has to be made again."""
+        machine, learnt, lost = poll.machine, poll.machine.learnt, poll.machine.lost
+        if self._clock.monotonic() < max(machine.look_at, machine.asleep_until):
+            return False
+        heard = None if lost else next((part.request for part in poll.parts if not part.refusal), None)
+
+        async def ask(address: int, size: int) -> Answer:
+            nonlocal heard
+            request = Request(learnt.unit_id, "holding", address, size)
+            if not self._allowed(request):
+                return Answer(code=NO_SUCH)
+            answer = await self._ask_surely(machine, request, heard, lives=heard is not None)
+            heard = heard if answer.lost else request
+            return answer
+
+        chain = await sunspec.find(ask, machine.backoff.attempts // 2 % len(sunspec.BASES))
+        now, moved, new = self._clock.monotonic(), machine.moved, chain != learnt.chain
+        if chain is None:
+            machine.look_at = now + machine.search.pause()
+            return False
+        if new:
+            before = learnt.marked
+            learnt.moved(chain)
+            self._unsaved |= learnt.marked != before
+            machine.patience.reset()
+            machine.search.reset()
+            machine.told.clear()
+            self._plan(machine)
+        self._tell_models(machine, new)
+        machine.moved, machine.astray = False, machine.lacks_models
+        machine.vain_until = now + machine.search.pause() if moved and not new else 0.0
+        if machine.lacks_models:
+            machine.look_at = now + machine.patience.pause()
+        return new or moved or lost
+
+    def _tell_models(self, machine: Machine, new: bool) -> None:
+        """What was found, and once what was not."""
+        name, chain = machine.header.path.machine, machine.learnt.chain
+        assert chain is not None
+        if new and chain.base is not None:
+            log.info("%s: SunSpec from holding %d on: model %s", name, chain.base, chain)
+        texts = sunspec.missing(self._machine_settings[name].signals, chain)
+        if machine.moved and not new:
+            texts.append(f"SunSpec is found from holding {chain.base} on, but its models are not read in their places")
+        for text in texts:
+            if text not in machine.told:
+                machine.told.add(text)
+                log.warning("%s: %s", name, text)
+
+    async def _in_place(self, machine: Machine, blocks: Sequence[Block], answers: Sequence[Answer]) -> Sequence[Answer]:
+        """The answers that are from where they should be: of models that have moved there are none."""
+        moved, open_ = doubts(blocks, answers)
+        unsure: set[Model] = set()
+        for model in open_:
+            head = await self._head(machine, model)
+            if head.data != model.head:
+                (moved if head.data is not None or head.code in REFUSED else unsure).add(model)
+        if moved and not machine.moved:
+            machine.astray = machine.moved = True
+            machine.look_at = machine.vain_until
+        return judged(blocks, answers, moved, unsure) if moved or unsure else answers
+
+    async def _head(self, machine: Machine, model: Model) -> Answer:
+        """What stands where a model has its ID and length."""
+        if not self._link.connected:
+            return Answer(code=NO_ANSWER)
+        request = Request(machine.learnt.unit_id, "holding", model.address, HEAD)
+        return (await self._ask(machine, [request], lives=True))[0]
 
     # --- what was learnt ---------------------------------------------------------------------------------------------
 
@@ -368,7 +475,13 @@ class ModbusAdapter:
         if name in told:
             return
         told.add(name)
-        text = f"the device refuses {block} (exception {code}): check address, `type` and `unit_id`"
+        signal, text = block.signals[0], f"the device refuses {block} (exception {code})"
+        if isinstance(signal, PlacedSignal):
+            log.warning(
+                "%s/%s: %s, which is in its SunSpec model %d", machine.header.path.machine, name, text, signal.within.id
+            )
+            return
+        text += ": check address, `type` and `unit_id`"
         base = {"holding": 40001, "input": 30001}.get(block.table, 10001)
         if base <= block.address < base + 9999:
             text += f"; if its manual calls the first one {base}, write '{block.table}: {block.address - base}'"
@@ -416,10 +529,9 @@ class ModbusAdapter:
 @once_per_object
 def _signals(planned: list[PollPlan]) -> tuple[tuple[Signal, ...], Mapping[str, int]]:
     """The signals of a plan, and the place of each by name."""
-    blocks = [block for poll in planned for block in poll.blocks]
-    signals = [
-        Signal(name, s.value_type) for block in blocks for name, s in zip(block.names, block.signals, strict=True)
-    ]
+    read = [each for poll in planned for block in poll.blocks for each in zip(block.names, block.signals, strict=True)]
+    absent = [each for poll in planned for each in poll.absent]
+    signals = [Signal(name, signal.value_type) for name, signal in (*read, *absent)]
     return tuple(signals), {signal.name: at for at, signal in enumerate(signals)}
 
 

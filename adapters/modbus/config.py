@@ -12,11 +12,20 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from adapters.modbus.signals import ADDRESSES, MAX_BITS, MAX_REGISTERS, ModbusSignal, Order, Table
+from adapters.modbus.signals import (
+    ADDRESSES,
+    MAX_BITS,
+    MAX_REGISTERS,
+    MODEL_LENGTHS,
+    ModbusSignal,
+    Models,
+    Order,
+    Table,
+)
 from gateway.config import MachineSettings
 from gateway.config.fields import Duration, Name, Section, mistake
 
-__all__ = ["DeviceQuirks", "MachineQuirks", "ModbusMachine", "ModbusSignal"]
+__all__ = ["MODEL_LENGTHS", "DeviceQuirks", "MachineQuirks", "ModbusMachine", "ModbusSignal"]
 
 MAX_GAP = 16
 
@@ -75,7 +84,13 @@ class MachineQuirks(DeviceQuirks):
 class ModbusMachine(MachineSettings):
     """A device with a unit id."""
 
-    for_signals: ClassVar[tuple[str, ...]] = (*MachineSettings.for_signals, "order", "numbering")
+    for_signals: ClassVar[tuple[str, ...]] = (
+        *MachineSettings.for_signals,
+        "order",
+        "numbering",
+        "sunspec",
+        "occurrence",
+    )
 
     unit_id: int = Field(1, ge=0, le=255, description="Unit id of the device behind this address.", examples=[17])
     order: Order | None = Field(
@@ -83,6 +98,12 @@ class ModbusMachine(MachineSettings):
     )
     numbering: Literal["zero-based", "one-based"] = Field(
         "zero-based", description="How its addresses are written: from 0 as on the wire, or from 1 as in some manuals."
+    )
+    sunspec: Models = Field(
+        (), description="The SunSpec model of all its signals that do not say otherwise.", examples=[[103, 102, 101]]
+    )
+    occurrence: int = Field(
+        1, ge=1, le=100, description="SunSpec: which one, where the device has several of a model.", examples=[2]
     )
     quirks: MachineQuirks = Field(default_factory=MachineQuirks, description="What this device cannot do.")
     signals: Mapping[Name, ModbusSignal] = Field(default_factory=dict, description="Its signals by name.")
@@ -121,7 +142,10 @@ class ModbusMachine(MachineSettings):
             )
             for table, first, last in self.quirks.forbidden
             for name, signal in self.signals.items()
-            if signal.table == table and signal.address <= last and first < signal.address + signal.size
+            if not signal.sunspec
+            and signal.table == table
+            and signal.address <= last
+            and first < signal.address + signal.size
         ]
         if errors:
             raise ValidationError.from_exception_data("forbidden", errors)

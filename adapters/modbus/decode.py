@@ -51,6 +51,8 @@ class Layout:
 
 @once_per_object
 def _compiled(block: Block) -> Callable[[bytes], Columns]:
+    if not block.count:
+        return lambda _: ((), None)  # a block that is never asked for
     return _bits(block) if block.table in BIT_TABLES else _registers(block)
 
 

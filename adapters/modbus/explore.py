@@ -75,7 +75,7 @@ class _Exploration:
         return answer
 
     async def _divide(self, block: Block, refusal: Answer) -> None:
-        if len(block.signals) == 1:
+        if block.single:
             self._findings.parts.append((block, refusal))
             return
         halves, answers = split(block), []

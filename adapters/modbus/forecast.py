@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.modbus import learnt as notes
+from adapters.modbus import sunspec
 from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusAscii, ModbusConnection, ModbusRtu, ModbusRtuOverTcp, ModbusTcp
+from adapters.modbus.heads import heads_after
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.plan import Block, Limits, PollPlan, polls
 from adapters.modbus.signals import BIT_TABLES
@@ -79,10 +81,11 @@ def forecast(context: Context) -> Forecast:
         assert isinstance(machine, ModbusMachine)
         found = known.get(path.machine)
         mine = found if found is not None and found.unit_id == machine.unit_id else Learnt(machine.unit_id)
-        learnt += [(path.machine, text) for text in mine.lines()]
+        learnt += [(path.machine, text) for text in (*mine.lines(), *_models(machine, mine))]
         limits = Limits.of(settings, machine, mine)
         for poll in polls(machine, limits):
             blocks = [b for b in poll.blocks if (b.table, b.address, b.count) not in mine.refused]
+            blocks += heads_after(blocks)
             costs = [line.seconds(block, limits.pause) for block in blocks]
             requests += [_row(path.machine, poll, block, line, cost) for block, cost in zip(blocks, costs, strict=True)]
             if blocks:
@@ -96,8 +99,18 @@ def forecast(context: Context) -> Forecast:
     )
 
 
+def _models(machine: ModbusMachine, mine: Learnt) -> list[str]:
+    """What is to be known about its SunSpec models."""
+    if mine.chain is not None:
+        return sunspec.missing(machine.signals, mine.chain)
+    if any(signal.sunspec for signal in machine.signals.values()):
+        assumed = sunspec.Chain(sunspec.BASES[0], sunspec.usual(machine.signals))
+        return [f"nothing yet about its SunSpec models; taken for where they usually are: model {assumed}"]
+    return []
+
+
 def _row(machine: str, poll: PollPlan, block: Block, line: _Line, seconds: float) -> PlannedRequest:
-    used = {a for s in block.signals for a in range(s.address, s.address + s.size)}
+    used = {a for _, s in block.all for a in range(s.address, s.address + s.size)}
     return PlannedRequest(
         machine=machine,
         period=poll.period,

@@ -1,4 +1,4 @@
-"""What devices were found not to have or not to be able to, kept from one start to the next.
+"""What devices were found not to have, and where they have their SunSpec models: kept from one start to the next.
 
 One small file per connection. It only makes reading cheaper: without it everything is found out again.
 """
@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from adapters.modbus.signals import ADDRESSES, BIT_TABLES, MAX_BITS, TABLES, Table
+from adapters.modbus.signals import ADDRESSES, BIT_TABLES, LAST_MODEL, MAX_BITS, TABLES, Table
+from adapters.modbus.sunspec import BASES, HEAD, MOST, Chain, Model
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,22 @@ class Learnt:
     holes: set[Place] = field(default_factory=set)  # across which it answers nothing: unused addresses, or a border
     max_registers: int | None = None  # the most it answers at once, where that is less than it was asked for
     max_bits: int | None = None
+    chain: Chain | None = None  # of SunSpec models; None: nobody has looked yet
 
     def __bool__(self) -> bool:
-        return bool(self.refused or self.holes or self.max_registers or self.max_bits)
+        return bool(self.refused or self.holes or self.max_registers or self.max_bits or self.marked)
+
+    @property
+    def marked(self) -> Chain | None:
+        """Its SunSpec models, if it has the marker in front of them."""
+        return self.chain if self.chain is not None and self.chain.base is not None else None
+
+    def moved(self, chain: Chain) -> None:
+        """Its SunSpec models stand elsewhere, so which holding registers it lacks is to be found out again."""
+        if self.chain is not None:
+            self.refused = {place: code for place, code in self.refused.items() if place[0] != "holding"}
+            self.holes = {place for place in self.holes if place[0] != "holding"}
+        self.chain = chain
 
     def limit(self, table: Table, most: int) -> None:
         """It answers `most` at once and no more."""
@@ -50,6 +64,8 @@ class Learnt:
         for most, what in ((self.max_registers, "registers"), (self.max_bits, "bits")):
             if most:
                 found.append(f"answers {most} {what} at once at most")
+        if self.marked:
+            found.append(f"has SunSpec from holding {self.marked.base} on: model {self.marked}")
         return found
 
 
@@ -88,6 +104,9 @@ def save(path: Path, machines: dict[str, Learnt]) -> None:
                 "holes": sorted(of.holes),
                 "max_registers": of.max_registers,
                 "max_bits": of.max_bits,
+                **(
+                    {"sunspec": {"base": of.marked.base, "models": [*map(list, of.marked.models)]}} if of.marked else {}
+                ),
             }
             for name, of in machines.items()
             if of
@@ -129,6 +148,7 @@ def _learnt(of: dict[str, Any]) -> Learnt:
         set(places[len(codes) :]),
         _most(of["max_registers"]),
         _most(of["max_bits"]),
+        _chain(of["sunspec"]) if "sunspec" in of else None,
     )
 
 
@@ -143,6 +163,18 @@ def _most(value: Any) -> int | None:
     if value is not None and not 1 <= int(value) <= MAX_BITS:
         raise ValueError(f"{value} is no limit")
     return None if value is None else int(value)
+
+
+def _chain(of: dict[str, Any]) -> Chain:
+    models = tuple(Model(*map(int, row)) for row in of["models"][:MOST])
+    at = int(of["base"]) + HEAD
+    for model in models:
+        if model.address != at or not 0 < model.id <= LAST_MODEL or not 0 < model.length <= ADDRESSES - at - HEAD:
+            raise ValueError(f"{model} does not follow the one before")
+        at = model.end
+    if of["base"] not in BASES:
+        raise ValueError(f"{of['base']} is no place of a marker")
+    return Chain(int(of["base"]), models)
 
 
 def _try(step: Callable[[], object]) -> None:

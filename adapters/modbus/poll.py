@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import is_
@@ -10,7 +10,7 @@ from operator import is_
 from adapters.modbus.decode import Columns, Layout
 from adapters.modbus.learnt import Learnt
 from adapters.modbus.link import Answer, Request
-from adapters.modbus.plan import Block, Limits
+from adapters.modbus.plan import Block, Limits, PollPlan
 from adapters.modbus.signals import Table
 from gateway.counters import MachineCounters
 from gateway.model import (
@@ -18,12 +18,15 @@ from gateway.model import (
     DEVICE_FAILURE,
     GOOD,
     ILLEGAL_ADDRESS,
+    INVALID_DATA,
     NO_COMMUNICATION,
     Batch,
     Header,
     Value,
 )
 from gateway.schedule import Backoff
+
+MOVED = 0x100  # no exception code, of which none is that large: what was read is no longer the model it was
 
 # Exception codes: Modbus Application Protocol V1.1b3, 7.
 _QUALITIES: Mapping[int, int] = {
@@ -36,7 +39,9 @@ _QUALITIES: Mapping[int, int] = {
     8: DEVICE_FAILURE,  # memory parity error
     10: NO_COMMUNICATION,  # bridge: no path to the unit
     11: NO_COMMUNICATION,  # bridge: the unit does not answer
+    MOVED: INVALID_DATA,
 }
+NO_SUCH = 2
 REFUSED = (1, 2, 3)  # for good, as far as one can tell
 DIVIDED = (2, 3)  # which a part of the block may not be
 NO_ANSWER = 11  # what our own timeout amounts to
@@ -61,6 +66,14 @@ class Machine:
     # What it refuses is asked for again on a slow clock:
     patience: Backoff = field(default_factory=lambda: Backoff(10.0, 3600.0))
     again_at: float | None = None
+    # Of SunSpec:
+    has_models: bool = False  # signals of it are in models
+    lacks_models: bool = False  # and the device has not all of those
+    astray: bool = False  # its models have to be looked for
+    look_at: float = 0.0  # not before then
+    moved: bool = False  # what was read of one did not come with its ID and length
+    vain_until: float = 0.0  # for which looking was in vain; not again before then
+    search: Backoff = field(default_factory=Backoff)
 
 
 @dataclass(slots=True)
@@ -128,10 +141,14 @@ class Poll:
         return Batch(self.machine.header, self.signal, time, self._values, quality)
 
 
-def parts_of(machine: Machine, blocks: Sequence[Block]) -> list[Part]:
-    """One part per block; those that are known to be refused are marked."""
-    refused = machine.learnt.refused
-    return [
-        Part.of(machine.learnt.unit_id, block, refused.get((block.table, block.address, block.count), 0))
-        for block in blocks
+def parts_of(machine: Machine, planned: PollPlan) -> list[Part]:
+    """One part per block, those that are known to be refused marked; and one for what cannot be asked for."""
+    unit, refused = machine.learnt.unit_id, machine.learnt.refused
+    parts = [
+        Part.of(unit, block, refused.get((block.table, block.address, block.count), 0)) for block in planned.blocks
     ]
+    if planned.absent:
+        names, signals = zip(*planned.absent, strict=True)
+        why = NO_SUCH if machine.learnt.chain else NO_ANSWER
+        parts.append(Part.of(unit, Block("holding", 0, 0, names, signals), why))
+    return parts

@@ -64,6 +64,14 @@ Order = Literal[
     "GHEFCDAB", "HGFEDCBA", "CDABGHEF", "DCBAHGFE", "EFGHABCD", "FEHGBADC",
 ]  # fmt: skip
 
+# Registers behind ID and L of the SunSpec models that have as many in every device (sunspec/models, json/).
+MODEL_LENGTHS: Mapping[int, int] = {
+    1: 66, **dict.fromkeys((101, 102, 103), 50), **dict.fromkeys((111, 112, 113), 60), 120: 26, 121: 30, 122: 44, 123: 24,
+    124: 24, **dict.fromkeys((201, 202, 203, 204), 105), **dict.fromkeys((211, 212, 213, 214), 124), 802: 62,
+}  # fmt: skip
+LAST_MODEL = 65534  # 65535 ends the list of models of a device
+_NO_OFFSET = 30000  # beyond it stands an address of a manual: no model is that long
+
 
 def order_of(order: str | None, registers: int) -> str:
     """The letters of an order for a value of that many registers; most significant byte first where none is given."""
@@ -102,7 +110,25 @@ def _listed(value: Any) -> Any:
     return values
 
 
+def _models(value: Any) -> Any:
+    ids = value if isinstance(value, (list, tuple)) else [value]
+    for each in ids:
+        if isinstance(each, bool) or not isinstance(each, int) or not 1 <= each <= LAST_MODEL:
+            raise mistake(
+                f"'{each}' is not the ID of a SunSpec model", "a number or a list, for example 103 or [101, 102, 103]"
+            )
+    return tuple(ids)
+
+
 _Number = {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]}
+
+
+Models = Annotated[
+    tuple[int, ...],
+    BeforeValidator(_models),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}}]}),
+]
+"""IDs of SunSpec models, the usual one first."""
 
 
 class ModbusSignal(SignalSettings):
@@ -115,6 +141,13 @@ class ModbusSignal(SignalSettings):
     discrete: Address = Field(None, description="Address of a discrete input (function code 2).", examples=[4])
     input: Address = Field(None, description="Address of an input register (function code 4).", examples=[0])
     holding: Address = Field(None, description="Address of a holding register (function code 3).", examples=[0])
+    sunspec: Models = Field(
+        (),
+        description="ID of the SunSpec model it is in, which is looked for in the device; `holding` counts from there: "
+        "ID 0, L 1. A list: whichever of these the device has. `[]`: of none.",
+        examples=[103, [103, 102, 101]],
+    )
+    occurrence: int = Field(1, ge=1, le=100, description="`sunspec`: of several alike in the device, which one.")
     type: Type | None = Field(
         None, description="What is in the registers; bool for coils, discrete inputs and `bit`.", examples=["int16"]
     )
@@ -148,7 +181,7 @@ class ModbusSignal(SignalSettings):
 
     @property
     def address(self) -> int:
-        """Its address on the wire."""
+        """Its address on the wire; with `sunspec` its place in the model."""
         number: int = getattr(self, self.table)
         return number - (self.numbering == "one-based")
 
@@ -219,6 +252,8 @@ class ModbusSignal(SignalSettings):
         table, first, number = self.table, self.address, self.size * (self.count or 1)
         if first < 0:
             raise mistake(f"with `numbering: one-based` the first {_SPOKEN[table]} is 1", "did you mean 1?", table)
+        if self.sunspec:
+            self._check_model(table)
         if first + number > ADDRESSES:
             raise mistake(
                 f"its last {_SPOKEN[table]} would be {first + number - 1}: addresses end at 65535",
@@ -226,6 +261,16 @@ class ModbusSignal(SignalSettings):
                 table,
             )
         return self
+
+    def _check_model(self, table: Table) -> None:
+        if table != "holding":
+            hint = "write 'holding: N' for a point of the model, or 'sunspec: []' for what is not in one"
+            raise mistake("SunSpec models are in the holding registers", hint, table)
+        if self.address >= _NO_OFFSET:
+            hint = "write the offset in the model, or 'sunspec: []' for an address of its own"
+            raise mistake(
+                f"with `sunspec` addresses count from its ID, and {self.holding} is none in a model", hint, table
+            )
 
     def _check_type(self) -> None:
         table, written = self.table, self.model_fields_set

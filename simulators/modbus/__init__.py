@@ -11,10 +11,11 @@ from simulators.machine import Context, NotSimulatedError
 from simulators.modbus.faults import Broken, Faults, Request
 from simulators.modbus.framing import ASCII, MBAP, RTU
 from simulators.modbus.server import ModbusServer, Transport
+from simulators.modbus.sunspec import Arrangement
 from simulators.modbus.transports import SerialTransport, TcpTransport, UdpTransport
 from simulators.modbus.wire_faults import KINDS, WireFaults, kinds
 
-__all__ = ["KINDS", "Broken", "Faults", "ModbusServer", "Request", "WireFaults", "kinds", "serve"]
+__all__ = ["KINDS", "Arrangement", "Broken", "Faults", "ModbusServer", "Request", "WireFaults", "kinds", "serve"]
 
 
 class _Connection(Protocol):

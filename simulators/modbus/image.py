@@ -9,7 +9,7 @@ each other are in the ledger as they were on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.model import Value
@@ -68,14 +68,16 @@ class _Window:
     size: int  # of a body that holds every signal as a whole
     answer: slice  # the part of it that was asked for
     put: Sequence[tuple[Point, int]]
+    words: Sequence[tuple[int, bytes]]  # what stands fast, whatever a signal would have there
     served: Sequence[tuple[str, Sequence[tuple[Point, int]]]]  # by machine, what lies completely inside
 
 
 class Image:
     """All that one unit answers."""
 
-    def __init__(self, points: Sequence[Point]) -> None:
-        self._points = points
+    def __init__(self, points: Sequence[Point], words: Mapping[int, int] | None = None) -> None:
+        """`words`: holding registers that no signal changes, by address."""
+        self._points, self._words = points, words or {}
         self._windows: dict[tuple[int, int, int], _Window | None] = {}
 
     def read(self, function: int, address: int, count: int, t: float) -> tuple[bytes, Served] | None:
@@ -91,6 +93,8 @@ class Image:
         body = bytearray(window.size)
         for point, at in window.put:
             point.put(body, at, t)
+        for at, word in window.words:
+            body[at : at + 2] = word
         data = bytes(body)
         served = [(machine, {p.signal: p.take(data, at, t) for p, at in inside}) for machine, inside in window.served]
         answer = data[window.answer]
@@ -98,8 +102,9 @@ class Image:
 
     def _window(self, function: int, first: int, end: int) -> _Window | None:
         points = [p for p in self._points if p.function == function]
-        lowest = min((p.address for p in points), default=0) - _MARGIN
-        highest = min(max((p.end for p in points), default=-_MARGIN) + _MARGIN, 0x10000)
+        words = self._words if function == HOLDING else {}
+        lowest = min((*(p.address for p in points), *words), default=0) - _MARGIN
+        highest = min(max((*(p.end for p in points), *(at + 1 for at in words)), default=-_MARGIN) + _MARGIN, 0x10000)
         if first < lowest or end > highest:
             return None
         points = [p for p in points if p.address < end and p.end > first]
@@ -114,6 +119,7 @@ class Image:
             slice((first - start) * cell, (end - start) * cell),
             # Of two signals at one place the one written first in the configuration is the last to be put there.
             placed[::-1],
+            [((at - start) * cell, word.to_bytes(2, "big")) for at, word in words.items() if start <= at < stop],
             [(machine, [(p, at) for p, at in inside if p.machine == machine]) for machine in machines],
         )
 

@@ -10,6 +10,7 @@ from gateway.model import Value
 from simulators.machine import SimulatedMachine
 from simulators.modbus.codec import Codec, date_codec, number_codec, string_codec, whole
 from simulators.modbus.image import COILS, DISCRETE, HOLDING, INPUT, Image, Point
+from simulators.modbus.sunspec import Arrangement, placed
 from simulators.waves import Wave
 
 _LARGEST_POWER = 24  # of ten: a scale factor beyond it is none
@@ -20,25 +21,43 @@ _BIT = Codec(1, lambda value: b"\1" if value else b"\0", lambda data: data != b"
 _FLAG = Codec(1, lambda value: b"\0\1" if value else b"\0\0", lambda data: data != b"\0\0")
 
 
-def images(machines: Iterable[SimulatedMachine]) -> Mapping[int, Image]:
-    """By unit id. Machines with the same one are parts of one device."""
-    points: dict[int, list[Point]] = {}
+def images(
+    machines: Iterable[SimulatedMachine], arrangements: Mapping[int, Arrangement] | None = None
+) -> Mapping[int, Image]:
+    """By unit id. Machines with the same one are parts of one device. `arrangements`: of SunSpec models, by unit id."""
+    parts: dict[int, list[SimulatedMachine]] = {}
     for machine in machines:
-        settings = cast("ModbusMachine", machine.settings)
-        points.setdefault(settings.unit_id, []).extend(
-            point(machine.path.machine, name, signal, machine.waves) for name, signal in settings.signals.items()
-        )
-    return {unit: Image(each) for unit, each in points.items()}
+        parts.setdefault(cast("ModbusMachine", machine.settings).unit_id, []).append(machine)
+    return {unit: _image(each, (arrangements or {}).get(unit)) for unit, each in parts.items()}
 
 
-def point(machine: str, name: str, signal: ModbusSignal, waves: Mapping[str, Wave]) -> Point:
-    """One signal at its address; `waves` are those of all signals of its machine."""
+def _image(machines: Iterable[SimulatedMachine], arrangement: Arrangement | None) -> Image:
+    signals = [
+        (machine, name, signal)
+        for machine in machines
+        for name, signal in cast("ModbusMachine", machine.settings).signals.items()
+    ]
+    models = placed([signal for _, _, signal in signals], arrangement)
+    there = [each for each in signals if not each[2].sunspec or id(each[2]) in models.address]
+    return Image(
+        [
+            point(machine.path.machine, name, signal, machine.waves, models.address.get(id(signal), signal.address))
+            for machine, name, signal in there
+        ],
+        models.words,
+    )
+
+
+def point(
+    machine: str, name: str, signal: ModbusSignal, waves: Mapping[str, Wave], address: int | None = None
+) -> Point:
+    """One signal at its address, or at another one; `waves` are those of all signals of its machine."""
     codec, wave = _codec(signal), waves[name]
     scaling = _Scaling(signal, codec.limit, waves[signal.scale_from] if signal.scale_from else None)
     mask, shift = _part(signal)
-    function = FUNCTIONS[signal.table]
+    function, address = FUNCTIONS[signal.table], signal.address if address is None else address
     return Point(
-        machine, name, function, signal.address, signal.size, wave, scaling.to_raw, scaling.from_raw, codec, mask, shift
+        machine, name, function, address, signal.size, wave, scaling.to_raw, scaling.from_raw, codec, mask, shift
     )
 
 

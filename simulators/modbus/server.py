@@ -132,6 +132,10 @@ class ModbusServer:
         """The unit ids that answer."""
         return list(self._units)
 
+    def replace(self, unit: int, tables: Unit) -> None:
+        """Other tables from now on, as after an update of its firmware."""
+        self._units = {**self._units, unit: tables}
+
     def conversation(self) -> _Conversation:
         """Of a new channel."""
         return self._line if self.transport.framing.serial else _Conversation()

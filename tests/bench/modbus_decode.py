@@ -18,10 +18,11 @@ from typing import Any
 import uvloop
 
 from adapters.modbus import build
-from adapters.modbus.client import ModbusClient
+from adapters.modbus.client import PymodbusLink
 from adapters.modbus.config import ModbusMachine, ModbusSignal
 from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.decode import Layout
+from adapters.modbus.link import Request
 from adapters.modbus.plan import make_blocks
 from gateway.adapter import Context
 from gateway.clock import SystemClock
@@ -85,13 +86,15 @@ def decoding() -> None:
 
 async def transactions(port: int, number: int = 3000) -> None:
     """Microseconds of CPU per request."""
-    client = ModbusClient("127.0.0.1", port, 5)
+    settings = ModbusTcp(protocol="modbus-tcp", host="127.0.0.1", port=port, timeout="5s")  # type: ignore[arg-type]
+    client = PymodbusLink(settings, Path())
     await client.open()
+    request = Request(1, "holding", 0, 125)
     found = []
     for _ in range(5):
         start = time.process_time()
         for _ in range(number):
-            await client.read(1, "holding", 0, 125)
+            await client.exchange([request])
         found.append((time.process_time() - start) / number)
     client.close()
     print(f"{asyncio.get_running_loop().__class__.__module__:24} {1e6 * min(found):6.1f} µs CPU per transaction")

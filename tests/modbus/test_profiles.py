@@ -37,7 +37,7 @@ CONFIG = HERE.parents[1] / "config"
 MAPS = HERE.parents[2] / "shared" / "register_maps"
 PROTOCOLS = {protocol.name: protocol for protocol in modbus.PROTOCOLS}
 # One of the plant in config/, one for any make, and two that extend others: tests/profiles has them.
-WITHOUT_IMAGE = {"oven", "compressor-generic", "eastron-sdm72-v2", "inepro-pro380"}
+WITHOUT_IMAGE = {"oven", "sunspec-inverter", "compressor-generic", "eastron-sdm72-v2", "inepro-pro380"}
 OF_MODBUS = {f.stem for f in (HERE / "profiles").glob("*.yaml") if "\nprotocol: modbus\n" in f.read_text()}
 PROFILES = sorted(OF_MODBUS - WITHOUT_IMAGE)
 README = (HERE / "README.md").read_text()
