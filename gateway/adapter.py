@@ -6,6 +6,10 @@ A folder in `adapters/` is a plugin: its `__init__.py` has
     def build(context: Context) -> Adapter                   imports its heavy library here, not before
     def plan(context: Context) -> Forecast                   what it would ask for, worked out without a network
     def forget(context: Context, machine: str | None)        drop what was learnt of a machine, or of all: their names
+
+and, where a table of a manual can become a profile (`gateway profiles new --from-csv`),
+
+    def profile_from_table(file, sheet, said)                its keys, its signals, and notes about what was left out
 """
 
 from __future__ import annotations
