@@ -85,10 +85,15 @@ def types(
 
     Until then such a signal is bad: config-error. Exit code 1: there are some. End the gateway before you accept.
     """
-    from gateway.runtime.schema import Schema
+    from gateway.clock import SystemClock
+    from gateway.errors import GatewayError
+    from gateway.runtime.memory import Memory
+    from gateway.runtime.schema import PART, Schema
 
     configuration = load_config(config)
-    schema = Schema(configuration.resolve(configuration.settings.gateway.data_dir))
+    memory = Memory(configuration.resolve(configuration.settings.gateway.data_dir), SystemClock())
+    schema = Schema(memory.saved(PART))
+    memory.keep(PART, schema.dump, lambda: schema.changes)
     of = {"/".join(configuration.path_of(name).levels()): name for name in configuration.machines}
     for name in accept or ():
         machine, _, signal = name.partition("/")
@@ -97,6 +102,10 @@ def types(
             raise UnknownNameError(f"nothing has left of '{name}' yet, or there is no such signal")
         print(f"{machine}: the next type counts for {', '.join(accepted)}")
     if accept:
+        if (write := memory.due()) is not None:
+            write()
+        if memory.trouble:
+            raise GatewayError(f"it could not be written down: {memory.trouble}")
         return
     found = False
     for machine, signal, before, now in schema.conflicts():

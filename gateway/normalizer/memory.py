@@ -39,22 +39,18 @@ class Movement:
 class Memory:
     """Of one machine."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], noted: list[int] | None = None) -> None:
+        """`noted`: one number, that of several machines where they share it: how many times a count began anew."""
         self._names = {i: rule.signal.name for i, rule in enumerate(rules) if rule.counts}
         self._linear = {i: rules[i] for i in self._names}
         self._index = {name: i for i, name in self._names.items()}
-        self._noted = [0]
+        self._noted = [0] if noted is None else noted
         self.counters = {i: Counter(rules[i].wraps_at, rules[i].max_count, noted=self._noted) for i in self._names}
         self.movements = {
             i: Movement(rule.max_rate, rule.flat_after)
             for i, rule in enumerate(rules)
             if rule.max_rate is not None or rule.flat_after is not None
         }
-
-    @property
-    def settled(self) -> int:
-        """How many times a counter began anew."""
-        return self._noted[0]
 
     def dump(self) -> dict[str, Any]:
         """What must outlive a restart, for JSON."""

@@ -71,11 +71,16 @@ class Plan:
     """Normalizes the batches of one machine. `header` is the one that leaves; keeps what was sent last."""
 
     def __init__(
-        self, raw: Header, settings: Mapping[str, SignalSettings], locked: Mapping[str, ValueType] | None = None
+        self,
+        raw: Header,
+        settings: Mapping[str, SignalSettings],
+        locked: Mapping[str, ValueType] | None = None,
+        noted: list[int] | None = None,
     ) -> None:
         """`raw`: as the adapter made it, with the types before scaling. `settings`: by the name of the signal.
 
-        `locked`: types that signals have had when they left, which they keep.
+        `locked`: types that signals have had when they left, which they keep. `noted`: one number, shared by several plans:
+        how many times a count began anew.
         """
         self._rules, self._needs, signals = _rules(raw.signals, _ByIdentity(settings))
         self.refused: Mapping[str, ValueType] = {}  # types that signals would have, but for those that are locked
@@ -104,7 +109,7 @@ class Plan:
         self._sent_value: list[Value] = [None] * n  # with `report: change`
         self._sent_quality: list[int] = [-1] * n  # -1: nothing sent yet
         self._sent_at = [0.0] * n
-        self._memory = Memory(self._rules)
+        self._memory = Memory(self._rules, noted)
         self._doors = {i: Door(rule.deadband or 0.0) for i, rule in enumerate(self._rules) if rule.door}
         self._beating = [i for i in self._lasting if self._rules[i].deadband is not None or self._rules[i].beats]
         self._beat_at = 0.0  # no heartbeat is due before, as far as a machine does not repeat itself
@@ -190,11 +195,6 @@ class Plan:
     def counts(self) -> bool:
         """Whether there are counters, which have to be remembered."""
         return bool(self._memory.counters)
-
-    @property
-    def settled(self) -> int:
-        """How many times a counter began anew, as far as is known."""
-        return self._memory.settled
 
     def catch_up(self, signal: str, total: float, time: int) -> None:
         """A total that had left after the state was saved."""

@@ -90,10 +90,11 @@ class Derived:
         calendar: WorkCalendar,
         headers: Mapping[str, Header],
         locked: Mapping[str, ValueType] | None = None,
+        noted: list[int] | None = None,
     ) -> None:
         """`headers`: what is known of the signals of each machine, as they leave. Works with what is not known yet, too.
 
-        `locked`: types that have left already, as of a plan.
+        `locked` and `noted`: as of a plan.
         """
         self._path, self._settings = path, machines[path.machine]
         self._machines, self._calendar = machines, calendar
@@ -130,7 +131,7 @@ class Derived:
             for signal in self._figures.signals:
                 self._add(signal, _settings_of(signal))
         self._raw = Header(path, tuple(self._signals))
-        self._plan = Plan(self._raw, self._rules, locked)
+        self._plan = Plan(self._raw, self._rules, locked, noted)
         self._totals = self._figures.slots if self._figures else {}
         self._measured = self._figures.measured if self._figures else frozenset()
         self._timed = [each for each in self._computed if each.looking.program.timed]
@@ -142,11 +143,6 @@ class Derived:
     def header(self) -> Header:
         """What leaves beside the signals of the machine."""
         return self._plan.header
-
-    @property
-    def settled(self) -> int:
-        """How many times a counter of its own began anew."""
-        return self._plan.settled
 
     @property
     def looks_at(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ states, totals ─▶ History ─ every `update` ─▶ of the interval that run
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,8 @@ class LiveFigures:
         self._again: list[tuple[int, int]] = []  # times whose figures have changed
         self._unread: set[int] = set()  # ends of intervals that were told before all readings of them had come
         self._next = 0  # ns: when what runs is told again
+        self._quiet_until = 0  # ns: nothing is due before
+        self._phase = zlib.crc32(machine.encode()) / 2**32
 
     def _measure(
         self, counter: str | None, power: str | None, machine: str,
@@ -140,7 +143,7 @@ class LiveFigures:
 
     def due(self, now_ns: int, timeless: bool) -> Iterator[Leaving]:
         """What has to be told by now. Before the time is known nothing is: it would be of another year."""
-        if timeless:
+        if timeless or (now_ns < self._quiet_until and not self._again and not self._unread):
             return
         for kind, upto in self._over.items():
             self._over[kind] = upto or now_ns
@@ -163,7 +166,20 @@ class LiveFigures:
                         yield now_ns, self._readings(at, interval, now_ns, False), False
         yield from self._demand(again, now_ns)
         if running:
-            self._next = now_ns + round(self._settings.update * NS)
+            # Machines that began at the same moment are told at different ones.
+            self._next = now_ns + round(self._settings.update * NS * (self._phase if not self._next else 1.0))
+        self._quiet_until = min(self._next, *self._ends(now_ns))
+
+    def _ends(self, now_ns: int) -> Iterator[int]:
+        """When the next of its intervals is over; now, while one that is over waits."""
+        for kind in self._settings.intervals:
+            for interval in intervals_of(kind, self._calendar, self._over[kind], now_ns + 1):
+                if interval.end_ns > self._over[kind]:
+                    yield interval.end_ns
+        if self._settings.energy is not None:
+            step = round(self._settings.energy.interval)
+            yield next(until for _, until in self._calendar.steps(step, self._over["demand"], now_ns + 1))
+        yield self._calendar.next_boundary(now_ns)
 
     def _is_over(self, end_ns: int, now_ns: int) -> bool:
         """Whether all readings up to an end have come; what does not come in time is told when it does."""

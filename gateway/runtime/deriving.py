@@ -6,6 +6,7 @@ show(batch) ─▶ the Derived that look at this machine ─▶ readings of thei
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from gateway.runtime.memory import Memory
 
 log = logging.getLogger(__name__)
 
+_TURN = 0.05  # seconds that polling may wait for it
 PART = "derived-"  # of the names of what is remembered
 
 
@@ -37,12 +39,20 @@ class Deriving:
     """Of all machines of a gateway."""
 
     def __init__(
-        self, configuration: Configuration, sink: Sink, clock: Clock, counters: FlowCounters, memory: Memory
+        self,
+        configuration: Configuration,
+        sink: Sink,
+        clock: Clock,
+        counters: FlowCounters,
+        memory: Memory,
+        noted: list[int],
     ) -> None:
+        """`noted`: one number, how many times a count began anew."""
         self._configuration, self._sink, self._clock, self._counters = configuration, sink, clock, counters
-        self._memory, self._noted = memory, clock.now()
+        self._memory, self._noted, self._told = memory, noted, clock.now()
         self._headers: dict[str, Header] = {}  # of the machines themselves, as they leave
         self._made: dict[str, Derived] = {}
+        self._turns: deque[str] = deque()
         self._listeners: dict[str, list[Derived]] = {}
         self._outdated: set[str] = set()
         self._lines: list[Mapping[str, Any]] | None = None  # of the journals, once they are read
@@ -89,8 +99,13 @@ class Deriving:
         """About twice a second."""
         if self._outdated:
             self._make()
-        for derived in self._made.values():
-            self._leave(derived.tick(self._clock.monotonic(), self._clock.now()))
+        began = self._clock.monotonic()
+        for _ in range(len(self._made)):  # each in its turn: at the end of a shift all of them have much to say
+            name = self._turns.popleft()
+            self._turns.append(name)
+            self._leave(self._made[name].tick(self._clock.monotonic(), self._clock.now()))
+            if self._clock.monotonic() - began > _TURN:
+                return
 
     def flush(self) -> None:
         """At the end: what swinging doors hold back."""
@@ -122,7 +137,9 @@ class Deriving:
             before = self._made.get(name)
             configuration = self._configuration
             path = configuration.path_of(name)
-            derived = Derived(path, configuration.machines, self._calendar(name), self._headers, self._sink.types(path))
+            derived = Derived(
+                path, configuration.machines, self._calendar(name), self._headers, self._sink.types(path), self._noted
+            )
             if before is None:
                 saved, recent = self._memory.saved(f"{PART}{name}"), self._recent_of(name)
             else:
@@ -131,6 +148,7 @@ class Deriving:
                 log.warning("%s: what was remembered of %s cannot be used: it begins anew", name, what)
             self._made[name] = derived
             self._sink.announce_derived(derived.header)
+        self._turns = deque(self._made)
         self._listeners = {}
         for derived in self._made.values():
             for machine in derived.looks_at:
@@ -161,7 +179,7 @@ class Deriving:
             {f"{PART}{name}": partial(self._dump, name) for name in self._machines},
             {f"{PART}{name}": partial(self._corrections, name) for name in self._machines},
         )
-        memory.note(self._recent, self._settled)
+        memory.note(self._recent, lambda: self._noted[0])
 
     def _dump(self, name: str) -> Mapping[str, Any]:
         return self._made[name].dump(self._clock.now())
@@ -169,13 +187,9 @@ class Deriving:
     def _corrections(self, name: str) -> int:
         return self._made[name].corrections
 
-    def _settled(self) -> int:
-        """How many times a counter among what is worked out began anew."""
-        return sum(derived.settled for derived in self._made.values())
-
     def _recent(self) -> dict[str, Any]:
-        now, since = self._clock.now(), self._noted
-        self._noted = now
+        now, since = self._clock.now(), self._told
+        self._told = now
         return {name: derived.recent(since, now) for name, derived in self._made.items()}
 
     def catch_up(self, machine: str, frame: Frame) -> None:

@@ -34,6 +34,7 @@ from gateway.runtime.deriving import Deriving
 from gateway.runtime.memory import Memory
 from gateway.runtime.poller import CONNECTING, Poller
 from gateway.runtime.registry import plugins
+from gateway.runtime.schema import PART as SCHEMA
 from gateway.runtime.schema import Schema
 from gateway.web.snapshot import Board
 
@@ -78,6 +79,7 @@ class Edge:
         self._meta: dict[str, Content] = {}  # by topic, as are
         self._status: dict[str, Content] = {}
         self._data_topics: dict[Header, str] = {}  # of the headers in force
+        self._paths: dict[str, MachinePath] = {}  # by topic of their data
         self._parts: dict[MachinePath, dict[str, Header]] = {}  # the same: the signals of a machine, and those derived
         self.publisher = Publisher(
             link, self.buffer, self._topics, self._gateway, clock, counters,
@@ -85,9 +87,11 @@ class Edge:
             latest=self._newest, rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
         )  # fmt: skip
         self.buffer.on_found = self.publisher.include
-        self.schema = Schema(configuration.resolve(settings.gateway.data_dir))
+        self._noted = [0]  # how many times a count began anew
         self.memory = Memory(configuration.resolve(settings.gateway.data_dir), clock)
-        self.deriving = Deriving(configuration, self, clock, counters, self.memory)
+        self.schema = Schema(self.memory.saved(SCHEMA))
+        self.memory.keep(SCHEMA, self.schema.dump, lambda: self.schema.changes, every=float("inf"))
+        self.deriving = Deriving(configuration, self, clock, counters, self.memory, self._noted)
         self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
 
     @staticmethod
@@ -235,7 +239,8 @@ class Edge:
 
     def _at(self, topic: str) -> list[Header]:
         """The headers in force at a topic of data."""
-        return [header for header, at in self._data_topics.items() if at == topic]
+        path = self._paths.get(topic)
+        return [] if path is None else list(self._parts[path].values())
 
     def _poller(self, name: str) -> Poller:
         configuration = self._configuration
@@ -253,8 +258,8 @@ class Edge:
         )
         build = partial(plugins()[connection.protocol].build, context)
         return Poller(
-            name, build, machines, self, self._clock, self._counters, remembered=self.memory.saved("counters")
-        )
+            name, build, machines, self, self._clock, self._counters, remembered=self.memory.saved("counters"), noted=self._noted,
+        )  # fmt: skip
 
     def _remember(self) -> None:
         """Counts go on where they were: from what was written down, and from what left after that."""
@@ -268,7 +273,7 @@ class Edge:
                 with suppress(PayloadError):
                     for frame in decode_data(record.payload).frames:
                         self._catch_up(name, plans[name], frame)
-            self.memory.keep("counters", self._counts, self._counts_changed)
+            self.memory.keep("counters", self._counts, lambda: (self.buffer.rotations, self._noted[0]))
         if self.deriving.used:
             self.deriving.remember(self.memory)
         self.committer.before = self.memory.due
@@ -282,12 +287,6 @@ class Edge:
     def _counts(self) -> dict[str, Any]:
         plans = {name: plan for poller in self.pollers for name, plan in poller.plans.items()}
         return {name: plan.dump() for name, plan in plans.items() if plan.counts}
-
-    def _counts_changed(self) -> object:
-        settled = sum(plan.settled for poller in self.pollers for plan in poller.plans.values())
-        return self.buffer.rotations, settled
-
-    # --- the sink of the pollers -------------------------------------------------------------------------------------
 
     def accept(self, batch: Batch) -> None:
         header = batch.header
@@ -344,7 +343,8 @@ class Edge:
             self._locked.discard(old)
             self._encode.forget(old)
         parts[part] = header
-        self._data_topics[header] = self._topics.data(header.path)
+        topic = self._data_topics[header] = self._topics.data(header.path)
+        self._paths[topic] = header.path
         self.board.add(header, self._clock.now(), part)
         if part == "derived" or not self.deriving.outdated(header.path.machine):  # else it is told with what follows
             self._tell_meta(header.path)

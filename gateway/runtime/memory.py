@@ -2,6 +2,7 @@
 
     committer ─ before it writes ─▶ due? ─ state on the event loop, as bytes ─▶ files, in the committer's thread
 
+    schema.json             versions of what meta says, types that are locked    when they change
     counters.json           raw counts and what is added to them       when one begins anew, at each new segment, once a minute
     derived-MACHINE.json    all that is worked out for a machine       every six hours, each at another time
     derived-N.journal       what came since, a line a minute for all   begun anew every six hours; the one before is kept
@@ -27,6 +28,7 @@ from gateway.clock import Clock
 log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds
+_LOOK = 1.0  # seconds
 ROUND = 6 * 3600.0  # seconds in which all that is long is written once
 _JOURNAL = "derived-{}.journal"
 
@@ -58,6 +60,8 @@ class Memory:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder, self._clock = folder / "memory", clock
         self._parts: dict[str, _Part] = {}
+        self._long: dict[str, _Part] = {}  # looked at once a second only
+        self._look_at = 0.0
         self._recent: _Part | None = None
         self._journal = max(self._journals(), default=0) + 1
         self._round = clock.monotonic()
@@ -87,7 +91,7 @@ class Memory:
         return found
 
     def keep(self, name: str, dump: Callable[[], Any], changed: Callable[[], object], every: float = EVERY) -> None:
-        """Write a part when `changed` gives something else, and every so many seconds."""
+        """Write a part when `changed` gives something else than at first, and every so many seconds."""
         self._parts[name] = _Part(dump, changed, every, changed(), self._clock.monotonic())
 
     def keep_in_turn(self, parts: Mapping[str, Callable[[], Any]], changed: Mapping[str, Callable[[], object]]) -> None:
@@ -95,7 +99,7 @@ class Memory:
         now = self._clock.monotonic()
         for i, (name, dump) in enumerate(parts.items()):
             part = _Part(dump, changed[name], ROUND, changed[name](), now - ROUND * i / len(parts))
-            self._parts[name] = part
+            self._long[name] = part
 
     def note(self, recent: Callable[[], Any], changed: Callable[[], object]) -> None:
         """Write a line into the journal when `changed` gives something else, and once a minute."""
@@ -104,7 +108,11 @@ class Memory:
     def due(self, *, all_of_it: bool = False) -> Callable[[], None] | None:
         """What has to be written now, to be run in a thread; nothing as a rule."""
         now, due = self._clock.monotonic(), _Due()
-        for name, part in self._parts.items():
+        parts: Mapping[str, _Part] = self._parts
+        if all_of_it or now >= self._look_at:
+            parts = {**self._parts, **self._long}
+            self._look_at = now + _LOOK
+        for name, part in parts.items():
             if all_of_it or self._is_due(part, now):
                 due.files[f"{name}.json"] = orjson.dumps({"v": 1, "of": part.dump()})
         if self._recent is not None and not all_of_it and self._is_due(self._recent, now):

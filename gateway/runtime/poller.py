@@ -87,6 +87,7 @@ class Poller:
     backoff: Backoff = field(default_factory=Backoff)
     reason: str = CONNECTING  # why it does not deliver; empty while it does
     remembered: Mapping[str, Any] = field(default_factory=dict)  # of the plan of each machine, from an earlier life
+    noted: list[int] = field(default_factory=lambda: [0])  # one number: how many times a count began anew
     turns: int = 0  # attempts to connect, and reads that came to an end: it is not stuck while they go on
     _adapter: Adapter | None = None
     _connected_at: float = 0.0  # monotonic: its first answer; 0: none yet
@@ -205,7 +206,9 @@ class Poller:
                     self._machines[header] = before
                     continue
             settings = self.settings[name]
-            machine = _Machine(settings, header, Plan(header, settings.signals, self.sink.types(header.path)))
+            machine = _Machine(
+                settings, header, Plan(header, settings.signals, self.sink.types(header.path), self.noted)
+            )
             self._load(machine.plan, name, self.remembered.get(name, {}) if before is None else before.plan.dump())
             if before is not None:
                 machine.state, machine.since, machine.reason = before.state, before.since, before.reason
