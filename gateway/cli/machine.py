@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -152,12 +152,14 @@ def _late(late: LatePoll) -> str:
 def _chosen(config: Any, machine: str, signal: str | None) -> tuple[Configuration, str, set[str]]:
     """The configuration, the machine, and the signals that are meant."""
     from gateway.config.explain import did_you_mean
+    from gateway.config.references import kpi_name, signals_of
 
     configuration = load_config(config)
     name, of_name = split_signal(configuration, machine)
-    known = set(configuration.machines[name].signals)
+    machine_settings = configuration.machines[name]
+    known = set(signals_of(machine_settings))
     wanted = signal or of_name
-    if wanted is not None and wanted not in known:
+    if wanted is not None and wanted not in known and not kpi_name(machine_settings.kpi, wanted):
         raise UnknownNameError(f"{name} has no signal '{wanted}'; {did_you_mean(wanted, known)}")
     return configuration, name, {wanted} if wanted else known
 
@@ -196,25 +198,37 @@ async def _adapter_of(configuration: Configuration, machine: str) -> AsyncIterat
 
 
 async def _batches(adapter: Adapter, configuration: Configuration, machine: str) -> AsyncIterator[Batch]:
-    """Normalized batches, each reading of them."""
+    """Normalized batches, each reading of them, and what is worked out from them; of other machines nothing is known."""
     import time
 
     from gateway.model import Gap
     from gateway.normalizer import Plan
+    from gateway.production.calendar import calendar_of
+    from gateway.production.derived import Derived
 
     settings = {
         name: s.model_copy(update={"report": "all"}) for name, s in configuration.machines[machine].signals.items()
     }
     plans: dict[Header, Plan] = {}
+    derived: dict[Header, Derived] = {}
+    calendar = calendar_of(configuration, machine)
     while True:
         for batch in await adapter.read():
             if isinstance(batch, Gap) or batch.historical:
                 continue  # what is true now is asked for
             if batch.header not in plans:
-                plans[batch.header] = Plan(batch.header, settings)
-            normalized = plans[batch.header].apply(batch, time.monotonic(), time.time_ns())
+                plan = plans[batch.header] = Plan(batch.header, settings)
+                if configuration.machines[machine].derived:
+                    derived[batch.header] = Derived(
+                        plan.header.path, configuration.machines, calendar, {machine: plan.header}
+                    )
+            plan, now, now_ns = plans[batch.header], time.monotonic(), time.time_ns()
+            normalized = plan.apply(batch, now, now_ns)
             if normalized is not None:
                 yield normalized
+            if plan.seen is not None and (more := derived.get(batch.header)) is not None:
+                for _, seen in more.take(plan.seen, now, now_ns) + more.tick(now, now_ns):
+                    yield seen
 
 
 async def _read_once(configuration: Configuration, machine: str, signals: set[str], json: bool) -> None:
@@ -224,22 +238,22 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
     from gateway.model import WAITING_FOR_DATA, quality_text
     from gateway.web.snapshot import Latest
 
-    latest: Latest | None = None
+    latest: dict[Header, Latest] = {}  # of the machine first, then of what is worked out
     events: set[str] = set()  # come when they happen: nobody waits for one
     waiting = quality_text(WAITING_FOR_DATA)
     async with _adapter_of(configuration, machine) as adapter:
         try:
             async with asyncio.timeout(FIRST_READING):
                 async for batch in _batches(adapter, configuration, machine):
-                    latest = latest or Latest(batch.header, time.time_ns())
-                    latest.update(batch)
-                    events = {signal.name for signal in batch.header.signals if signal.kind == "event"}
+                    latest.setdefault(batch.header, Latest(batch.header, time.time_ns())).update(batch)
+                    events |= {signal.name for signal in batch.header.signals if signal.kind == "event"}
                     wanted = signals - events or signals
-                    if all(row["quality"] != waiting for row in latest.snapshot(0) if row["name"] in wanted):
+                    heard = {r["name"] for each in latest.values() for r in each.snapshot(0) if r["quality"] != waiting}
+                    if wanted <= heard:
                         break
         except TimeoutError:
             print(f"{machine}: not everything arrived within {FIRST_READING:g} s", file=sys.stderr)
-    if latest is None:
+    if not latest:
         return
     rows = [r for r in _rows(latest, machine, signals) if r["signal"] not in events or r["quality"] != waiting]
     _print(rows, json)
@@ -249,10 +263,10 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
         raise NotConnectedError(f"{machine} does not answer")
 
 
-def _rows(latest: Latest, machine: str, signals: set[str]) -> list[dict[str, Any]]:
+def _rows(latest: Mapping[Header, Latest], machine: str, signals: set[str]) -> list[dict[str, Any]]:
     import time
 
-    rows = [row for row in latest.snapshot(time.time_ns()) if row["name"] in signals]
+    rows = [row for each in latest.values() for row in each.snapshot(time.time_ns()) if row["name"] in signals]
     return [{"machine": machine, "signal": row.pop("name"), **row} for row in rows]
 
 
@@ -304,12 +318,10 @@ async def _live(batches: AsyncIterator[Batch], machine: str, signals: set[str], 
 
     from gateway.web.snapshot import Latest
 
-    latest: Latest | None = None
+    latest: dict[Header, Latest] = {}
     with Live(auto_refresh=False) as live:
         async for batch in batches:
-            if latest is None or latest.header is not batch.header:
-                latest = Latest(batch.header, time.time_ns())
-            latest.update(batch)
+            latest.setdefault(batch.header, Latest(batch.header, time.time_ns())).update(batch)
             live.update(_table(_rows(latest, machine, signals)), refresh=True)
 
 

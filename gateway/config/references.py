@@ -57,6 +57,14 @@ def kind_of(s: SignalSettings) -> Kind:
     return Kind(type_, unit_of(code) if code and code != FROM_SERVER else None, None)
 
 
+def signals_of(settings: MachineSettings) -> Iterator[str]:
+    """The names of all that leaves of a machine, but for its figures."""
+    yield from (*settings.signals, *settings.computed)
+    yield from (f"{signal}{DELTA}" for signal, s in settings.signals.items() if s.delta)
+    if settings.state is not None:
+        yield from STATE_SIGNALS
+
+
 def kpi_name(kpi: KpiSettings | None, signal: str) -> bool:
     """Whether a name is that of one of its figures."""
     return kpi is not None and signal.partition(".")[0] in kpi.intervals and "." in signal
@@ -127,18 +135,11 @@ class Checker:
             return kind_of(counter)
         return Kind("float", None, None) if kpi_name(settings.kpi, signal) else None
 
-    def _signals_of(self, name: str) -> Iterator[str]:
-        settings = self.machines[name]
-        yield from (*settings.signals, *settings.computed)
-        yield from (f"{signal}{DELTA}" for signal, s in settings.signals.items() if s.delta)
-        if settings.state is not None:
-            yield from STATE_SIGNALS
-
     def _known(self, machine: str, text: str) -> list[str]:
         """Names to choose from: of this machine, and of those that the text names."""
         others = {r.machine for r in parse(text).references if r.machine in self.machines}
-        names = list(self._signals_of(machine))
-        names += [f"{other}/{signal}" for other in others for signal in self._signals_of(other)]
+        names = list(signals_of(self.machines[machine]))
+        names += [f"{other}/{signal}" for other in others for signal in signals_of(self.machines[other])]
         return names + [f"{other}/…" for other in self.machines if other not in others]
 
     def _check(self, machine: str, path: Path, text: str) -> Kind:
@@ -220,7 +221,7 @@ class Checker:
         machine, _, signal = text.rpartition("/")
         machine = machine or name
         if self._look_up(name, Reference(machine, signal, 0, 0)) is None:
-            known = list(self._signals_of(machine)) if machine in self.machines else list(self.machines)
+            known = list(signals_of(self.machines[machine])) if machine in self.machines else list(self.machines)
             what = (
                 f"{machine} has no signal '{signal}'"
                 if machine in self.machines

@@ -24,6 +24,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from gateway.config import Configuration
 from gateway.config.production import Calendar as CalendarSettings
 
 NS = 1_000_000_000
@@ -161,6 +162,13 @@ class WorkCalendar:
         """The time of day; with its offset from UTC when it comes for the second time."""
         local = _local(self.zone, t_ns)
         return f"{local:%H:%M}{local.isoformat()[-6:] if local.fold else ''}"
+
+
+def calendar_of(configuration: Configuration, machine: str) -> WorkCalendar:
+    """The calendar of a machine: its own, that of the site, or whole days."""
+    settings = configuration.settings
+    name = configuration.machines[machine].calendar or settings.site.calendar
+    return WorkCalendar(None if name is None else settings.calendars[name], settings.site.timezone)
 
 
 def intervals_of(kind: Kind, calendar: WorkCalendar, start_ns: int, end_ns: int) -> list[Interval]:

@@ -16,7 +16,7 @@ from gateway.config import Configuration
 from gateway.counters import FlowCounters
 from gateway.model import Batch, Header, MachinePath, ValueType
 from gateway.mqtt.payload import Frame
-from gateway.production.calendar import WorkCalendar
+from gateway.production.calendar import WorkCalendar, calendar_of
 from gateway.production.derived import Derived, Out
 from gateway.runtime.memory import Memory
 
@@ -57,7 +57,7 @@ class Deriving:
         self._outdated: set[str] = set()
         self._lines: list[Mapping[str, Any]] | None = None  # of the journals, once they are read
         self._machines = [name for name, machine in configuration.machines.items() if machine.derived]
-        self._calendars: dict[tuple[str | None, str], WorkCalendar] = {}
+        self._calendars: dict[str | None, WorkCalendar] = {}
 
     @property
     def used(self) -> bool:
@@ -163,13 +163,11 @@ class Deriving:
         return [line for line in lines if isinstance(line.get("t"), int) and line["t"] > whole]
 
     def _calendar(self, machine: str) -> WorkCalendar:
-        settings = self._configuration.settings
-        name = self._configuration.machines[machine].calendar or settings.site.calendar
-        key = name, settings.site.timezone
-        if key not in self._calendars:
-            calendar = settings.calendars[name] if name is not None else None
-            self._calendars[key] = WorkCalendar(calendar, settings.site.timezone)
-        return self._calendars[key]
+        """One for all machines that have the same: it remembers the days it has worked out."""
+        name = self._configuration.machines[machine].calendar
+        if name not in self._calendars:
+            self._calendars[name] = calendar_of(self._configuration, machine)
+        return self._calendars[name]
 
     # --- over restarts -----------------------------------------------------------------------------------------------
 

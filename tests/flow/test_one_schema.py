@@ -233,3 +233,15 @@ def test_a_type_never_changes_under_a_store(machine, broker):
         assert done.returncode == 0, done.stderr
         plant.start()
         shows(plant, "mode", 1)
+
+
+def test_reading_a_machine_shows_what_is_worked_out_too(machine, tmp_path):
+    """Before anything runs: rules and expressions can be tried."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(config(machine.port, 1), encoding="utf-8")
+    done = gateway("read", "press", "-c", str(file), "--json")
+    found = {row["signal"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert (found["state"]["value"], found["packml_state"]["value"]) == ("running", "Execute")
+    assert (found["specific_energy"]["value"], found["specific_energy"]["unit"]) == (0.08, "kW.h")
+    assert found["energy"]["value"] == 8.0
+    assert "did you mean 'state'?" in gateway("read", "press/sate", "-c", str(file)).stderr
