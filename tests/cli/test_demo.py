@@ -65,3 +65,8 @@ def test_the_demo(tmp_path, with_broker):
     values = [row["value"] for row in rows]
     assert values
     assert values == sorted(values)
+    states = {row["value"] for row in query(tmp_path / "gateway.yaml", "press-07/state")}
+    assert states
+    assert states <= {"waiting", "running"}  # the first alarm comes after minutes
+    for figure in ("press-07/hour.energy", "lathe-02/shift.unknown_time"):
+        assert query(tmp_path / "gateway.yaml", figure)
