@@ -60,6 +60,8 @@ class Committer:
         self._woken.set()
         for task in self._tasks:
             await task
+        if (first := self.before()) is not None:
+            await self._in(self._commits, first)
         await self._in(self._commits, self._buffer.close)
         self._commits.shutdown()
         self._files.shutdown()

@@ -197,8 +197,8 @@ async def _adapter_of(configuration: Configuration, machine: str) -> AsyncIterat
         await adapter.close()
 
 
-async def _batches(adapter: Adapter, configuration: Configuration, machine: str) -> AsyncIterator[Batch]:
-    """Normalized batches, each reading of them, and what is worked out from them; of other machines nothing is known."""
+async def _batches(adapter: Adapter, configuration: Configuration, machine: str) -> AsyncIterator[list[Batch]]:
+    """Normalized batches, each reading of them, with what is worked out from them; of other machines nothing is known."""
     import time
 
     from gateway.model import Gap
@@ -224,11 +224,11 @@ async def _batches(adapter: Adapter, configuration: Configuration, machine: str)
                     )
             plan, now, now_ns = plans[batch.header], time.monotonic(), time.time_ns()
             normalized = plan.apply(batch, now, now_ns)
-            if normalized is not None:
-                yield normalized
+            found = [] if normalized is None else [normalized]
             if plan.seen is not None and (more := derived.get(batch.header)) is not None:
-                for _, seen in more.take(plan.seen, now, now_ns) + more.tick(now, now_ns):
-                    yield seen
+                found += [seen for _, seen in more.take(plan.seen, now, now_ns) + more.tick(now, now_ns)]
+            if found:
+                yield found
 
 
 async def _read_once(configuration: Configuration, machine: str, signals: set[str], json: bool) -> None:
@@ -244,10 +244,13 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
     async with _adapter_of(configuration, machine) as adapter:
         try:
             async with asyncio.timeout(FIRST_READING):
-                async for batch in _batches(adapter, configuration, machine):
-                    latest.setdefault(batch.header, Latest(batch.header, time.time_ns())).update(batch)
-                    events |= {signal.name for signal in batch.header.signals if signal.kind == "event"}
-                    wanted = signals - events or signals
+                async for batches in _batches(adapter, configuration, machine):
+                    for batch in batches:
+                        latest.setdefault(batch.header, Latest(batch.header, time.time_ns())).update(batch)
+                        events |= {signal.name for signal in batch.header.signals if signal.kind == "event"}
+                    # What is worked out may need other machines, which are not read: only what is read is waited for.
+                    own = signals & configuration.machines[machine].signals.keys()
+                    wanted = own - events or own or signals
                     heard = {r["name"] for each in latest.values() for r in each.snapshot(0) if r["quality"] != waiting}
                     if wanted <= heard:
                         break
@@ -255,7 +258,8 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
             print(f"{machine}: not everything arrived within {FIRST_READING:g} s", file=sys.stderr)
     if not latest:
         return
-    rows = [r for r in _rows(latest, machine, signals) if r["signal"] not in events or r["quality"] != waiting]
+    passing = events | (signals - configuration.machines[machine].signals.keys() if len(signals) > 1 else set())
+    rows = [r for r in _rows(latest, machine, signals) if r["signal"] not in passing or r["quality"] != waiting]
     _print(rows, json)
     if not rows:
         print(f"{machine}: no event has happened meanwhile", file=sys.stderr)
@@ -311,7 +315,7 @@ async def _watch(configuration: Configuration, machine: str, signals: set[str], 
             await asyncio.sleep(backoff.pause())
 
 
-async def _live(batches: AsyncIterator[Batch], machine: str, signals: set[str], _json: bool) -> None:
+async def _live(groups: AsyncIterator[list[Batch]], machine: str, signals: set[str], _json: bool) -> None:
     import time
 
     from rich.live import Live
@@ -320,29 +324,35 @@ async def _live(batches: AsyncIterator[Batch], machine: str, signals: set[str], 
 
     latest: dict[Header, Latest] = {}
     with Live(auto_refresh=False) as live:
-        async for batch in batches:
-            latest.setdefault(batch.header, Latest(batch.header, time.time_ns())).update(batch)
+        async for several in groups:
+            for batch in several:
+                latest.setdefault(batch.header, Latest(batch.header, time.time_ns())).update(batch)
             live.update(_table(_rows(latest, machine, signals)), refresh=True)
 
 
-async def _lines(batches: AsyncIterator[Batch], machine: str, signals: set[str], json: bool) -> None:
+async def _lines(groups: AsyncIterator[list[Batch]], machine: str, signals: set[str], json: bool) -> None:
+    async for several in groups:
+        for batch in several:
+            _print_lines(batch, machine, signals, json)
+
+
+def _print_lines(batch: Batch, machine: str, signals: set[str], json: bool) -> None:
     from itertools import repeat
 
     from gateway.model import GOOD, quality_text
     from gateway.mqtt.payload import milliseconds
     from gateway.web.snapshot import json_value, text_of
 
-    async for batch in batches:
-        for i, t, value, q in zip(batch.signal, batch.time, batch.value, batch.quality or repeat(GOOD), strict=False):
-            signal = batch.header.signals[i]
-            if signal.name not in signals:
-                continue
-            if json:
-                row = {"t": milliseconds(t), "machine": machine, "signal": signal.name, "value": json_value(value)}
-                print_json({**row, "unit": signal.unit, "quality": quality_text(q)})
-            else:
-                at = datetime.fromtimestamp(t / 1e9).strftime("%H:%M:%S.%f")[:-3]
-                print(
-                    f"{at} {signal.name} {text_of(value) or '–'} {signal.unit} {quality_text(q)}".replace("  ", " "),
-                    flush=True,
-                )
+    for i, t, value, q in zip(batch.signal, batch.time, batch.value, batch.quality or repeat(GOOD), strict=False):
+        signal = batch.header.signals[i]
+        if signal.name not in signals:
+            continue
+        if json:
+            row = {"t": milliseconds(t), "machine": machine, "signal": signal.name, "value": json_value(value)}
+            print_json({**row, "unit": signal.unit, "quality": quality_text(q)})
+        else:
+            at = datetime.fromtimestamp(t / 1e9).strftime("%H:%M:%S.%f")[:-3]
+            print(
+                f"{at} {signal.name} {text_of(value) or '–'} {signal.unit} {quality_text(q)}".replace("  ", " "),
+                flush=True,
+            )

@@ -7,9 +7,11 @@
     … 412 413 │ 0 1 2 …         reset                          what it counted since, as uncertain: counter-reset
     … 412 413 │ 8861 8862 …     another meter                  nothing, as uncertain: counter-replaced
     … 412 413 │ 0 │ 414 …       a glitch                       1 added: nothing is counted twice
+    … 412 413 │ 0 0 0 │ 415 …   the same, after all            2 added
 
 What is possible in the time between two readings decides: `max_rate` where it is configured, else the fastest pace that
-was seen, with a margin.
+was seen, with a margin. A leap beyond it is another meter, too. The very first 0 is not believed either: many devices say
+0 while they start.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ class Counter:
     pace: float = 0.0  # the fastest seen, per second
     held: Count | None = None  # a reading that did not fit
     held_time: int = 0
+    gone: tuple[Count, Count, int] | None = None  # the count before it fell: its raw number, its offset, and when
+    grain: Count = 0  # how far a total that left may lie beside the one that was meant: it was rounded
     before: tuple[int, Count] = (0, 0)  # when the offset changed last, and what it was until then
     noted: list[int] = field(default_factory=lambda: [0])  # one number: how many times a count began anew
     digits: Count | None = None  # as `wraps_at`, before the power of ten of a `scale_from`
@@ -60,9 +64,12 @@ class Counter:
         """Take a reading; the total and its quality. `time` is ns since 1970."""
         last = self.raw
         if last is None:
-            self.raw, self.time = raw, time
+            if raw == 0 and self.held is None:
+                self.held, self.held_time = raw, time
+                return self.offset, COUNTER_UNSETTLED
+            self.raw, self.time, self.held = raw, time, None
             return raw + self.offset, GOOD
-        if raw >= last and self.held is None:  # as nearly always: nothing is called for it
+        if raw >= last and self.held is None and not (self.gone and self._is_back(raw, time)):  # as nearly always
             elapsed = (time - self.time) / 1e9
             pace = (raw - last) / (elapsed if elapsed > _LEAST else _LEAST)
             if pace <= self._believed:
@@ -70,7 +77,7 @@ class Counter:
                     self._learn(pace)
                 self.raw, self.time = raw, time
                 return raw + self.offset, GOOD
-        if self.held is None and self._is_next(raw, time):
+        if self.held is None and self._is_next(raw, time) and not (self.gone and self._is_back(raw, time)):
             quality = self._settle(raw, time)
             return self.total, quality
         return self._out_of_line(raw, time)
@@ -93,7 +100,8 @@ class Counter:
 
     def _jitters(self, raw: Count) -> bool:
         """Whether it only differs in its last digits, which is no count."""
-        return isinstance(self.raw, float) and 0 < self.raw - raw <= _TINY * self.raw
+        fall = 0 if self.raw is None else self.raw - raw
+        return fall > 0 and (fall <= self.grain or (isinstance(self.raw, float) and fall <= _TINY * self.raw))
 
     def _laps(self, raw: Count, time: int) -> bool:
         """Whether it may have gone round since: where the pace is not known, near the end and then near the start."""
@@ -126,7 +134,10 @@ class Counter:
     def _out_of_line(self, raw: Count, time: int) -> tuple[Count, int]:
         """A reading that did not fit is believed when the next one continues it, and forgotten if that fits without it."""
         quality = COUNTER_UNSETTLED
-        if self._is_next(raw, time):
+        if self._is_back(raw, time):
+            quality = GOOD
+            self._go_back(raw, time)
+        elif self._is_next(raw, time):
             self.held = None
             quality = self._settle(raw, time)
         elif self.held is not None and self._continues(raw, time):
@@ -153,10 +164,8 @@ class Counter:
         if raw >= last:
             step = raw - last
             if step > self._most(elapsed, _RISE):
-                if self.max_rate is not None:
-                    self._begin(raw, time, 0)
-                    return COUNTER_REPLACED
-                quality = COUNTER_AMBIGUOUS
+                self._begin(raw, time, 0)
+                return COUNTER_REPLACED
             self._go_on(raw, time, step)
             return quality
         if self._jitters(raw):
@@ -168,12 +177,31 @@ class Counter:
                 quality = COUNTER_AMBIGUOUS
             self._begin(raw, time, step)
             return quality
+        self.gone = (last, self.offset, self.time)
         known = self.max_rate is not None or self.pace > 0
         if raw == 0 or (known and raw <= self._most(elapsed, _FALL)):
             self._begin(raw, time, raw)
             return COUNTER_RESET
         self._begin(raw, time, 0)
         return COUNTER_REPLACED
+
+    def _is_back(self, raw: Count, time: int) -> bool:
+        """Whether a reading continues the count that seemed to have ended, and not the one that is believed now."""
+        if self.gone is None or self.raw is None or raw < self.gone[0]:
+            return False
+        last, _, seen = self.gone
+        if self.max_rate is None and not self.pace:
+            return True
+        return raw - last <= self._most(time - seen, _FALL) and raw - self.raw > self._most(time - self.time, _FALL)
+
+    def _go_back(self, raw: Count, time: int) -> None:
+        """The count had not ended: what was added since must not be taken away again."""
+        assert self.gone is not None
+        total, offset = self.total, self.gone[1]
+        self.noted[0] += 1
+        self.before = time, self.offset
+        self.offset = max(offset, total - raw)
+        self.raw, self.time, self.held, self.gone = raw, time, None, None
 
     def _begin(self, raw: Count, time: int, step: Count) -> None:
         """Another count begins: the total goes on from where it was, by `step`."""

@@ -76,5 +76,5 @@ class Memory:
         raw = total - rule.shift
         raw = raw * rule.divisor if rule.divisor else raw / (rule.factor or 1.0)
         if rule.precision is not None:  # what was rounded up must not look like a fall
-            raw -= 10.0**-rule.precision * (rule.divisor or 1 / (rule.factor or 1.0))
+            counter.grain = 10.0**-rule.precision * (rule.divisor or 1 / (rule.factor or 1.0))
         counter.catch_up(round(raw) if isinstance(counter.raw, int) else raw, time)

@@ -86,7 +86,7 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         low=ends[0] - width if s.range and ends and is_number else None,
         high=ends[1] + width if s.range and ends and is_number else None,
         counts=counts,
-        wraps_at=(s.wraps_at or raw.wraps_at) if counts else None,
+        wraps_at=_whole(s.wraps_at or raw.wraps_at) if counts else None,
         max_count=s.max_rate / (s.scale or 1.0) if counts and s.max_rate else None,
         max_rate=s.max_rate * abs(multiply) if s.max_rate and is_number and not counts else None,
         flat_after=s.flat_after if is_number else None,
@@ -100,6 +100,11 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         poll=s.poll,
         stale_after=max(s.stale_after, _MISSED_POLLS * s.poll),
     )
+
+
+def _whole(number: float | None) -> float | None:
+    """A counter of whole numbers stays one when it goes round."""
+    return int(number) if number is not None and number == int(number) else number
 
 
 def held_to(rule: Rule, type_: ValueType | None) -> Rule:

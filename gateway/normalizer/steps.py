@@ -18,6 +18,7 @@ from typing import Any
 from gateway.model import (
     CONFIG_ERROR,
     GOOD,
+    INVALID_DATA,
     NOT_A_NUMBER,
     NOT_AVAILABLE,
     OUT_OF_RANGE,
@@ -33,6 +34,7 @@ from gateway.normalizer.rules import Needs, Rule
 
 _CLASSES: Mapping[ValueType, str] = {"float": "float", "int": "int", "bool": "bool", "string": "str"}
 _NOISE = 1e-9  # of a range
+_TOO_LARGE = 2**64
 _LARGEST_POWER = 24  # of ten, in a scale factor: beyond it is no factor but noise
 
 Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -109,6 +111,10 @@ class Steps:
             if (raw := values[at]) is None:
                 continue
             counter = memory.counters[i]
+            if isinstance(raw, float) and not isfinite(raw):
+                values[at] = None
+                quality = _worse(quality, len(values), at, NOT_A_NUMBER)
+                continue
             if past:
                 values[at] = counter.at(raw, time[at])  # type: ignore[arg-type]
                 continue
@@ -117,6 +123,9 @@ class Steps:
             values[at], found = counter.step(raw, time[at])  # type: ignore[arg-type]
             if found:
                 quality = _worse(quality, len(values), at, found)
+            if type(value := values[at]) is int and value >= _TOO_LARGE:  # no message can carry it
+                values[at] = None
+                quality = _worse(quality, len(values), at, INVALID_DATA)
         for linear in self._linear:
             linear.run(values)
         for at, shift in self._shifted:

@@ -172,6 +172,11 @@ class History:
         return Piece(self._time[-1], self._time[-1], WORDS[self._word[-1]], self._reasons[self._reason[-1]])
 
     @property
+    def first_ns(self) -> int | None:
+        """From when on a state is known, or was forgotten. None before the first one."""
+        return self._time[0] if self._time else None
+
+    @property
     def newest_ns(self) -> int | None:
         """The time of the newest of all that is known."""
         times = [column[-1] for column in (self._time, *(t.time for t in self._totals.values())) if column]

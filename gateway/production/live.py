@@ -213,11 +213,15 @@ class LiveFigures:
         return [found[start] for start in sorted(found)]
 
     def _readings(self, at: int, interval: Interval, end_ns: int, complete: bool) -> list[tuple[int, Value, int]]:
-        given = figures(self.history, interval.start_ns, end_ns, self._calendar, self._settings)
+        begin, late = interval.start_ns, ""
+        if (first := self.history.first_ns) is not None and begin < first < end_ns:
+            # The very first interval: what was before anybody looked is nobody's loss.
+            begin, late = first, f"begins with the first reading, {(first - begin) / 60e9:.0f} min late"
+        given = figures(self.history, begin, end_ns, self._calendar, self._settings)
         used = None
         if self._settings.energy is not None:
-            used = energy(self.history, interval.start_ns, end_ns, self._calendar, self._settings.energy)
-        values = interval_values(interval, given, used, complete)
+            used = energy(self.history, begin, end_ns, self._calendar, self._settings.energy)
+        values = interval_values(interval, given, used, complete, late)
         return [(at * self._width + i, value, quality) for i, (value, quality) in enumerate(values)]
 
     def _demand(self, again: Sequence[tuple[int, int]], now_ns: int) -> Iterator[Leaving]:

@@ -54,16 +54,16 @@ def _figure_signals(kinds: tuple[str, ...], demand: float | None) -> Sequence[Si
 
 
 def interval_values(
-    interval: Interval, figures: Figures, energy: Energy | None, complete: bool
+    interval: Interval, figures: Figures, energy: Energy | None, complete: bool, late: str = ""
 ) -> list[tuple[Value, int]]:
-    """Value and quality of each signal of one interval, in the order of `figure_signals`."""
-    doubts = "; ".join(filter(None, (figures.uncertain, energy.uncertain if energy else "")))
+    """Value and quality of each signal of one interval, in the order of `figure_signals`. `late`: why its beginning is missing."""
+    doubts = "; ".join(filter(None, (late, figures.uncertain, energy.uncertain if energy else "")))
     values: list[tuple[Value, int]] = [
         (interval.name, GOOD), (interval.day, GOOD), (interval.start_ns // 1_000_000, GOOD), (complete, GOOD), (doubts, GOOD)
     ]  # fmt: skip
-    values += _values(FORMULAS, INPUTS, figures)
+    values += _values(FORMULAS, INPUTS, figures, bool(late or figures.uncertain))
     if energy is not None:
-        values += _values(ENERGY_FORMULAS, ENERGY_INPUTS, energy)
+        values += _values(ENERGY_FORMULAS, ENERGY_INPUTS, energy, bool(late or energy.uncertain))
     return values
 
 
@@ -113,9 +113,9 @@ def _of(
 
 
 def _values(
-    formulas: Mapping[str, Formula], inputs: Mapping[str, tuple[str, str]], of: Figures | Energy
+    formulas: Mapping[str, Formula], inputs: Mapping[str, tuple[str, str]], of: Figures | Energy, uncertain: bool
 ) -> Iterator[tuple[Value, int]]:
-    quality = INCOMPLETE if of.uncertain else GOOD
+    quality = INCOMPLETE if uncertain else GOOD
     for name in formulas:
         yield _known(of.kpis[name], quality)
     for name in inputs:

@@ -126,8 +126,7 @@ class Edge:
             self._say_good_bye()
             await self._drain(deadline + 0.5)
             await self._link.stop()
-            if (last := self.memory.due(all_of_it=True)) is not None:
-                await asyncio.to_thread(last)
+            self.committer.before = partial(self.memory.due, all_of_it=True)
             await self.committer.close()
             self._say_what_is_left()
 

@@ -80,16 +80,44 @@ def test_a_glitch_counts_nothing_twice(glitch):
     assert found[0] == (41_233, COUNTER_UNSETTLED)
 
 
-def test_a_machine_that_wakes_up_is_believed_after_one_reading():
-    """A night at one count a minute, then a thousand a second: nothing is lost, one reading is marked."""
+@pytest.mark.parametrize("zeros", [1, 2, 3, 20])
+def test_a_device_that_says_0_while_it_starts_counts_nothing_twice(zeros):
+    counter = Counter(UINT32, None)
+    run(counter, 41_230, 41_232, 41_233)
+    run(counter, *[0] * zeros, start=3)
+    found = run(counter, 41_235, 41_236, start=3 + zeros)
+    assert [total for total, _ in found] == [41_235, 41_236]
+
+
+def test_a_shift_counter_that_is_reset_reaches_its_old_count_again():
+    """It counts 50 a shift, and that it passes 50 again is no return of the old count."""
+    counter, true = Counter(UINT16, None), 0
+    found = []
+    for shift in range(3):
+        for second in range(51):
+            true += second > 0
+            found.append((true, counter.step(second, (shift * 60 + second) * SECOND)[0]))
+    assert found[-1] == (150, 150)
+    assert all(total <= true for true, total in found)
+
+
+def test_a_first_0_is_not_believed():
+    counter = Counter(UINT32, None)
+    assert run(counter, 0, 5_000_000, 5_000_001) == [(0, COUNTER_UNSETTLED), (5_000_000, GOOD), (5_000_001, GOOD)]
+    counter = Counter(UINT32, None)
+    assert run(counter, 0, 0, 1) == [(0, COUNTER_UNSETTLED), (0, GOOD), (1, GOOD)]
+
+
+def test_a_leap_beyond_all_that_was_seen_is_another_meter():
+    """At one count a minute, then 41,000 more within a second. With a pace that varies that much, `max_rate` says so."""
     counter = Counter(UINT32, None)
     for minute in range(5):
-        counter.step(minute, minute * 60 * SECOND)
-    found = run(counter, 1004, 2004, 3004, start=241)
-    assert [total for total, _ in found[1:]] == [2004, 3004]
-    assert found[0][1] == COUNTER_UNSETTLED
-    assert found[1][1] == COUNTER_AMBIGUOUS
-    assert found[2][1] == GOOD
+        counter.step(minute + 1, minute * 60 * SECOND)
+    assert run(counter, 41_000, 41_001, 41_002, start=241) == [
+        (5, COUNTER_UNSETTLED), (6, COUNTER_REPLACED), (7, GOOD)
+    ]  # fmt: skip
+    counter = Counter(UINT32, max_rate=50_000.0)
+    assert run(counter, 5, 41_000) == [(5, GOOD), (41_000, GOOD)]
 
 
 def test_more_than_one_lap_is_not_known():
@@ -105,6 +133,14 @@ def test_a_float_that_jitters_in_its_last_digits_is_no_reset():
     assert run(counter, 123_456.78, 123_456.77, 123_456.80) == [
         (123_456.78, GOOD), (123_456.78, GOOD), (123_456.80, GOOD)
     ]  # fmt: skip
+
+
+def test_what_was_rounded_before_a_restart_is_no_fall():
+    counter = Counter(None, None)
+    counter.load([1000.0, 0, 0, 0.5, None, 0, 0, 0])
+    counter.grain = 0.1
+    counter.catch_up(1234.6, 10 * SECOND)  # it was 1234.56
+    assert run(counter, 1234.58, 1234.7, start=11) == [(1234.6, GOOD), (1234.7, GOOD)]
 
 
 def test_it_goes_on_after_a_restart():

@@ -9,7 +9,9 @@ from gateway.model import (
     FLAT_LINE,
     GOOD,
     IMPLAUSIBLE_RATE,
+    INVALID_DATA,
     NO_COMMUNICATION,
+    NOT_A_NUMBER,
     NOT_CONNECTED,
     OUT_OF_RANGE,
     Batch,
@@ -139,6 +141,26 @@ def test_a_reset_is_uncertain_once():
     found = [read(plan, raw, value, t) for t, value in enumerate([50, 52, 0, 1, 1, 1])]
     assert [b.value[0] for b in found] == [50, 52, 52, 53, 53, 53]
     assert [b.quality for b in found] == [None, None, [COUNTER_UNSETTLED], [COUNTER_RESET], None, None]
+
+
+def test_a_counter_of_whole_numbers_stays_one_when_it_goes_round():
+    plan, raw = plan_of("int", kind="counter", rollover=10_000)
+    found = [read(plan, raw, value, t).value[0] for t, value in enumerate([9998, 9999, 3])]
+    assert found == [9998, 9999, 10_003]
+    assert all(type(value) is int for value in found)
+
+
+def test_a_count_that_is_no_number_has_no_value_and_costs_none():
+    plan, raw = plan_of("float", kind="counter")
+    found = [read(plan, raw, value, t) for t, value in enumerate([float("nan"), 100.0, float("inf"), 101.0])]
+    assert [b.value[0] for b in found] == [None, 100.0, None, 101.0]
+    assert [b.quality for b in found] == [[NOT_A_NUMBER], None, [NOT_A_NUMBER], None]
+
+
+def test_a_total_beyond_64_bits_cannot_leave():
+    plan, raw = plan_of("int", kind="counter", rollover=2**64)
+    assert read(plan, raw, 2**64 - 2, 0).value == [2**64 - 2]
+    assert read(plan, raw, 3, 1).quality == [INVALID_DATA]
 
 
 def test_a_counter_goes_on_with_another_plan():
