@@ -109,8 +109,9 @@ def types(
         return
     found = False
     for machine, signal, before, now in schema.conflicts():
+        if (name := of.get(machine, "")) == "":
+            continue  # it is gone from the configuration
         found = True
-        name = of.get(machine, machine)
         if json:
             print_json({"machine": name, "signal": signal, "type": before, "now": now})
         else:

@@ -91,6 +91,9 @@ class Checker:
                 self._rules(name, node, machine)
             if machine.kpi is not None:
                 self._figures(name, machine.kpi)
+        for name in self.nodes:
+            if self.machines[name].state is not None:
+                self._state_circle(name)
         return self.errors
 
     def _error(self, machine: str, path: Path, message: str, hint: str = "", *, key: bool = False) -> None:
@@ -203,6 +206,35 @@ class Checker:
             if rule.reason_from is not None and rule.reason_from not in machine.signals:
                 hint = did_you_mean(rule.reason_from, machine.signals)
                 self._error(name, (*path, "reason_from"), f"{name} has no signal '{rule.reason_from}'", hint)
+
+    def _state_circle(self, name: str) -> None:
+        """A state that follows from itself, by way of computed signals or of other machines, would never come to rest."""
+        start = (name, "state")
+        ahead = [place for place in self._looked_at(start) if place != start]  # a rule that looks at it is told already
+        seen = set(ahead)
+        while ahead:
+            for place in self._looked_at(ahead.pop()):
+                if place == start:
+                    message = f"the state of {name} follows from itself, by way of what its rules look at"
+                    self._error(name, ("state",), message, "take one of them out of the circle", key=True)
+                    return
+                if place not in seen:
+                    seen.add(place)
+                    ahead.append(place)
+
+    def _looked_at(self, place: Place) -> Iterator[Place]:
+        """What a state or a computed signal is made from: all signals of `state` count as one."""
+        machine, signal = place
+        settings = self.machines.get(machine)
+        if settings is None:
+            return
+        texts = [settings.computed[signal].value] if signal in settings.computed else []
+        if signal == "state" and settings.state is not None:
+            texts = [rule.when for rule in settings.state.rules]
+        for reference in (r for text in texts for r in parse(text).references):
+            other = self.machines.get(reference.machine or machine)
+            of_state = other is not None and other.state is not None and reference.signal in STATE_SIGNALS
+            yield reference.machine or machine, "state" if of_state else reference.signal
 
     def _figures(self, name: str, kpi: KpiSettings) -> None:
         machine = self.machines[name]

@@ -112,6 +112,7 @@ class Plan:
         self._memory = Memory(self._rules, noted)
         self._doors = {i: Door(rule.deadband or 0.0) for i, rule in enumerate(self._rules) if rule.door}
         self._beating = [i for i in self._lasting if self._rules[i].deadband is not None or self._rules[i].beats]
+        self._shortest_beat = min((self._rules[i].heartbeat for i in self._beating), default=_LOOK)
         self._beat_at = 0.0  # no heartbeat is due before, as far as a machine does not repeat itself
         self._factors: dict[int, int | None] = {}  # powers of ten by the signal that holds them
         self._factors_version = 0
@@ -131,7 +132,8 @@ class Plan:
         time = self._after_marks(batch, now_ns) if self._marked else batch.time
         self.seen = everything = Batch(self.header, signal, time, shape.values, shape.quality)
         for at, i in shape.reports.beats:
-            self._sent_value[i], self._sent_quality[i], self._sent_at[i] = shape.values[at], GOOD, now
+            self._sent_value[i], self._sent_at[i] = shape.values[at], now
+            self._sent_quality[i] = GOOD if shape.quality is None else shape.quality[at]
         return self._changes(shape, everything, same, now) if shape.changes else self._all(shape, everything, now)
 
     def past(self, batch: Batch) -> Batch:
@@ -168,20 +170,28 @@ class Plan:
                 self._sent_at[i] = now - _MISSED * rule.poll
                 at = now + rule.heartbeat
             beat_at = min(beat_at, at)
-        self._beat_at = min(beat_at, now + _LOOK)
+        self._beat_at = min(beat_at, now + self._shortest_beat)
         if not due:
             return None
         early: list[tuple[int, Point]] = []
         for i in due:
-            if (door := self._doors.get(i)) is not None and (held := door.held) is not None:
-                early += [(i, point) for point in door.restart(now_ns, held[1])[:-1]]
-                self._sent_value[i] = held[1]
+            if (door := self._doors.get(i)) is not None and (newest := door.held or door.pivot) is not None:
+                early += [(i, point) for point in door.restart(now_ns, newest[1])[:-1]]
+                self._sent_value[i] = newest[1]
             self._marked[i] = now_ns
         n, quality = len(due), [self._sent_quality[i] for i in due]
         self.seen = beat = Batch(
             self.header, due, [now_ns] * n, [self._sent_value[i] for i in due], quality if any(quality) else None
         )
         return self._ahead(early, beat)
+
+    def take_over(self, before: Plan) -> None:
+        """Go on where another plan of this machine ends, whose signals were others: after its `flush`."""
+        places = {signal.name: i for i, signal in enumerate(self.header.signals)}
+        for i, time in before._marked.items():
+            if (mine := places.get(before.header.signals[i].name)) is not None:
+                self._marked[mine] = time
+        self.load(before.dump())
 
     def dump(self) -> dict[str, Any]:
         """What must outlive a restart, for JSON: counters."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -54,6 +56,11 @@ from gateway.units import parse as unit_of
 
 log = logging.getLogger(__name__)
 
+_DAY = 86_400 * 10**9
+_LATE_PAUSE = 2.0  # seconds without another page, after which readings of the past are complete
+_LATE_END = 60.0  # seconds after which what comes is something else
+_MOST_LATE = 200_000  # of them that are kept until then
+_OVERLAP = 600 * 10**9  # what is written down often reaches back so far: stamps of machines are behind
 _SHORT = 500  # bytes of the state of a program that is written down often: no windows
 
 Out = list[tuple[Batch | None, Batch]]
@@ -134,6 +141,17 @@ class Derived:
         self._plan = Plan(self._raw, self._rules, locked, noted)
         self._totals = self._figures.slots if self._figures else {}
         self._measured = self._figures.measured if self._figures else frozenset()
+        made = {signal.name for signal in self._signals} - set(self._settings.computed)
+        self._own = {
+            slot for (machine, name), slot in self._inputs.slots.items() if machine == path.machine and name in made
+        }
+        self._own -= {self._inputs.slots.get((path.machine, self._signals[at].name), -1) for _, at in self._delta_of}
+        self._late: list[tuple[int, int, Value, int]] = []  # readings of the past: time, slot, value, quality
+        self._corrected = 0  # how many of them have corrected something already
+        self._spans: list[tuple[int, int]] = []  # what was unknown before they came
+        self._late_at = 0.0  # monotonic: when the last of them came
+        self._now = 0  # of the last tick
+        self._noted = 0  # ns: up to where what is worked out was written down
         self._timed = [each for each in self._computed if each.looking.program.timed]
         self._broke: tuple[int, list[Value], list[int]] | None = (
             None  # when its own link broke, and what was known then
@@ -152,12 +170,19 @@ class Derived:
     # --- what it is told ---------------------------------------------------------------------------------------------
 
     def take(self, batch: Batch, now: float, now_ns: int) -> Out:
-        """Readings of a machine it looks at, also those that say nothing new. Raises nothing that a reading can cause."""
+        """Readings of a machine it looks at, also those that say nothing new."""
         positions = self._positions.get(batch.header)
         if positions is None:
             positions = self._positions[batch.header] = self._positions_of(batch.header)
         if not positions:
             return []
+        self._note_time(now_ns)
+        out: Out = []
+        for part in _one_by_one(batch):
+            out += self._take(part, positions, now, now_ns)
+        return out
+
+    def _take(self, batch: Batch, positions: Sequence[tuple[int, int]], now: float, now_ns: int) -> Out:
         touched = self._put(batch, positions)
         if not touched:
             return []
@@ -165,18 +190,27 @@ class Derived:
         if self._figures is not None:
             self._figures.take(self._inputs, touched, self._time)
         own = batch.header.path == self._path
-        found: list[tuple[int, Value, int]] = []
-        if own:
-            found += self._work_out_deltas(touched)
-        for each in self._computed:
-            if not touched.isdisjoint(each.looking.places):
-                found.append(self._work_out(each, self._time, touched, now))
+        found = list(self._work_out_deltas(touched)) if own else []
+        found += self._work_out_all(touched, self._time, now)
         out = self._leave(found, self._time, now, now_ns)
         return out + self._judge(now, now_ns)
+
+    def _work_out_all(self, touched: set[int], time: int, now: float) -> list[tuple[int, Value, int]]:
+        """The computed signals that look at what was touched, and those that look at them."""
+        return [
+            self._work_out(each, time, touched, now)
+            for each in self._computed
+            if not touched.isdisjoint(each.looking.places)
+        ]
 
     def tick(self, now: float, now_ns: int) -> Out:
         """What the passing of time brings. To be called about twice a second."""
         self._plan.alive(now)
+        self._note_time(now_ns)
+        if len(self._late) > self._corrected and now - self._late_at >= _LATE_PAUSE:
+            self._correct(now_ns)
+        elif self._late and now - self._late_at >= _LATE_END:
+            self._late, self._corrected, self._spans = [], 0, []
         found = []
         for each in self._timed:
             if now - each.ran >= each.poll:
@@ -194,32 +228,64 @@ class Derived:
             out.append((beat, beat))
         return out
 
-    def past(self, batch: Batch, now_ns: int) -> None:
-        """Readings of the past: they correct what was not known of it. The figures follow with the next tick."""
+    def past(self, batch: Batch, now: float, now_ns: int) -> None:
+        """Readings of the past. They come in pages, by signals: what they correct is seen once no more of them come."""
         if self._figures is None or self._state is None or batch.header.path != self._path:
             return
-        positions = dict(self._positions.get(batch.header) or self._positions_of(batch.header))
+        slots = dict(self._positions.get(batch.header) or self._positions_of(batch.header))
+        quality = batch.quality or [GOOD] * len(batch)
+        for i, time, value, q in zip(batch.signal, batch.time, batch.value, quality, strict=True):
+            if (slot := slots.get(i)) is not None:
+                self._late.append((time, slot, value, q))
+        self._late_at = now
+        if len(self._late) > _MOST_LATE:
+            self._correct(now_ns)
+            self._late, self._corrected, self._spans = [], 0, []
+
+    def _correct(self, now_ns: int) -> None:
+        """What was not known of the past, from what has come of it; the figures follow."""
+        late, self._corrected = sorted(self._late, key=itemgetter(0)), len(self._late)
         n = len(self._inputs.value)
         broke, value, quality = self._broke or (0, [None] * n, [WAITING_FOR_DATA] * n)
-        if broke > min(batch.time):  # nobody knows any more what was then
-            broke, value, quality = 0, [None] * n, [WAITING_FOR_DATA] * n
         assert self._settings.state is not None
+        assert self._figures is not None
         again = Retrospect(self._settings.state, self._state_rules, self._computed, self._inputs.copied(value, quality))
-        if broke:
-            again.judge(broke)
         totals: dict[str, list[tuple[int, float]]] = {}
-        column = batch.quality or [GOOD] * len(batch)
-        readings = sorted(zip(batch.time, batch.signal, batch.value, column, strict=True), key=_time_of)
-        for t, of_one_time in groupby(readings, key=_time_of):
-            for _, i, reading, q in of_one_time:
-                if (slot := positions.get(i)) is None:
-                    continue
+        judged = not broke
+        for time, of_one_time in groupby(late, key=itemgetter(0)):
+            if not judged and time > broke:
+                again.judge(broke)
+                judged = True
+            for _, slot, reading, q in of_one_time:
                 again.inputs.put(slot, reading, q)
                 if not is_bad(q) and isinstance(reading, int | float):
                     for name in self._totals.get(slot, ()):
-                        totals.setdefault(name, []).append((t, self._figures.converted(name, reading)))
-            again.judge(t)
-        self._figures.correct(again.changes, totals, now_ns)
+                        totals.setdefault(name, []).append((time, self._figures.converted(name, reading)))
+            if judged:
+                again.judge(time)
+        if not judged:  # all of it is from before the break was noticed
+            again.judge(broke)
+        first = min(broke or now_ns, late[0][0])
+        self._spans = self._spans or self._figures.unknown(
+            first, now_ns
+        )  # more may come: the same is corrected again then
+        self._figures.correct(self._spans, again.changes, totals, now_ns)
+
+    def _note_time(self, now_ns: int) -> None:
+        if now_ns < self._now - _DAY:
+            self._rewind(now_ns)
+        self._now = now_ns
+
+    def _rewind(self, now_ns: int) -> None:
+        """The clock was set back by days: what seemed to be later than now never was."""
+        log.warning("%s: the clock was set back: states and figures begin anew from here", self._path.machine)
+        self._time = now_ns
+        if self._state is not None:
+            self._state.restart(now_ns)
+        if self._figures is not None:
+            self._figures.rewind(now_ns)
+            if self._state is not None and (state := self._state.state) is not None:
+                self._figures.state(now_ns, state.word, state.reason)
 
     def flush(self) -> Batch | None:
         """At the end: what swinging doors hold back."""
@@ -240,7 +306,11 @@ class Derived:
         else:
             slot_of = dict(positions)
             places = [(at, slot_of[i]) for at, i in enumerate(batch.signal) if i in slot_of]
-        gone = quality is not None and all(quality[at] == NOT_CONNECTED for at, _ in places)
+        gone = (
+            quality is not None
+            and batch.header.path == self._path
+            and all(quality[at] == NOT_CONNECTED for at, _ in places)
+        )
         if places and gone and not is_bad(inputs.quality[places[0][1]]):
             self._broke = min(batch.time), list(inputs.value), list(inputs.quality)
         for at, slot in places:
@@ -252,15 +322,18 @@ class Derived:
             if slot not in touched:
                 continue
             total, quality = self._inputs.value[slot], self._inputs.quality[slot]
-            if is_bad(quality) or not isinstance(total, int | float):
-                yield at, None, quality
-                continue
-            before = self._deltas.get(slot)
-            self._deltas[slot] = total, self._time
-            if before is not None:
+            delta: Value = None
+            if not is_bad(quality) and isinstance(total, int | float):
+                before = self._deltas.get(slot)
+                self._deltas[slot] = total, self._time
+                if before is None:
+                    continue
                 delta = total - before[0]
-                self._inputs.put(self._inputs.slot((self._path.machine, self._signals[at].name)), delta, quality)
-                yield at, delta, quality
+            mine = self._inputs.slots.get((self._path.machine, self._signals[at].name))
+            if mine is not None:
+                self._inputs.put(mine, delta, quality)
+                touched.add(mine)
+            yield at, delta, quality
 
     def _work_out(self, each: Computed, time: int, touched: set[int], now: float) -> tuple[int, Value, int]:
         each.ran = now
@@ -291,19 +364,28 @@ class Derived:
             return [(past, past)]
         news = self._plan.apply(batch, now, now_ns)
         assert self._plan.seen is not None
-        if self._measured:
-            self._feed(self._plan.seen)
-        return [(news, self._plan.seen)]
+        seen, out = self._plan.seen, [(news, self._plan.seen)]
+        touched = self._feed(seen)
+        if not touched.isdisjoint(self._own):  # its state, or a figure
+            out += self._leave(self._work_out_all(touched, time, now), time, now, now_ns)
+        return out
 
-    def _feed(self, seen: Batch) -> None:
-        """Computed counters, corrected, and a computed power: as they leave."""
+    def _feed(self, seen: Batch) -> set[int]:
+        """Those of its own that are looked at, as they leave; the slots that were touched.
+
+        Computed signals are there already, but for counters, which are corrected now, and what figures are made from.
+        """
         places = self._positions.get(seen.header)
         if places is None:
-            places = self._positions[seen.header] = self._positions_of(seen.header)
-        assert self._figures is not None
-        if measured := [(i, slot) for i, slot in places if slot in self._measured]:
-            touched = self._put(seen, measured)
-            self._figures.take(self._inputs, touched, max(seen.time))
+            own = {each.slot for each in self._computed} - self._measured - self._totals.keys()
+            places = [(i, slot) for i, slot in self._positions_of(seen.header) if slot not in own]
+            self._positions[seen.header] = places
+        if not places:
+            return set()
+        touched = self._put(seen, places)
+        if self._figures is not None and not self._measured.isdisjoint(touched):
+            self._figures.take(self._inputs, touched & self._measured, max(seen.time))
+        return touched
 
     def _judge(self, now: float, now_ns: int) -> Out:
         """What the machine is doing now."""
@@ -443,13 +525,14 @@ class Derived:
         figures = None if self._figures is None else self._figures.dump()
         return {**self._counts(now_ns), "programs": programs, "figures": figures}
 
-    def recent(self, since_ns: int, now_ns: int) -> dict[str, Any]:
-        """What came after an instant, for JSON: short enough to be written down often. Windows are left out."""
+    def recent(self, now_ns: int) -> dict[str, Any]:
+        """What came since the last time, for JSON: short enough to be written down often. Windows are left out."""
+        since, self._noted = self._noted - _OVERLAP, now_ns
         programs = {}
         for each in self._computed:
             if len(orjson.dumps(state := each.looking.program.dump())) <= _SHORT:
                 programs[self._name(each)] = [each.text, state]
-        figures = None if self._figures is None else self._figures.recent(since_ns)
+        figures = None if self._figures is None else self._figures.recent(since)
         return {**self._counts(now_ns), "programs": programs, "figures": figures}
 
     @property
@@ -457,42 +540,71 @@ class Derived:
         """How many times its past was corrected: what came before is another one then."""
         return 0 if self._figures is None else self._figures.corrections
 
-    def load(
-        self, saved: Mapping[str, Any], recent: Sequence[Mapping[str, Any]] = (), *, stopped: bool = True
-    ) -> list[str]:
-        """The way back, before the first reading: from a dump, and what came after it; what of it could not be used.
+    def load(self, saved: Mapping[str, Any], recent: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+        """The way back, before the first reading: from a dump, and what was written down after it; what could not be used.
 
-        `stopped`: the gateway has not run meanwhile, so that nobody knows what was.
+        What was between then and now is not known.
         """
         unusable: set[str] = set()
         for i, part in enumerate([saved, *recent]):
-            unusable |= set(self._load(part, i == 0, stopped))
-        if (
-            self._figures is not None
-            and stopped
-            and (ended := max((int(p.get("t", 0)) for p in [saved, *recent]), default=0))
-        ):
-            self._figures.ended(ended)
+            try:
+                unusable.update(self._load(part, whole=i == 0))
+                if type(ended := part.get("t", 0)) is int:
+                    self._noted = max(self._noted, ended)
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
+                unusable.add("all of it")
+        if self._figures is not None and self._noted:
+            self._figures.ended(self._noted)
         return sorted(unusable)
 
-    def _load(self, saved: Mapping[str, Any], whole: bool, stopped: bool) -> Iterator[str]:
+    def _load(self, saved: Mapping[str, Any], *, whole: bool) -> Iterator[str]:
+        """The names of what could not be used. Raises whatever a broken file makes it."""
         yield from self._plan.load(saved.get("counters", {}))
         programs = saved.get("programs", {})
         for each in self._computed:
             text, state = programs.get(self._name(each), (None, None))
             if text == each.text:
                 try:
-                    each.looking.program.load(state, stopped=stopped)
-                except (ValueError, TypeError, KeyError, IndexError):
+                    each.looking.program.load(state)
+                except ValueError:
                     yield self._name(each)
         for name, (total, time) in saved.get("deltas", {}).items():
-            if (slot := self._inputs.slots.get((self._path.machine, name))) is not None:
+            slot = self._inputs.slots.get((self._path.machine, name))
+            if slot is not None and isinstance(total, int | float) and isinstance(time, int):
                 self._deltas[slot] = total, time
         if self._figures is not None and saved.get("figures") is not None:
             try:
                 (self._figures.load if whole else self._figures.catch_up)(saved["figures"])
             except (ValueError, TypeError, KeyError):
                 yield "figures"
+
+    def take_over(self, before: Derived) -> None:
+        """Go on where another one ends, that was made for signals as they were thought to be; nothing has been missed."""
+        for place, slot in before._inputs.slots.items():
+            if place in self._inputs.slots:
+                self._inputs.put(self._inputs.slots[place], before._inputs.value[slot], before._inputs.quality[slot])
+        programs = {before._name(each): each for each in before._computed}
+        for each in self._computed:
+            same = programs.get(self._name(each))
+            if same is not None and same.text == each.text:
+                with suppress(ValueError):  # of other units
+                    each.looking.program.load(same.looking.program.dump(), stopped=False)
+        own = {slot: place for place, slot in before._inputs.slots.items()}
+        self._deltas = {
+            self._inputs.slots[own[slot]]: last
+            for slot, last in before._deltas.items()
+            if own[slot] in self._inputs.slots
+        }
+        self._plan.take_over(before._plan)
+        self._time, self._now, self._noted = before._time, before._now, before._noted
+        self._state = before._state
+        if self._figures is not None and before._figures is not None:
+            self._figures.take_over(before._figures)
+
+    @property
+    def refused(self) -> Mapping[str, ValueType]:
+        """Types that its signals would have, but for those that are locked."""
+        return self._plan.refused
 
     def _counts(self, now_ns: int) -> dict[str, Any]:
         names = {slot: name for (_, name), slot in self._inputs.slots.items()}
@@ -523,6 +635,8 @@ def _kind_of_signal(signal: Signal) -> Kind:
         unit = unit_of(signal.unit) if signal.unit else None
     except UnitError:  # as a server wrote it
         unit = None
+    if signal.guessed:
+        return Kind(None, None, None)
     return Kind(signal.type, unit, frozenset(signal.states.values()) if signal.states else None)
 
 
@@ -547,5 +661,22 @@ def _settings(unit: str, report: Report) -> SignalSettings:
     return SignalSettings(unit=unit, report=report)
 
 
-def _time_of(reading: tuple[int, int, Value, int]) -> int:
-    return reading[0]
+def _one_by_one(batch: Batch) -> Sequence[Batch]:
+    """A batch in which a signal stands several times, as several: each of its readings counts."""
+    if batch.signal is batch.header.order or len(set(batch.signal)) == len(batch):
+        return (batch,)
+    quality = batch.quality or [GOOD] * len(batch)
+    passes: list[list[int]] = []
+    times: dict[int, int] = {}
+    for at, i in enumerate(batch.signal):
+        nth = times[i] = times.get(i, -1) + 1
+        if nth == len(passes):
+            passes.append([])
+        passes[nth].append(at)
+    return [
+        Batch(
+            batch.header, [batch.signal[at] for at in part], [batch.time[at] for at in part],
+            [batch.value[at] for at in part], [quality[at] for at in part],
+        )
+        for part in passes
+    ]  # fmt: skip

@@ -270,17 +270,28 @@ class History:
 
     def append(self, data: Any) -> None:
         """The way back of `newer`, behind what is here. Raises ValueError for what is none, and changes nothing then."""
-        kept = self.dump()
         try:
-            for t, word, reason in data["states"]:
-                if not self._time or t > self._time[-1]:
-                    self.state(int(t), word, str(reason))
-            for name, each in data["totals"].items():
-                if name in self._totals:
-                    self._totals[name].append(each)
-        except (TypeError, KeyError, IndexError, OverflowError, ValueError) as exc:
-            self.load(kept)
+            states = [(int(t), str(word), str(reason)) for t, word, reason in data["states"]]
+            for _, word, _ in states:
+                if word not in _INDEX:
+                    raise ValueError(f"{word!r} is not a state")
+            totals = {
+                name: Total.loaded(each, self.gap_ns) for name, each in data["totals"].items() if name in self._totals
+            }
+        except (TypeError, KeyError, IndexError, OverflowError, ValueError, AttributeError) as exc:
             raise ValueError(f"this is not what came to the history of a machine: {exc}") from exc
+        for t, word, reason in states:
+            if not self._time or t > self._time[-1]:
+                self.state(t, word, reason)
+        for name, each in totals.items():
+            self._totals[name].append(each)
+
+    def cut(self, after_ns: int) -> None:
+        """What was after an instant never was: a clock was set back."""
+        self._cut_off(bisect_right(self._time, after_ns))
+        for total in self._totals.values():
+            total.cut(after_ns)
+        self._planned, self._forget_at = (0, 0), None
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

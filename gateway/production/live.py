@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from gateway.config.production import IntervalKind, KpiSettings
@@ -17,7 +18,7 @@ from gateway.expressions import Expression, Kind
 from gateway.model import Value, is_bad
 from gateway.production.calendar import NS, Interval, WorkCalendar, intervals_of
 from gateway.production.energy import energy, load_profile
-from gateway.production.history import NAMES, History
+from gateway.production.history import DAYS_KEPT, NAMES, History
 from gateway.production.inputs import Inputs, Looking
 from gateway.production.kpi import figures
 from gateway.production.report import demand_values, figure_signals, interval_values
@@ -26,6 +27,8 @@ from gateway.units import parse as unit_of
 
 GRACE = 60 * NS  # how long the figures of an interval wait for readings of its end
 _GAP = 120.0  # seconds: readings of a total further apart have a gap between them
+_KEPT = round(DAYS_KEPT * 86400) * NS
+_MOST_TOLD = 4  # intervals whose figures are compared with those that were told
 _LONG = 86400 * NS  # what has not come by then is not waited for
 
 Leaving = tuple[int, list[tuple[int, Value, int]], bool]
@@ -68,6 +71,7 @@ class LiveFigures:
         self._over: dict[str, int] = dict.fromkeys((*settings.intervals, "demand"), 0)  # ns: up to where all is told
         self.corrections = 0  # times the past was corrected
         self._again: list[tuple[int, int]] = []  # times whose figures have changed
+        self._told: dict[tuple[str, int], list[tuple[int, Value, int]]] = {}  # of the last intervals that are over
         self._unread: set[int] = set()  # ends of intervals that were told before all readings of them had come
         self._next = 0  # ns: when what runs is told again
         self._quiet_until = 0  # ns: nothing is due before
@@ -118,24 +122,31 @@ class LiveFigures:
         """Energy in kWh."""
         return value * self._to_kwh[0] if name == "energy" else value
 
+    def unknown(self, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
+        """When it is not known what the machine did."""
+        pieces = self.history.pieces(start_ns, end_ns)
+        return [(piece.start_ns, piece.end_ns) for piece in pieces if piece.word == "unknown"]
+
     def correct(
-        self, changes: Sequence[tuple[int, str, str]], totals: Mapping[str, Sequence[tuple[int, float]]], now_ns: int
+        self,
+        spans: Sequence[tuple[int, int]],
+        changes: Sequence[tuple[int, str, str]],
+        totals: Mapping[str, Sequence[tuple[int, float]]],
+        now_ns: int,
     ) -> None:
-        """What the machine did at times of which nothing was known: changes of its state, and readings of its totals."""
+        """What the machine did in times of which nothing was known: changes of its state, and readings of its totals."""
         times = [t for t, _, _ in changes] + [t for each in totals.values() for t, _ in each]
         if not times:
             return
         first, last = min(times), max(times)
         self.corrections += 1
-        for piece in self.history.pieces(first, now_ns):
-            if piece.word != "unknown" or not changes:
-                continue
-            end = piece.end_ns if piece.end_ns < now_ns else min(now_ns, last + 1)
-            before = [change for change in changes if change[0] <= piece.start_ns][-1:]
-            within = [change for change in changes if piece.start_ns < change[0] < end]
-            states = [(piece.start_ns, word, reason) for _, word, reason in before] + within
-            if states and piece.start_ns < end:
-                self._again.append(self.history.replace(max(piece.start_ns, states[0][0]), end, states))
+        for start, end in spans:
+            end = end if end < now_ns else min(now_ns, last + 1)  # what goes on is known up to the last reading
+            before = [change for change in changes if change[0] <= start][-1:]
+            within = [change for change in changes if start < change[0] < end]
+            states = [(start, word, reason) for _, word, reason in before] + within
+            if states and start < end:
+                self._again.append(self.history.replace(max(start, states[0][0]), end, states))
         if totals:
             self._again.append(self.history.replace(first, last + 1, totals=totals))
 
@@ -146,7 +157,8 @@ class LiveFigures:
         if timeless or (now_ns < self._quiet_until and not self._again and not self._unread):
             return
         for kind, upto in self._over.items():
-            self._over[kind] = upto or now_ns
+            # What is older than all that is remembered has no figures.
+            self._over[kind] = max(upto, now_ns - _KEPT) if upto else now_ns
         again = self._changed(now_ns)
         running = now_ns >= self._next
         for at, kind in enumerate(self._settings.intervals):
@@ -159,7 +171,9 @@ class LiveFigures:
                 yield interval.end_ns, self._readings(at, interval, interval.end_ns, True), False
                 self._over[kind] = interval.end_ns
             for interval in self._touched(kind, again):
-                yield interval.end_ns, self._readings(at, interval, interval.end_ns, True), True
+                told = self._told.get((kind, interval.end_ns))
+                if (readings := self._readings(at, interval, interval.end_ns, True)) != told:
+                    yield interval.end_ns, readings, True
             if running and not waits:
                 for interval in intervals_of(kind, self._calendar, now_ns, now_ns + 1):
                     if interval.start_ns < now_ns:
@@ -222,7 +236,12 @@ class LiveFigures:
         if self._settings.energy is not None:
             used = energy(self.history, begin, end_ns, self._calendar, self._settings.energy)
         values = interval_values(interval, given, used, complete, late)
-        return [(at * self._width + i, value, quality) for i, (value, quality) in enumerate(values)]
+        readings = [(at * self._width + i, value, quality) for i, (value, quality) in enumerate(values)]
+        if complete:
+            self._told[interval.kind, end_ns] = readings
+            while len(self._told) > _MOST_TOLD:
+                del self._told[next(iter(self._told))]
+        return readings
 
     def _demand(self, again: Sequence[tuple[int, int]], now_ns: int) -> Iterator[Leaving]:
         """The load profile: each interval of demand once it is over."""
@@ -258,6 +277,26 @@ class LiveFigures:
         """What must outlive a restart, for JSON."""
         power = None if self._power is None else self._power.program.dump()
         return {"history": self.history.dump(), "over": self._over, "power": power}
+
+    def take_over(self, before: LiveFigures) -> None:
+        """Go on where another one ends: same settings, other signals behind them."""
+        self.history, self._over, self._again = before.history, before._over, before._again
+        self._unread, self._next, self._told, self.corrections = (
+            before._unread,
+            before._next,
+            before._told,
+            before.corrections,
+        )
+        if self._power is not None and before._power is not None:
+            with suppress(ValueError):
+                self._power.program.load(before._power.program.dump(), stopped=False)
+
+    def rewind(self, now_ns: int) -> None:
+        """The clock was set back: what is later than now never was."""
+        self.history.cut(now_ns)
+        self._over = {kind: min(upto, now_ns) for kind, upto in self._over.items()}
+        self._again, self._unread, self._next, self._quiet_until = [], set(), 0, 0
+        self.corrections += 1
 
     def recent(self, since_ns: int) -> dict[str, Any]:
         """What came after an instant, for JSON: much shorter."""

@@ -184,15 +184,19 @@ class Total:
         i = bisect_right(self.time, than_ns)
         return {"t": differences(self.time[i:]), "v": list(self.value[i:]), "steps": self._steps}
 
-    def append(self, data: Mapping[str, Any]) -> None:
-        """The way back of `newer`: behind what is here. Raises ValueError, TypeError or KeyError for what is none."""
-        other = Total.loaded(data, self.gap_ns)
-        i = bisect_right(other.time, self.time[-1]) if self.time else 0
-        if self.value and other.value[i:] and other.value[i] < self.value[-1]:
-            raise ValueError("a total never falls")
-        self.time.extend(other.time[i:])
-        self.value.extend(other.value[i:])
-        self._steps = other._steps
+    def append(self, newer: Total) -> None:
+        """Readings that came behind those that are here; what does not fit behind them is left out."""
+        i = bisect_right(newer.time, self.time[-1]) if self.time else 0
+        while self.value and i < len(newer.time) and newer.value[i] < self.value[-1]:
+            i += 1
+        self.time.extend(newer.time[i:])
+        self.value.extend(newer.value[i:])
+        self._steps = newer._steps
+
+    def cut(self, after_ns: int) -> None:
+        """Readings after an instant are taken away."""
+        i = bisect_right(self.time, after_ns)
+        del self.time[i:], self.value[i:]
 
     @classmethod
     def loaded(cls, data: Mapping[str, Any], gap_ns: int) -> Total:

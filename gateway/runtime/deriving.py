@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ class Sink(Protocol):
     def accept(self, batch: Batch) -> None: ...
     def show(self, batch: Batch) -> None: ...
     def types(self, path: MachinePath) -> Mapping[str, ValueType]: ...
+    def refuse(self, path: MachinePath, types: Mapping[str, ValueType], part: str = "machine") -> None: ...
     def announce_derived(self, header: Header) -> None: ...
 
 
@@ -49,10 +50,11 @@ class Deriving:
     ) -> None:
         """`noted`: one number, how many times a count began anew."""
         self._configuration, self._sink, self._clock, self._counters = configuration, sink, clock, counters
-        self._memory, self._noted, self._told = memory, noted, clock.now()
+        self._memory, self._noted = memory, noted
         self._headers: dict[str, Header] = {}  # of the machines themselves, as they leave
         self._made: dict[str, Derived] = {}
         self._turns: deque[str] = deque()
+        self._troubles: dict[str, str] = {}  # the last error of each
         self._listeners: dict[str, list[Derived]] = {}
         self._outdated: set[str] = set()
         self._lines: list[Mapping[str, Any]] | None = None  # of the journals, once they are read
@@ -87,13 +89,13 @@ class Deriving:
             self._make()
         for derived in self._listeners.get(batch.header.path.machine, ()):
             if batch.header is not derived.header:
-                self._leave(derived.take(batch, self._clock.monotonic(), self._clock.now()))
+                self._try(derived, partial(derived.take, batch, self._clock.monotonic(), self._clock.now()))
 
     def past(self, batch: Batch) -> None:
         """Readings of the past."""
         for derived in self._listeners.get(batch.header.path.machine, ()):
             if batch.header is not derived.header:
-                derived.past(batch, self._clock.now())
+                derived.past(batch, self._clock.monotonic(), self._clock.now())
 
     def tick(self) -> None:
         """About twice a second."""
@@ -103,9 +105,20 @@ class Deriving:
         for _ in range(len(self._made)):  # each in its turn: at the end of a shift all of them have much to say
             name = self._turns.popleft()
             self._turns.append(name)
-            self._leave(self._made[name].tick(self._clock.monotonic(), self._clock.now()))
+            derived = self._made[name]
+            self._try(derived, partial(derived.tick, self._clock.monotonic(), self._clock.now()))
             if self._clock.monotonic() - began > _TURN:
                 return
+
+    def _try(self, derived: Derived, work: Callable[[], Out]) -> None:
+        """What goes wrong here costs neither the reading it was made from nor what other machines make of it."""
+        try:
+            self._leave(work())
+        except Exception as exc:
+            machine = derived.header.path.machine
+            if self._troubles.get(machine) != repr(exc):  # it may come again with every reading
+                self._troubles[machine] = repr(exc)
+                log.exception("%s: unexpected error in what is worked out", machine)
 
     def flush(self) -> None:
         """At the end: what swinging doors hold back."""
@@ -132,7 +145,6 @@ class Deriving:
     def _make(self) -> None:
         """Those of which the signals they look at are known, or known better; with what was remembered."""
         outdated, self._outdated = self._outdated, set()
-        now = self._clock.now()
         for name in outdated:
             before = self._made.get(name)
             configuration = self._configuration
@@ -140,12 +152,15 @@ class Deriving:
             derived = Derived(
                 path, configuration.machines, self._calendar(name), self._headers, self._sink.types(path), self._noted
             )
-            if before is None:
-                saved, recent = self._memory.saved(f"{PART}{name}"), self._recent_of(name)
+            if before is not None:
+                if (held := before.flush()) is not None:
+                    self._count(held, held)
+                    self._sink.accept(held)
+                derived.take_over(before)
             else:
-                saved, recent = before.dump(now), []
-            for what in derived.load(saved, recent, stopped=before is None):
-                log.warning("%s: what was remembered of %s cannot be used: it begins anew", name, what)
+                for what in derived.load(self._memory.saved(f"{PART}{name}"), self._recent_of(name)):
+                    log.warning("%s: what was remembered of it cannot be used (%s): it begins anew", name, what)
+            self._sink.refuse(path, derived.refused, "derived")
             self._made[name] = derived
             self._sink.announce_derived(derived.header)
         self._turns = deque(self._made)
@@ -186,9 +201,8 @@ class Deriving:
         return self._made[name].corrections
 
     def _recent(self) -> dict[str, Any]:
-        now, since = self._clock.now(), self._told
-        self._told = now
-        return {name: derived.recent(since, now) for name, derived in self._made.items()}
+        now = self._clock.now()
+        return {name: derived.recent(now) for name, derived in self._made.items()}
 
     def catch_up(self, machine: str, frame: Frame) -> None:
         """Readings that had left after the state was saved."""

@@ -79,6 +79,7 @@ class Edge:
         self._meta: dict[str, Content] = {}  # by topic, as are
         self._status: dict[str, Content] = {}
         self._data_topics: dict[Header, str] = {}  # of the headers in force
+        self._refused: dict[MachinePath, dict[str, Mapping[str, ValueType]]] = {}  # by part
         self._paths: dict[str, MachinePath] = {}  # by topic of their data
         self._parts: dict[MachinePath, dict[str, Header]] = {}  # the same: the signals of a machine, and those derived
         self.publisher = Publisher(
@@ -324,8 +325,12 @@ class Edge:
     def types(self, path: MachinePath) -> Mapping[str, ValueType]:
         return self.schema.types("/".join(path.levels()))
 
-    def refuse(self, path: MachinePath, types: Mapping[str, ValueType]) -> None:
-        self.schema.want("/".join(path.levels()), types)
+    def refuse(self, path: MachinePath, types: Mapping[str, ValueType], part: str = "machine") -> None:
+        refused = self._refused.setdefault(path, {})
+        refused[part] = types
+        self.schema.want(
+            "/".join(path.levels()), {name: type_ for each in refused.values() for name, type_ in each.items()}
+        )
 
     def announce(self, header: Header) -> None:
         self.deriving.know(header)

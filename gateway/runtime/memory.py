@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds
 _LOOK = 1.0  # seconds
+SOON = 600.0
 ROUND = 6 * 3600.0  # seconds in which all that is long is written once
 _JOURNAL = "derived-{}.journal"
 
@@ -63,7 +64,9 @@ class Memory:
         self._long: dict[str, _Part] = {}  # looked at once a second only
         self._look_at = 0.0
         self._recent: _Part | None = None
-        self._journal = max(self._journals(), default=0) + 1
+        self._first = self._journal = max(self._journals(), default=0) + 1
+        self._pending: set[str] = set()  # long parts that were not written in this life
+        self._broken: set[str] = set()  # parts of which it was told that they cannot be written down
         self._round = clock.monotonic()
         self.trouble = ""
 
@@ -79,15 +82,13 @@ class Memory:
             return {}
 
     def recent(self) -> list[Mapping[str, Any]]:
-        """The lines of the journals, the oldest first, up to the first one that is torn."""
+        """The lines of the journals, the oldest first; those that are torn are left out."""
         found: list[Mapping[str, Any]] = []
         for number in sorted(self._journals()):
             with suppress(OSError):
-                for line in (self._folder / _JOURNAL.format(number)).read_bytes().splitlines():
-                    try:
+                for line in (self._folder / _JOURNAL.format(number)).read_bytes().split(b"\n"):
+                    with suppress(ValueError):  # the power failed, or the disk was full, while it was written
                         found.append(_checked(orjson.loads(line)))
-                    except ValueError:  # the power failed while it was written
-                        break
         return found
 
     def keep(self, name: str, dump: Callable[[], Any], changed: Callable[[], object], every: float = EVERY) -> None:
@@ -98,8 +99,10 @@ class Memory:
         """Parts that are long: each once in a ROUND, each at another time."""
         now = self._clock.monotonic()
         for i, (name, dump) in enumerate(parts.items()):
-            part = _Part(dump, changed[name], ROUND, changed[name](), now - ROUND * i / len(parts))
+            # The first time soon after the start, so that the journals of earlier lives can go.
+            part = _Part(dump, changed[name], ROUND, changed[name](), now - ROUND + SOON * (i + 1) / len(parts))
             self._long[name] = part
+        self._pending = set(parts)
 
     def note(self, recent: Callable[[], Any], changed: Callable[[], object]) -> None:
         """Write a line into the journal when `changed` gives something else, and once a minute."""
@@ -113,14 +116,31 @@ class Memory:
             parts = {**self._parts, **self._long}
             self._look_at = now + _LOOK
         for name, part in parts.items():
-            if all_of_it or self._is_due(part, now):
-                due.files[f"{name}.json"] = orjson.dumps({"v": 1, "of": part.dump()})
-        if self._recent is not None and not all_of_it and self._is_due(self._recent, now):
+            if (all_of_it or self._is_due(part, now)) and (data := self._dumped(name, part)) is not None:
+                due.files[f"{name}.json"] = data
+                if name in self._pending:
+                    self._pending.discard(name)
+                    due.obsolete = None if self._pending else self._first - 1
+        if all_of_it:
+            due.obsolete = self._journal  # all that is in them is in the files
+        elif self._recent is not None and self._is_due(self._recent, now):
             if now - self._round >= ROUND:
                 self._round, self._journal = now, self._journal + 1
                 due.obsolete = self._journal - 2
-            due.line, due.journal = orjson.dumps({"v": 1, "of": self._recent.dump()}) + b"\n", self._journal
+            # A line that was torn ends before this one.
+            if (line := self._dumped("a note", self._recent)) is not None:
+                due.line, due.journal = b"\n" + line + b"\n", self._journal
         return (lambda: self._write(due)) if due.files or due.line else None
+
+    def _dumped(self, name: str, part: _Part) -> bytes | None:
+        """As bytes; what goes wrong with one part costs no other."""
+        try:
+            return orjson.dumps({"v": 1, "of": part.dump()})
+        except Exception:
+            if name not in self._broken:
+                self._broken.add(name)
+                log.exception("%s cannot be written down", name)
+            return None
 
     @staticmethod
     def _is_due(part: _Part, now: float) -> bool:
@@ -139,6 +159,8 @@ class Memory:
                 new = self._folder / f"{name}.new"
                 _put(new, data, os.O_TRUNC)
                 new.replace(self._folder / name)
+            if due.files:
+                _sync(self._folder)
             if due.line:
                 _put(self._folder / _JOURNAL.format(due.journal), due.line, os.O_APPEND)
             if due.obsolete is not None:
@@ -162,6 +184,15 @@ class Memory:
                 number = path.name[len(head) : -len(tail)]
                 if number.isascii() and number.isdigit() and len(number) < 18:
                     yield int(number)
+
+
+def _sync(folder: Path) -> None:
+    """What was renamed has its new name after a power cut, too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _put(path: Path, data: bytes, how: int) -> None:

@@ -209,8 +209,11 @@ class Poller:
             machine = _Machine(
                 settings, header, Plan(header, settings.signals, self.sink.types(header.path), self.noted)
             )
-            self._load(machine.plan, name, self.remembered.get(name, {}) if before is None else before.plan.dump())
-            if before is not None:
+            if before is None:
+                self._load(machine.plan, name, self.remembered.get(name, {}))
+            else:
+                self._flush_plan(before.plan)
+                machine.plan.take_over(before.plan)
                 machine.state, machine.since, machine.reason = before.state, before.since, before.reason
             self._machines[header] = self._by_name[name] = machine
             self.sink.refuse(header.path, machine.plan.refused)
@@ -303,9 +306,12 @@ class Poller:
     def _flush(self) -> None:
         """At the end: what swinging doors hold back."""
         for machine in self._by_name.values():
-            if (held := machine.plan.flush()) is not None:
-                self.counters.of(machine.raw.path.machine).suppressed -= len(held)
-                self.sink.accept(held)
+            self._flush_plan(machine.plan)
+
+    def _flush_plan(self, plan: Plan) -> None:
+        if (held := plan.flush()) is not None:
+            self.counters.of(plan.header.path.machine).suppressed -= len(held)
+            self.sink.accept(held)
 
     def _hand_on(self, machine: _Machine, batch: Batch) -> None:
         self.sink.accept(batch)

@@ -45,7 +45,7 @@ class Schema:
     def lock(self, machine: str, signals: Iterable[Signal]) -> None:
         """Readings of these signals leave now."""
         known = self._machines.setdefault(machine, {"version": 0, "signals": {}, "types": {}, "wanted": {}})
-        new = {s.name: s.type for s in signals if s.name not in known["types"]}
+        new = {s.name: s.type for s in signals if s.name not in known["types"] and not s.guessed}
         if new:
             known["types"] |= new
             self.changes += 1
@@ -53,13 +53,12 @@ class Schema:
     def version(self, machine: str, signals: Sequence[Signal]) -> int:
         """The number of this description: one more than before where it is another one.
 
-        While something is only guessed, as its server has not been reached yet, the number stays.
+        What is only guessed, as its server has not been reached yet, counts as it was known before.
         """
         known = self._machines.setdefault(machine, {"version": 0, "signals": {}, "types": {}, "wanted": {}})
-        if any(s.guessed for s in signals):
-            return int(known["version"])
-        described = orjson.loads(orjson.dumps({s.name: describe(s) for s in signals}))
         before: Mapping[str, Any] = known["signals"]
+        described = {s.name: before[s.name] if s.guessed and s.name in before else describe(s) for s in signals}
+        described = orjson.loads(orjson.dumps(described))
         if described != before:
             known["version"] += 1
             known["signals"] = described

@@ -89,15 +89,52 @@ def test_a_journal_is_read_in_order_over_its_rounds_and_the_oldest_goes(tmp_path
 
 
 @pytest.mark.parametrize("end", [b'{"v":1,"of":{"n"', b"\xff\xfe", b"null\n", b'{"v":2,"of":{}}\n'])
-def test_a_torn_line_ends_a_journal(tmp_path: Path, clock: Watch, end: bytes):
+def test_a_torn_line_costs_only_itself(tmp_path: Path, clock: Watch, end: bytes):
     memory = Memory(tmp_path, clock)
     memory.note(lambda: {"n": 1}, lambda: clock.seconds)
     for _ in range(2):
         clock.seconds += 1
         written(memory)
     [journal] = (tmp_path / "memory").glob("*.journal")
-    journal.write_bytes(journal.read_bytes() + end)
-    assert Memory(tmp_path, clock).recent() == [{"n": 1}, {"n": 1}]
+    journal.write_bytes(journal.read_bytes() + end)  # a full disk, which has room again later
+    clock.seconds += 1
+    written(memory)
+    assert Memory(tmp_path, clock).recent() == [{"n": 1}] * 3
+
+
+def test_journals_go_once_all_they_hold_is_written_as_a_whole(tmp_path: Path, clock: Watch):
+    """Lives that are short, and each ends with a kill: their journals do not pile up."""
+    for life in range(5):
+        memory = Memory(tmp_path, clock)
+        memory.keep_in_turn({"derived-a": dict, "derived-b": dict}, {"derived-a": int, "derived-b": int})
+        memory.note(lambda life=life: {"life": life}, lambda: clock.seconds // 60)
+        for _ in range(16):
+            clock.seconds += 60
+            written(memory)
+        assert {line["life"] for line in Memory(tmp_path, clock).recent()} == {life}
+
+
+def test_a_clean_end_leaves_no_journal(tmp_path: Path, clock: Watch):
+    memory = Memory(tmp_path, clock)
+    memory.keep_in_turn({"derived-a": lambda: {"t": 1}}, {"derived-a": int})
+    memory.note(dict, lambda: clock.seconds)
+    clock.seconds += 1
+    written(memory)
+    assert Memory(tmp_path, clock).recent() == [{}]
+    written(memory, all_of_it=True)
+    assert Memory(tmp_path, clock).recent() == []
+    assert Memory(tmp_path, clock).saved("derived-a") == {"t": 1}
+
+
+def test_a_part_that_cannot_be_written_down_costs_no_other(tmp_path: Path, clock: Watch, caplog):
+    memory = Memory(tmp_path, clock)
+    memory.keep("counters", lambda: {"m": 2**70}, lambda: clock.seconds)
+    memory.keep("schema", lambda: {"s": 1}, lambda: clock.seconds)
+    for _ in range(2):
+        clock.seconds += 1
+        written(memory)
+    assert Memory(tmp_path, clock).saved("schema") == {"s": 1}
+    assert caplog.text.count("counters cannot be written down") == 1
 
 
 def test_another_life_begins_another_journal(tmp_path: Path, clock: Watch):
