@@ -12,7 +12,7 @@ since when it has been so.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import repeat
 from typing import Any, Literal, Protocol
@@ -136,11 +136,13 @@ class Latest:
         elif value is not None and signal not in self._known:
             self._known[signal] = time_ns, value
 
-    def snapshot(self, now_ns: int) -> list[dict[str, Any]]:
-        """One entry per signal, in the order of the header. `last` is the last value of one that has none now."""
+    def snapshot(self, now_ns: int, only: Container[int] | None = None) -> list[dict[str, Any]]:
+        """One entry per signal, or of `only` these, in the order of the header. `last`: of one that has no value now."""
         rows = []
         columns = zip(self.header.signals, self._time, self._value, self._quality or repeat(GOOD), strict=False)
         for i, (signal, t, value, quality) in enumerate(columns):
+            if only is not None and i not in only:
+                continue
             if is_bad(quality):
                 value = None
             row: dict[str, Any] = {
@@ -227,29 +229,16 @@ class Rate:
         return round((total - before) / (monotonic - since), 1) if monotonic - since >= 0.5 else None
 
 
-def _shown(row: dict[str, Any]) -> bool:
-    """Of what is worked out: what has a value, and of the figures those that people ask for."""
-    interval, dot, figure = row["name"].partition(".")
-    return (
-        row["t"] is not None
-        and row["value"] is not None
-        and (not dot or figure in _FIGURES or interval not in _INTERVALS)
-    )
-
-
 _INTERVALS = ("shift", "hour", "day", "demand")
 _FIGURES = (
-    "availability",
-    "performance",
-    "quality",
-    "oee",
-    "good",
-    "reject",
-    "energy",
-    "energy_per_part",
-    "co2e",
-    "power",
-)
+    "availability", "performance", "quality", "oee", "good", "reject", "energy", "energy_per_part", "co2e", "power",
+)  # fmt: skip
+
+
+def _asked_for(name: str) -> bool:
+    """Of the figures those that people ask for; all that is no figure."""
+    interval, dot, figure = name.partition(".")
+    return not dot or interval not in _INTERVALS or figure in _FIGURES
 
 
 @dataclass(slots=True, eq=False)
@@ -259,6 +248,12 @@ class Machine:
     latest: Latest
     condition: Condition
     derived: Latest | None = None  # of the signals that are worked out
+    shown: Container[int] = ()  # those of them that people ask for
+
+    def worked_out(self, now_ns: int) -> list[dict[str, Any]]:
+        """What is worked out and has a value; of the figures those that people ask for."""
+        rows = self.derived.snapshot(now_ns, self.shown) if self.derived is not None else []
+        return [row for row in rows if row["value"] is not None]
 
     @property
     def newest(self) -> list[Batch]:
@@ -300,10 +295,11 @@ class Board:
         known = self.machines.get(name)
         if part == "derived" and known is not None:
             known.derived = Latest(header, now_ns)
+            known.shown = {i for i, signal in enumerate(header.signals) if _asked_for(signal.name)}
             return known
         condition = known.condition if known else Condition("offline", now_ns, STARTING)
-        derived = known.derived if known else None
-        machine = self.machines[name] = Machine(Latest(header, now_ns), condition, derived)
+        derived, shown = (known.derived, known.shown) if known else (None, ())
+        machine = self.machines[name] = Machine(Latest(header, now_ns), condition, derived, shown)
         return machine
 
     def update(self, batch: Batch) -> None:
@@ -362,8 +358,7 @@ class Board:
                     "path": machine.latest.header.path.levels(),
                     **machine.condition.snapshot(),
                     "counters": asdict(counters.of(name)),
-                    "signals": machine.latest.snapshot(now_ns)
-                    + [row for row in (machine.derived.snapshot(now_ns) if machine.derived else []) if _shown(row)],
+                    "signals": machine.latest.snapshot(now_ns) + machine.worked_out(now_ns),
                 }
                 for name, machine in self.machines.items()
             ],

@@ -318,3 +318,41 @@ def test_without_a_store_none_is_missed() -> None:
     board = Board("edge-01", "0.1.0", "broker", FlowCounters(), Used, NOW, 0.0)
     assert board.snapshot(NOW, 0.0)["store"]["state"] == "unused"
     assert board.troubles() == ["broker: offline: starting"]
+
+
+# --- what is known apart from what is true now, and what is worked out ------------------------------------------------
+
+
+def test_the_last_value_is_kept_apart_from_the_one_there_is_none_of() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [1.5, 2, "x"]))
+    latest.update(full(MACHINE, [None, 3, "x"], [STALE, GOOD, GOOD], NOW + S))
+    latest.update(full(MACHINE, [None, 4, "x"], [NOT_CONNECTED, GOOD, GOOD], NOW + 2 * S))
+    row = rows(latest, NOW + 3 * S)["a"]
+    assert (row["value"], row["text"], row["quality"]) == (None, None, "bad:not-connected")
+    assert row["last"] == {"value": 1.5, "text": "1.5", "t": NOW / 1e6}
+    latest.update(Batch(MACHINE, [0], [NOW + 4 * S], [2.5], None))
+    assert "last" not in rows(latest, NOW + 5 * S)["a"]
+
+
+def test_the_last_value_of_one_that_goes_bad_alone() -> None:
+    latest = Latest(MACHINE, NOW)
+    latest.update(full(MACHINE, [1.5, 2, "x"]))
+    latest.update(Batch(MACHINE, [1], [NOW + S], [None], [NO_COMMUNICATION]))
+    assert rows(latest)["b"]["last"] == {"value": 2, "text": "2", "t": NOW / 1e6}
+
+
+def test_what_is_worked_out_stands_behind_what_is_read() -> None:
+    board, machine = empty_board(), header("m", signal("a"))
+    board.add(machine, NOW)
+    derived = header(
+        "m", signal("state", "string"), signal("shift.oee"), signal("shift.planned_busy_time"), signal("x")
+    )
+    board.add(derived, NOW, "derived")
+    board.update(full(machine, [1.0]))
+    board.update(full(derived, ["running", 0.8, 3600.0, None], [GOOD, GOOD, GOOD, STALE]))
+    [tile] = board.snapshot(NOW, 10.0)["machines"]
+    assert [row["name"] for row in tile["signals"]] == ["a", "state", "shift.oee"]
+    assert [len(batch) for batch in board.machines["m"].newest] == [1, 4]
+    board.add(header("m", signal("a"), signal("b")), NOW)  # learnt anew
+    assert board.machines["m"].derived is not None
