@@ -170,15 +170,23 @@ def _starts_with(path: list[str], words: list[str]) -> bool:
 def _explain_signal(name: str, option: Path | None) -> None:
     from gateway.cli.common import split_signal
     from gateway.config.explain import did_you_mean
+    from gateway.config.references import signals_of, source_of
     from gateway.config.schema import as_written, defaults
 
     configuration = load_config(None, option, whole_tree=True)
     machine, signal = split_signal(configuration, name)
-    settings = configuration.machines[machine].signals
-    if signal is None or signal not in settings:
-        raise UnknownNameError(f"{machine} has no signal '{signal}'; {did_you_mean(signal or '', settings)}")
+    of_machine = configuration.machines[machine]
+    made_by = source_of(of_machine, signal or "")
+    if signal is None or made_by is None:
+        raise UnknownNameError(
+            f"{machine} has no signal '{signal}'; {did_you_mean(signal or '', signals_of(of_machine))}"
+        )
+    if made_by not in ("signals", "computed"):
+        print(f"{signal} of {machine} follows from `{made_by}`: gateway config explain machines.{made_by}")
+        return
+    settings: Any = getattr(of_machine, made_by)
     node: Any = configuration.tree
-    for step in ("machines", machine, "signals", signal):
+    for step in ("machines", machine, made_by, signal):
         node = node.value[step]
     for key, value in node.value.items():
         print(f"{key:<14} {as_written(value.plain()):<32} {node.keys[key]}")

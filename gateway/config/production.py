@@ -364,6 +364,8 @@ class EnergySettings(Section):
     def _measured(self) -> EnergySettings:
         if self.counter is None and self.power is None:
             raise mistake("energy needs a `counter` or a `power`", "for example counter: energy_import", "counter")
+        if self.counter is not None and self.power is not None:
+            raise mistake("the energy is known twice", "keep `counter`: a power has to be added up by us", "power")
         return self
 
 

@@ -65,6 +65,18 @@ def signals_of(settings: MachineSettings) -> Iterator[str]:
         yield from STATE_SIGNALS
 
 
+def source_of(settings: MachineSettings, signal: str) -> str | None:
+    """The key of the machine that a signal comes from; None where it has no such signal."""
+    for section in ("signals", "computed"):
+        if signal in getattr(settings, section):
+            return section
+    if settings.state is not None and signal in STATE_SIGNALS:
+        return "state"
+    if kpi_name(settings.kpi, signal):
+        return "kpi"
+    return "delta" if signal in set(signals_of(settings)) else None
+
+
 def kpi_name(kpi: KpiSettings | None, signal: str) -> bool:
     """Whether a name is that of one of its figures."""
     return kpi is not None and signal.partition(".")[0] in kpi.intervals and "." in signal
@@ -143,6 +155,8 @@ class Checker:
         others = {r.machine for r in parse(text).references if r.machine in self.machines}
         names = list(signals_of(self.machines[machine]))
         names += [f"{other}/{signal}" for other in others for signal in signals_of(self.machines[other])]
+        # Who forgets the quotes means one of the texts.
+        names += [f"'{text}'" for s in self.machines[machine].signals.values() for text in (s.enum or {}).values()]
         return names + [f"{other}/…" for other in self.machines if other not in others]
 
     def _check(self, machine: str, path: Path, text: str) -> Kind:

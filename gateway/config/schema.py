@@ -118,6 +118,8 @@ def _keys(prefix: str, schema: Schema, defs: Mapping[str, Schema]) -> Iterator[K
         for entry in (*inner.get("patternProperties", {}).values(), inner.get("additionalProperties")):
             if isinstance(entry, dict) and "properties" in (entry := _resolve(entry, defs)):
                 yield from _keys(f"{path}.<name>.", entry, defs)
+        if isinstance(entry := inner.get("items"), dict) and "properties" in (entry := _resolve(entry, defs)):
+            yield from _keys(f"{path}[].", entry, defs)
 
 
 def _resolve(schema: Schema, defs: Mapping[str, Schema]) -> Schema:

@@ -27,6 +27,7 @@ Count = int | float
 
 _RISE = 100.0  # times the fastest pace seen is believed without waiting for the next reading: machines have slow days
 _FALL = 4.0  # times that pace, where a count has fallen: what it can have counted since it began anew
+_SHORT = 60.0  # seconds for which the former holds; beyond it is the latter
 _LEAST = 1.0  # seconds: two readings are never closer, whatever their stamps say
 _TINY = 1e-6  # of a float: a meter that repeats itself may differ in its last digits
 
@@ -72,7 +73,7 @@ class Counter:
         if raw >= last and self.held is None and not (self.gone and self._is_back(raw, time)):  # as nearly always
             elapsed = (time - self.time) / 1e9
             pace = (raw - last) / (elapsed if elapsed > _LEAST else _LEAST)
-            if pace <= self._believed:
+            if pace <= self._believed and (elapsed < _SHORT or self._is_next(raw, time)):
                 if pace > self.pace and elapsed > 0:
                     self._learn(pace)
                 self.raw, self.time = raw, time
@@ -117,7 +118,10 @@ class Counter:
         seconds = max(elapsed / 1e9, _LEAST)
         if self.max_rate is not None:
             return self.max_rate * seconds
-        return self.pace * times * seconds if self.pace else float("inf")
+        if not self.pace:
+            return float("inf")
+        # A margin for what comes at once is none for what comes in hours.
+        return self.pace * (_FALL * seconds + (times - _FALL) * min(seconds, _SHORT))
 
     def _go_on(self, raw: Count, time: int, step: Count) -> None:
         if step and time > self.time and (pace := step / max((time - self.time) / 1e9, _LEAST)) > self.pace:
@@ -173,7 +177,9 @@ class Counter:
         if self._laps(raw, time):
             assert self.wraps_at is not None
             step = self.wraps_at - last + raw
-            if self._most(elapsed, 1.0) >= self.wraps_at and (self.max_rate or self.pace):
+            # After a long silence it may have gone round more than once, or have been reset.
+            long = elapsed > _SHORT * 1e9 and self.max_rate is None
+            if long or (self.max_rate and self._most(elapsed, 1.0) >= self.wraps_at):
                 quality = COUNTER_AMBIGUOUS
             self._begin(raw, time, step)
             return quality

@@ -27,6 +27,7 @@ from gateway.config.signals import FROM_SERVER, Report
 from gateway.expressions import Expression, ExpressionError, Kind, parse
 from gateway.model import (
     GOOD,
+    INCOMPLETE,
     NO_COMMUNICATION,
     NOT_CONNECTED,
     WAITING_FOR_DATA,
@@ -48,6 +49,7 @@ from gateway.production.states import (
     NUMBERS,
     OPERATION_MODES,
     PACKML_STATES,
+    UNKNOWN,
     State,
     StateMachine,
 )
@@ -122,6 +124,7 @@ class Derived:
         ]
         self._computed = [self._add_computed(name) for name in self._in_order()]
         self._state: StateMachine | None = None
+        self._doubtful = False  # it may be in another state: a rule that counts more could not be told
         if (settings := self._settings.state) is not None:
             self._state, self._state_rules = StateMachine(settings), Rules(settings, own, self._inputs, self._checked)
             self._state_at = len(self._signals)
@@ -401,8 +404,15 @@ class Derived:
         ended = states.step(outcome, reason, now_ns)
         state = states.state
         assert state is not None
+        doubtful, was = self._state_rules.doubtful and state.rule != UNKNOWN, self._doubtful
+        self._doubtful = doubtful
         if state is before:
-            return []
+            # The same state, but now it may be another one, or no longer so.
+            return (
+                []
+                if doubtful is was
+                else self._leave(self._state_readings(state, None), max(state.since, now_ns), now, now_ns)
+            )
         if self._figures is not None and not artificial(state.since):
             self._figures.state(state.since, state.word, state.reason)
         return self._leave(self._state_readings(state, ended), state.since, now, now_ns)
@@ -420,7 +430,11 @@ class Derived:
         if ended is not None:
             now |= {"ended_state": ended.word, "ended_state_reason": ended.reason}
         readings: list[tuple[int, Value, int]] = [
-            (self._state_at + at, now[name], GOOD if now[name] is not None else NO_COMMUNICATION)
+            (
+                self._state_at + at,
+                now[name],
+                NO_COMMUNICATION if now[name] is None else INCOMPLETE if self._doubtful else GOOD,
+            )
             for at, name in enumerate(STATE_SIGNALS)
             if name in now
         ]

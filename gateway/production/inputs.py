@@ -67,7 +67,7 @@ class Rules:
         self, settings: StateSettings, machine: str, inputs: Inputs, checked: Callable[[str], Expression]
     ) -> None:
         """`checked`: reads an expression for the signals there are."""
-        self._settings, self._inputs = settings, inputs
+        self._settings, self._inputs, self.doubtful = settings, inputs, False
         self.when = [Looking(checked(rule.when), machine, inputs) for rule in settings.rules]
         self.reasons = [
             None if rule.reason_from is None else inputs.slot((machine, rule.reason_from)) for rule in settings.rules
@@ -83,13 +83,13 @@ class Rules:
         """The first rule that holds, and why.
 
         A rule that cannot be told does not hold: one bad register must not cost the state. If none of those that can be
-        told holds, it is unknown.
+        told holds, it is unknown. `doubtful` is set where one that counts more could not be told.
         """
-        found, untold = OTHERWISE, False
+        found, untold, self.doubtful = OTHERWISE, False, False
         for i, looking in enumerate(self.when):  # all of them are run: they may have a memory
             value, quality = looking.run(now_ns)
             if is_bad(quality):
-                untold = True
+                untold, self.doubtful = True, self.doubtful or found == OTHERWISE
             elif value and found == OTHERWISE:
                 found = i
         if found == OTHERWISE:
@@ -102,6 +102,7 @@ class Rules:
         """The same over other inputs, with no memory of what was."""
         other = Rules.__new__(Rules)
         other._settings, other._inputs, other.reasons = self._settings, inputs, self.reasons
+        other.doubtful = False
         other.when = [looking.again(inputs) for looking in self.when]
         return other
 

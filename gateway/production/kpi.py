@@ -64,7 +64,7 @@ FORMULAS: Mapping[str, Formula] = {
     "technical_efficiency": Formula(
         "1", "APT / (APT + ADET)", ("production_time", "delay_time"), _ISO + "Technical efficiency"
     ),
-    "setup_ratio": Formula("1", "AUST / AUPT", ("setup_time", "processing_time"), _ISO + "Setup ratio"),
+    "setup_rate": Formula("1", "AUST / AUPT", ("setup_time", "processing_time"), _ISO + "Setup rate"),
     "scrap_ratio": Formula("1", "SQ / PQ", ("reject", "produced"), _ISO + "Scrap ratio"),
     "throughput": Formula(
         "/h",
@@ -154,7 +154,7 @@ def _kpis(i: Mapping[str, Any]) -> dict[str, float | None]:
         "allocation_efficiency": ratio((aubt,), (pbt,)),
         "utilization_efficiency": ratio((apt,), (aubt,)),
         "technical_efficiency": ratio((apt,), (apt + i["delay_time"],)),
-        "setup_ratio": ratio((i["setup_time"],), (aupt,)),
+        "setup_rate": ratio((i["setup_time"],), (aupt,)),
         "scrap_ratio": ratio((reject,), (produced,)),
         "throughput": ratio((produced, 3600), (pbt,)),
         "mtbf": ratio((aupt,), (i["failures"],)),

@@ -96,7 +96,7 @@ def test_every_time_of_a_shift():
     assert found.kpis["allocation_efficiency"] == pytest.approx(390 / 435)
     assert found.kpis["utilization_efficiency"] == pytest.approx(300 / 390)
     assert found.kpis["technical_efficiency"] == pytest.approx(300 / 360)
-    assert found.kpis["setup_ratio"] == pytest.approx(30 / 330)
+    assert found.kpis["setup_rate"] == pytest.approx(30 / 330)
     assert found.kpis["mtbf"] == 330 * 60  # one failure
     assert found.kpis["mttr"] == 30 * 60
     assert {n for n, v in found.kpis.items() if v is None} == {
