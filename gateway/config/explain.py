@@ -96,6 +96,8 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[s
         hint = (
             f'put it into quotes: "{value}"'
             if kind == "string_type" and isinstance(value, (int, float, bool))
+            else 'put it into quotes: "{…}"'
+            if kind == "string_type" and isinstance(value, dict)
             else _example(model, path)
         )
         return (

@@ -289,6 +289,7 @@ class _Loader:
             profile = self.profiles.of_machine(node, protocol, where)
             if profile is None:
                 continue  # without it, half of what the machine says would be wrong
+            self._check_taken_out(profile, node, where)
             node = overlay(profile, node)
             node = _signals_inherit(overlay(self._defaults(tree, protocol.machine), node), protocol.machine)
             tree.value["machines"].value[name] = node
@@ -309,6 +310,19 @@ class _Loader:
             if not self.whole_tree:
                 tree.value["machines"].value[name] = mapping(node.mark)
         return done
+
+    def _check_taken_out(self, profile: Node, machine: Node, where: tuple[str, ...]) -> None:
+        """A signal that is null is taken out of the profile: there has to be one."""
+        for section in ("signals", "computed"):
+            given, below = machine.get(section), profile.get(section)
+            if given is None or not given.is_mapping:
+                continue
+            there = below.value if below is not None and below.is_mapping else {}
+            for name, signal in given.value.items():
+                if signal.value is None and name not in there:
+                    message = f"there is no '{name}' to be taken out" if there else f"'{name}' says nothing"
+                    hint = did_you_mean(name, there) if there else "say where it is: holding: 0"
+                    self.errors.append(given.keys[name].error(message, hint, ".".join((*where, section, name))))
 
     def _check_calendars(self, tree: Node, settings: Settings | None, machines: Mapping[str, MachineSettings]) -> None:
         """Those that are named exist."""

@@ -358,6 +358,10 @@ class _Builder:
         if noticed is None and began is None:
             hint = "remove control characters; save the file as plain UTF-8 text"
             return Mark(self._source, 1, 1).error(problem, hint)
+        if (expression := self._unquoted(noticed or began)) is not None:
+            return expression.error(
+                "an expression with brackets or commas has to be quoted", 'for example value: "mean(a, 5min)"'
+            )
         for where, needle, at_start, message, hint in _SYNTAX_HINTS:
             mark = self._place(began if (at_start and began) or not noticed else noticed)
             line = mark.error("").source
@@ -368,9 +372,17 @@ class _Builder:
                 return mark.error(message, hint)
         return self._place(noticed or began).error(f"{problem} ({context})" if context else problem)
 
+    def _unquoted(self, mark: Any) -> Mark | None:
+        """Where an expression begins that stands without quotes in a line that cannot be read."""
+        line = self._source.lines[mark.line] if mark.line < len(self._source.lines) else ""
+        found = _EXPRESSION.search(line)
+        return None if found is None else Mark(self._source, mark.line + 1, found.start(1) + 1, len(found[1]))
+
     def _place(self, mark: Any) -> Mark:
         return Mark(self._source, mark.line + 1, mark.column + 1)
 
+
+_EXPRESSION = re.compile(r"\b(?:value|when): *((?:[A-Za-z_]+\(|\[)[^}]*)")
 
 # The mistakes people make, and how to mend them: where to look and for what; whether the place is where it began rather
 # than where it was noticed; what to say; what to do.

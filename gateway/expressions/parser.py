@@ -171,7 +171,12 @@ class _Parser:
         if self._follows(")"):
             return self._take()
         if self._next.kind == "end":
-            raise ExpressionError("'(' is not closed", opening.start, opening.end, "put ) where it ends")
+            raise ExpressionError(
+                "'(' is not closed",
+                opening.start,
+                opening.end,
+                "put ) where it ends; in {…} a comma ends it: then write all of it in quotes",
+            )
         raise self._no_operator()
 
     # --- mistakes ----------------------------------------------------------------------------------------------------

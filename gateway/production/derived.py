@@ -22,6 +22,7 @@ import orjson
 
 from gateway.clock import artificial
 from gateway.config import MachineSettings, SignalSettings
+from gateway.config.production import WORDS
 from gateway.config.references import DELTA, STATE_SIGNALS, Place, kind_of
 from gateway.config.signals import FROM_SERVER, Report
 from gateway.expressions import Expression, ExpressionError, Kind, parse
@@ -124,6 +125,7 @@ class Derived:
         ]
         self._computed = [self._add_computed(name) for name in self._in_order()]
         self._state: StateMachine | None = None
+        self._absent = 0  # ns: when an earlier life ended, until that is told
         self._doubtful = False  # it may be in another state: a rule that counts more could not be told
         if (settings := self._settings.state) is not None:
             self._state, self._state_rules = StateMachine(settings), Rules(settings, own, self._inputs, self._checked)
@@ -395,6 +397,8 @@ class Derived:
         states = self._state
         if states is None:
             return []
+        if self._absent:
+            return self._leave_absence(states, now, now_ns)
         before = states.state
         if before is None and not self._state_rules.heard:
             return []  # nothing has been read yet
@@ -416,6 +420,15 @@ class Derived:
         if self._figures is not None and not artificial(state.since):
             self._figures.state(state.since, state.word, state.reason)
         return self._leave(self._state_readings(state, ended), state.since, now, now_ns)
+
+    def _leave_absence(self, states: StateMachine, now: float, now_ns: int) -> Out:
+        """After a restart: the state ended when the gateway did, as nobody knows what was until now."""
+        ended, at, self._absent = states.state, self._absent, 0
+        if ended is None or ended.word == "unknown" or not ended.since <= at <= now_ns or artificial(at):
+            states.state = None
+            return self._judge(now, now_ns)
+        states.state = State("unknown", at)
+        return self._leave(self._state_readings(states.state, ended), at, now, now_ns) + self._judge(now, now_ns)
 
     def _state_readings(self, state: State, ended: State | None) -> list[tuple[int, Value, int]]:
         assert self._state is not None
@@ -567,13 +580,21 @@ class Derived:
                     self._noted = max(self._noted, ended)
             except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
                 unusable.add("all of it")
-        if self._figures is not None and self._noted:
-            self._figures.ended(self._noted)
+        if self._noted:
+            self._absent = self._noted
+            if self._figures is not None:
+                self._figures.ended(self._noted)
         return sorted(unusable)
 
     def _load(self, saved: Mapping[str, Any], *, whole: bool) -> Iterator[str]:
         """The names of what could not be used. Raises whatever a broken file makes it."""
         yield from self._plan.load(saved.get("counters", {}))
+        if self._state is not None and (was := saved.get("state")):
+            word, since, reason = was
+            if word not in WORDS or not isinstance(since, int):
+                yield "state"
+            else:
+                self._state.state = State(word, since, str(reason))
         programs = saved.get("programs", {})
         for each in self._computed:
             text, state = programs.get(self._name(each), (None, None))
@@ -622,8 +643,10 @@ class Derived:
 
     def _counts(self, now_ns: int) -> dict[str, Any]:
         names = {slot: name for (_, name), slot in self._inputs.slots.items()}
+        state = None if self._state is None else self._state.state
         return {
             "t": now_ns,
+            "state": None if state is None else [state.word, state.since, state.reason],
             "counters": self._plan.dump(),
             "deltas": {names[slot]: list(last) for slot, last in self._deltas.items()},
         }

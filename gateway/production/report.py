@@ -9,6 +9,7 @@ demand.energy, demand.power           one reading for each interval of demand: t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import orjson
@@ -24,6 +25,7 @@ _INTERVAL: Mapping[str, tuple[ValueType, str]] = {
     "name": ("string", "Which interval it is"),
     "day": ("string", "The day on which it began"),
     "start": ("int", "When it began: milliseconds since 1970"),
+    "end": ("int", "When it ends: milliseconds since 1970"),
     "complete": ("bool", "Whether it is over"),
     "uncertain": ("string", "Why its figures are to be doubted; empty as a rule"),
 }
@@ -31,11 +33,27 @@ _BY_STATE = {"time_by_state": "s", "energy_by_state": "kW.h"}
 _AS_TEXT = ("downtime_by_reason",)
 _LEFT_OUT = ("downtime_by_state",)  # follows from the times by state
 _WHOLE = ("micro_stops", "failures")
+_SAID = {"peak_start_ns": "peak_start"}
 
 
 def figure_signals(kpi: KpiSettings) -> Sequence[Signal]:
-    """All signals that `kpi` adds, in the order in which `interval_values` fills them, kind by kind; demand last."""
-    return _figure_signals(kpi.intervals, None if kpi.energy is None else kpi.energy.interval)
+    """All signals that `kpi` adds, in the order in which `interval_values` fills them, kind by kind; demand last.
+
+    Those that are counted say from which signal of the machine, or of another one.
+    """
+    energy = kpi.energy
+    parts = (kpi.good, kpi.reject, kpi.total)
+    counted = dict(zip(("good", "reject", "produced"), parts, strict=True))
+    counted["produced"] = kpi.total or kpi.good
+    if energy is not None:
+        counted |= dict.fromkeys(("energy", "demand.energy", "demand.power"), energy.counter or energy.power)
+    signals = _figure_signals(kpi.intervals, None if energy is None else energy.interval)
+    return [
+        replace(signal, made_of=(source,))
+        if (source := counted.get(signal.name) or counted.get(signal.name.partition(".")[2]))
+        else signal
+        for signal in signals
+    ]
 
 
 @cache  # machines have the same ones, as a rule
@@ -59,7 +77,8 @@ def interval_values(
     """Value and quality of each signal of one interval, in the order of `figure_signals`. `late`: why its beginning is missing."""
     doubts = "; ".join(filter(None, (late, figures.uncertain, energy.uncertain if energy else "")))
     values: list[tuple[Value, int]] = [
-        (interval.name, GOOD), (interval.day, GOOD), (interval.start_ns // 1_000_000, GOOD), (complete, GOOD), (doubts, GOOD)
+        (interval.name, GOOD), (interval.day, GOOD), (interval.start_ns // 1_000_000, GOOD),
+        (interval.end_ns // 1_000_000, GOOD), (complete, GOOD), (doubts, GOOD),
     ]  # fmt: skip
     values += _values(FORMULAS, INPUTS, figures, bool(late or figures.uncertain))
     if energy is not None:
@@ -86,7 +105,9 @@ def _of(
 ) -> list[Signal]:
     signals = []
     for name, formula in formulas.items():
-        made_of = tuple(f"{kind}.{named(each)}" for each in formula.inputs if each in inputs)
+        made_of = tuple(
+            f"{kind}.{_SAID.get(each, named(each))}" for each in formula.inputs if each in inputs and each != name
+        )
         signals.append(
             Signal(
                 f"{kind}.{name}",
@@ -104,8 +125,8 @@ def _of(
             signals += [Signal(f"{kind}.{name}.{word}", "float", unit, f"{text}: {word}") for word in WORDS]
         elif name in _AS_TEXT:
             signals.append(Signal(f"{kind}.{name}", "string", "", f"{text}, in seconds, as JSON"))
-        elif name == "peak_start_ns":
-            signals.append(Signal(f"{kind}.peak_start", "int", "", "When the peak began: milliseconds since 1970"))
+        elif name in _SAID:
+            signals.append(Signal(f"{kind}.{_SAID[name]}", "int", "", "When the peak began: milliseconds since 1970"))
         else:
             type_: ValueType = "int" if name in _WHOLE else "float"
             signals.append(Signal(f"{kind}.{named(name)}", type_, unit, text))
@@ -126,7 +147,7 @@ def _values(
             yield from (_known(None if given is None else float(given.get(word, 0.0)), GOOD) for word in WORDS)
         elif name in _AS_TEXT:
             yield orjson.dumps(given or {}).decode(), GOOD
-        elif name == "peak_start_ns":
+        elif name in _SAID:
             yield _known(None if given is None else given // 1_000_000, GOOD)
         elif name in _WHOLE:
             yield _known(given, GOOD)

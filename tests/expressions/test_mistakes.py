@@ -19,10 +19,10 @@ SYNTAX = [
     ("x and ‹or› y", "something is missing before 'or'", ""),
     ("‹not›", "something is missing behind 'not'", ""),
     # brackets and quotation marks
-    ("‹(›x + 1", "'(' is not closed", "put ) where it ends"),
+    ("‹(›x + 1", "'(' is not closed", "put ) where it ends; in {…} a comma ends it: then write all of it in quotes"),
     ("2 * (x + 1)‹)›", "')' closes nothing", ""),
     ("x + 1‹)›", "')' closes nothing", ""),
-    ("max‹(›x, y", "'(' is not closed", "put ) where it ends"),
+    ("max‹(›x, y", "'(' is not closed", "put ) where it ends; in {…} a comma ends it: then write all of it in quotes"),
     ("(x ‹y›)", "an operator is missing before 'y'", ""),
     ("‹[›melt-temp", "'[' is not closed", "write [name] or [machine/name]"),
     ("x‹]›", "']' closes nothing", "write [name] or [machine/name]"),

@@ -413,7 +413,8 @@ def test_a_note_that_cannot_be_used_costs_only_itself(folder, broken):
     found = again.derived.load(whole, [{"t": T + 20 * SECOND, **broken}])
     assert found == (["figures"] if "figures" in broken else [])
     again.read(30, mode=1)
-    assert again.now["state"] == "running"
+    again.tick(32)
+    assert again.told("state")[-1] == (30.0, "state", "running", "good")
 
 
 # --- what a reviewer would try --------------------------------------------------------------------------------------
@@ -522,3 +523,39 @@ def test_two_kills_leave_both_absences_unknown(folder):
     press.tick(2801)
     last = {name: value for t, name, value, _ in press.sent if t == 2800.0}
     assert last["hour.unknown_time"] == 400.0 + 240.0  # 600 to 1000; 1260, the last line, to 1500
+
+
+def test_a_rule_that_cannot_be_told_makes_those_below_it_uncertain(folder):
+    press = Machine(folder, STATE)
+    press.read(0, mode=2)
+    press.fail(1, alarm=NO_COMMUNICATION)
+    press.read(2, mode=2)
+    assert press.told("state") == [
+        (0.0, "state", "setup", "good"), (1.0, "state", "setup", "uncertain:incomplete"), (2.0, "state", "setup", "good")
+    ]  # fmt: skip
+
+
+def test_while_the_gateway_is_away_the_state_is_unknown_in_the_store_too(folder):
+    press = Machine(folder, STATE)
+    press.read(0, mode=2)
+    saved = json.loads(json.dumps(press.derived.dump(T + 100 * SECOND)))
+    again = Machine(folder, STATE, saved=saved)
+    again.read(500, mode=2)
+    again.tick(501)
+    assert again.told("state") == [(100.0, "state", "unknown", "good"), (500.0, "state", "setup", "good")]
+    assert again.told("ended_state", "ended_state_duration") == [
+        (100.0, "ended_state", "setup", "good"), (100.0, "ended_state_duration", 100.0, "good"),
+        (500.0, "ended_state", "unknown", "good"), (500.0, "ended_state_duration", 400.0, "good"),
+    ]  # fmt: skip
+
+
+def test_every_figure_names_what_it_is_made_of(folder):
+    press = Machine(folder, KPI)
+    signals = {signal.name: signal for signal in press.derived.header.signals}
+    everything = signals.keys() | {signal.name for signal in press.plan.header.signals}
+    for signal in signals.values():
+        assert set(signal.made_of) <= everything - {signal.name}, signal.name
+    assert signals["hour.good"].made_of == ("good",)
+    assert signals["hour.energy"].made_of == ("energy",)
+    assert signals["hour.peak_demand"].made_of == ("hour.energy", "hour.peak_start")
+    assert len(signals) == len(press.derived.header.signals)
