@@ -10,8 +10,8 @@
     … 412 413 │ 0 0 0 │ 415 …   the same, after all            2 added
 
 What is possible in the time between two readings decides: `max_rate` where it is configured, else the fastest pace that
-was seen, with a margin. A leap beyond it is another meter, too. The very first 0 is not believed either: many devices say
-0 while they start.
+was seen, with a margin. A leap beyond it is another meter, too; and so is one from the very first 0, as many devices say 0
+while they start.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Count = int | float
 
 _RISE = 100.0  # times the fastest pace seen is believed without waiting for the next reading: machines have slow days
 _FALL = 4.0  # times that pace, where a count has fallen: what it can have counted since it began anew
+_FIRST = 1000.0  # a second: what is believed after a first 0, before any pace is known
 _SHORT = 60.0  # seconds for which the former holds; beyond it is the latter
 _LEAST = 1.0  # seconds: two readings are never closer, whatever their stamps say
 _TINY = 1e-6  # of a float: a meter that repeats itself may differ in its last digits
@@ -65,10 +66,9 @@ class Counter:
         """Take a reading; the total and its quality. `time` is ns since 1970."""
         last = self.raw
         if last is None:
-            if raw == 0 and self.held is None:
-                self.held, self.held_time = raw, time
-                return self.offset, COUNTER_UNSETTLED
-            self.raw, self.time, self.held = raw, time, None
+            self.raw, self.time = raw, time
+            if raw == 0 and self.max_rate is None:
+                self._believed = _FIRST
             return raw + self.offset, GOOD
         if raw >= last and self.held is None and not (self.gone and self._is_back(raw, time)):  # as nearly always
             elapsed = (time - self.time) / 1e9
@@ -119,7 +119,7 @@ class Counter:
         if self.max_rate is not None:
             return self.max_rate * seconds
         if not self.pace:
-            return float("inf")
+            return inf if self.raw else _FIRST * seconds
         # A margin for what comes at once is none for what comes in hours.
         return self.pace * (_FALL * seconds + (times - _FALL) * min(seconds, _SHORT))
 

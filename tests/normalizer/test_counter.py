@@ -101,11 +101,14 @@ def test_a_shift_counter_that_is_reset_reaches_its_old_count_again():
     assert all(total <= true for true, total in found)
 
 
-def test_a_first_0_is_not_believed():
+def test_a_leap_from_the_very_first_0_is_no_count():
+    """The device was starting; that it stands at five million is no production."""
     counter = Counter(UINT32, None)
-    assert run(counter, 0, 5_000_000, 5_000_001) == [(0, COUNTER_UNSETTLED), (5_000_000, GOOD), (5_000_001, GOOD)]
+    assert run(counter, 0, 5_000_000, 5_000_001, 5_000_003) == [
+        (0, GOOD), (0, COUNTER_UNSETTLED), (1, COUNTER_REPLACED), (3, GOOD)
+    ]  # fmt: skip
     counter = Counter(UINT32, None)
-    assert run(counter, 0, 0, 1) == [(0, COUNTER_UNSETTLED), (0, GOOD), (1, GOOD)]
+    assert run(counter, 0, 0, 1, 7) == [(0, GOOD), (0, GOOD), (1, GOOD), (7, GOOD)]
 
 
 def test_a_leap_beyond_all_that_was_seen_is_another_meter():
