@@ -14,24 +14,19 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
+from itertools import repeat
 from typing import Any
 
 import orjson
 
 from gateway.clock import artificial
 from gateway.config import MachineSettings, SignalSettings
-from gateway.config.production import WORDS
 from gateway.config.references import DELTA, STATE_SIGNALS, Place, kind_of
 from gateway.config.signals import FROM_SERVER, Report
 from gateway.expressions import Expression, ExpressionError, Kind, parse
 from gateway.model import (
     GOOD,
-    INCOMPLETE,
-    NO_COMMUNICATION,
     NOT_CONNECTED,
-    WAITING_FOR_DATA,
     WRONG_TYPE,
     Batch,
     Header,
@@ -43,51 +38,21 @@ from gateway.model import (
 )
 from gateway.normalizer import Plan
 from gateway.production.calendar import WorkCalendar
-from gateway.production.inputs import Computed, Inputs, Looking, Retrospect, Rules
+from gateway.production.doing import Doing, state_signals
+from gateway.production.inputs import Computed, Inputs, Looking
+from gateway.production.late import Late
 from gateway.production.live import LiveFigures
-from gateway.production.states import (
-    ITEM_STATES,
-    NUMBERS,
-    OPERATION_MODES,
-    PACKML_STATES,
-    UNKNOWN,
-    State,
-    StateMachine,
-)
 from gateway.units import UnitError, conversion
 from gateway.units import parse as unit_of
 
 log = logging.getLogger(__name__)
 
 _DAY = 86_400 * 10**9
-_LATE_PAUSE = 2.0  # seconds without another page, after which readings of the past are complete
-_LATE_END = 60.0  # seconds after which what comes is something else
-_MOST_LATE = 200_000  # of them that are kept until then
 _OVERLAP = 600 * 10**9  # what is written down often reaches back so far: stamps of machines are behind
 _SHORT = 500  # bytes of the state of a program that is written down often: no windows
 
 Out = list[tuple[Batch | None, Batch]]
 """What has to be sent, and what is true now: as of a plan."""
-
-_STATE_NUMBERS: Mapping[str, Mapping[str, int]] = {
-    "state": NUMBERS, "item_state": ITEM_STATES, "operation_mode": OPERATION_MODES, "packml_state": PACKML_STATES,
-    "ended_state": NUMBERS,
-}  # fmt: skip
-_STATE_TEXTS: Mapping[str, str] = {
-    "state": "What the machine is doing",
-    "state_reason": "Why",
-    "item_state": "The same, as OPC 40001-1 calls it: MachineryItemState",
-    "operation_mode": "Its mode, as OPC 40001-1 calls it: MachineryOperationMode",
-    "packml_state": "The same, as PackML (ISA-TR88.00.02) calls it: StateCurrent",
-    "ended_state": "The state that has just ended",
-    "ended_state_reason": "Why it was in that state",
-    "ended_state_duration": "How long it was in that state",
-}
-_SEMANTICS: Mapping[str, str] = {
-    "item_state": "nsu=http://opcfoundation.org/UA/Machinery/;MachineryItemState",
-    "operation_mode": "nsu=http://opcfoundation.org/UA/Machinery/;MachineryOperationMode",
-    "packml_state": "nsu=http://opcfoundation.org/UA/PackML/;CurrentState",
-}
 
 
 class Derived:
@@ -124,14 +89,11 @@ class Derived:
             if s.delta
         ]
         self._computed = [self._add_computed(name) for name in self._in_order()]
-        self._state: StateMachine | None = None
-        self._absent = 0  # ns: when an earlier life ended, until that is told
-        self._doubtful = False  # it may be in another state: a rule that counts more could not be told
+        self._doing: Doing | None = None
         if (settings := self._settings.state) is not None:
-            self._state, self._state_rules = StateMachine(settings), Rules(settings, own, self._inputs, self._checked)
+            self._doing = Doing(settings, own, self._inputs, self._checked)
             self._state_at = len(self._signals)
-            for name in STATE_SIGNALS:
-                signal = _state_signal(name)
+            for signal in state_signals():
                 # An event is told each time, all else when it changes and at its heartbeat.
                 self._add(signal, _settings_of(signal, "all" if signal.kind == "event" else "change"))
         self._figures: LiveFigures | None = None
@@ -151,16 +113,12 @@ class Derived:
             slot for (machine, name), slot in self._inputs.slots.items() if machine == path.machine and name in made
         }
         self._own -= {self._inputs.slots.get((path.machine, self._signals[at].name), -1) for _, at in self._delta_of}
-        self._late: list[tuple[int, int, Value, int]] = []  # readings of the past: time, slot, value, quality
-        self._corrected = 0  # how many of them have corrected something already
-        self._spans: list[tuple[int, int]] = []  # what was unknown before they came
-        self._late_at = 0.0  # monotonic: when the last of them came
+        self._late: Late | None = None
+        if self._doing is not None and self._figures is not None:
+            self._late = Late(self._doing, self._figures, self._computed, self._inputs)
         self._now = 0  # of the last tick
         self._noted = 0  # ns: up to where what is worked out was written down
         self._timed = [each for each in self._computed if each.looking.program.timed]
-        self._broke: tuple[int, list[Value], list[int]] | None = (
-            None  # when its own link broke, and what was known then
-        )
 
     @property
     def header(self) -> Header:
@@ -212,10 +170,8 @@ class Derived:
         """What the passing of time brings. To be called about twice a second."""
         self._plan.alive(now)
         self._note_time(now_ns)
-        if len(self._late) > self._corrected and now - self._late_at >= _LATE_PAUSE:
-            self._correct(now_ns)
-        elif self._late and now - self._late_at >= _LATE_END:
-            self._late, self._corrected, self._spans = [], 0, []
+        if self._late is not None:
+            self._late.tick(now, now_ns)
         found = []
         for each in self._timed:
             if now - each.ran >= each.poll:
@@ -228,53 +184,18 @@ class Derived:
                     [(self._figures_at + at, value, quality) for at, value, quality in values], time, now, now_ns, historical=historical,
                 )  # fmt: skip
         # While a state may turn out to have ended before now, nothing says that it goes on: the next one begins back then.
-        waits = self._state is not None and self._state.waits
+        waits = self._doing is not None and self._doing.waits
         if not waits and (beat := self._plan.beat(now, now_ns)) is not None:
             out.append((beat, beat))
         return out
 
     def past(self, batch: Batch, now: float, now_ns: int) -> None:
-        """Readings of the past. They come in pages, by signals: what they correct is seen once no more of them come."""
-        if self._figures is None or self._state is None or batch.header.path != self._path:
+        """Readings of the past: they correct what was not known of it."""
+        if self._late is None or batch.header.path != self._path:
             return
         slots = dict(self._positions.get(batch.header) or self._positions_of(batch.header))
-        quality = batch.quality or [GOOD] * len(batch)
-        for i, time, value, q in zip(batch.signal, batch.time, batch.value, quality, strict=True):
-            if (slot := slots.get(i)) is not None:
-                self._late.append((time, slot, value, q))
-        self._late_at = now
-        if len(self._late) > _MOST_LATE:
-            self._correct(now_ns)
-            self._late, self._corrected, self._spans = [], 0, []
-
-    def _correct(self, now_ns: int) -> None:
-        """What was not known of the past, from what has come of it; the figures follow."""
-        late, self._corrected = sorted(self._late, key=itemgetter(0)), len(self._late)
-        n = len(self._inputs.value)
-        broke, value, quality = self._broke or (0, [None] * n, [WAITING_FOR_DATA] * n)
-        assert self._settings.state is not None
-        assert self._figures is not None
-        again = Retrospect(self._settings.state, self._state_rules, self._computed, self._inputs.copied(value, quality))
-        totals: dict[str, list[tuple[int, float]]] = {}
-        judged = not broke
-        for time, of_one_time in groupby(late, key=itemgetter(0)):
-            if not judged and time > broke:
-                again.judge(broke)
-                judged = True
-            for _, slot, reading, q in of_one_time:
-                again.inputs.put(slot, reading, q)
-                if not is_bad(q) and isinstance(reading, int | float):
-                    for name in self._totals.get(slot, ()):
-                        totals.setdefault(name, []).append((time, self._figures.converted(name, reading)))
-            if judged:
-                again.judge(time)
-        if not judged:  # all of it is from before the break was noticed
-            again.judge(broke)
-        first = min(broke or now_ns, late[0][0])
-        self._spans = self._spans or self._figures.unknown(
-            first, now_ns
-        )  # more may come: the same is corrected again then
-        self._figures.correct(self._spans, again.changes, totals, now_ns)
+        columns = zip(batch.time, batch.signal, batch.value, batch.quality or repeat(GOOD), strict=False)
+        self._late.add([(t, slots[i], value, q) for t, i, value, q in columns if i in slots], now, now_ns)
 
     def _note_time(self, now_ns: int) -> None:
         if now_ns < self._now - _DAY:
@@ -285,11 +206,11 @@ class Derived:
         """The clock was set back by days: what seemed to be later than now never was."""
         log.warning("%s: the clock was set back: states and figures begin anew from here", self._path.machine)
         self._time = now_ns
-        if self._state is not None:
-            self._state.restart(now_ns)
+        if self._doing is not None:
+            self._doing.restart(now_ns)
         if self._figures is not None:
             self._figures.rewind(now_ns)
-            if self._state is not None and (state := self._state.state) is not None:
+            if self._doing is not None and (state := self._doing.state) is not None:
                 self._figures.state(now_ns, state.word, state.reason)
 
     def flush(self) -> Batch | None:
@@ -311,16 +232,17 @@ class Derived:
         else:
             slot_of = dict(positions)
             places = [(at, slot_of[i]) for at, i in enumerate(batch.signal) if i in slot_of]
-        gone = (
-            quality is not None
-            and batch.header.path == self._path
-            and all(quality[at] == NOT_CONNECTED for at, _ in places)
-        )
-        if places and gone and not is_bad(inputs.quality[places[0][1]]):
-            self._broke = min(batch.time), list(inputs.value), list(inputs.quality)
+        own = self._late is not None and batch.header.path == self._path
+        if own and places and quality is not None and not is_bad(inputs.quality[places[0][1]]):
+            self._note_break(min(batch.time), [quality[at] for at, _ in places])
         for at, slot in places:
             inputs.put(slot, value[at], GOOD if quality is None else quality[at])
         return {slot for _, slot in places}
+
+    def _note_break(self, time: int, quality: Sequence[int]) -> None:
+        """What was known when the link of the machine broke: what comes of that time later begins with it."""
+        if self._late is not None and all(q == NOT_CONNECTED for q in quality):
+            self._late.broke = time, list(self._inputs.value), list(self._inputs.quality)
 
     def _work_out_deltas(self, touched: set[int]) -> Iterator[tuple[int, Value, int]]:
         for slot, at in self._delta_of:
@@ -394,67 +316,14 @@ class Derived:
 
     def _judge(self, now: float, now_ns: int) -> Out:
         """What the machine is doing now."""
-        states = self._state
-        if states is None:
-            return []
-        if self._absent:
-            return self._leave_absence(states, now, now_ns)
-        before = states.state
-        if before is None and not self._state_rules.heard:
-            return []  # nothing has been read yet
-        if before is not None and artificial(before.since) and not artificial(now_ns):
-            states.restart(now_ns)  # the time has become known: how long it has been so is not
-        outcome, reason = self._state_rules.outcome(now_ns)
-        ended = states.step(outcome, reason, now_ns)
-        state = states.state
-        assert state is not None
-        doubtful, was = self._state_rules.doubtful and state.rule != UNKNOWN, self._doubtful
-        self._doubtful = doubtful
-        if state is before:
-            # The same state, but now it may be another one, or no longer so.
-            return (
-                []
-                if doubtful is was
-                else self._leave(self._state_readings(state, None), max(state.since, now_ns), now, now_ns)
-            )
-        if self._figures is not None and not artificial(state.since):
-            self._figures.state(state.since, state.word, state.reason)
-        return self._leave(self._state_readings(state, ended), state.since, now, now_ns)
-
-    def _leave_absence(self, states: StateMachine, now: float, now_ns: int) -> Out:
-        """After a restart: the state ended when the gateway did, as nobody knows what was until now."""
-        ended, at, self._absent = states.state, self._absent, 0
-        if ended is None or ended.word == "unknown" or not ended.since <= at <= now_ns or artificial(at):
-            states.state = None
-            return self._judge(now, now_ns)
-        states.state = State("unknown", at)
-        return self._leave(self._state_readings(states.state, ended), at, now, now_ns) + self._judge(now, now_ns)
-
-    def _state_readings(self, state: State, ended: State | None) -> list[tuple[int, Value, int]]:
-        assert self._state is not None
-        item, mode, packml = self._state.standard()
-        now = {
-            "state": state.word,
-            "state_reason": state.reason,
-            "item_state": item,
-            "operation_mode": mode,
-            "packml_state": packml,
-        }
-        if ended is not None:
-            now |= {"ended_state": ended.word, "ended_state_reason": ended.reason}
-        readings: list[tuple[int, Value, int]] = [
-            (
-                self._state_at + at,
-                now[name],
-                NO_COMMUNICATION if now[name] is None else INCOMPLETE if self._doubtful else GOOD,
-            )
-            for at, name in enumerate(STATE_SIGNALS)
-            if name in now
-        ]
-        if ended is not None:
-            at = self._state_at + list(STATE_SIGNALS).index("ended_state_duration")
-            readings.append((at, (state.since - ended.since) / 1e9, GOOD))
-        return readings
+        out: Out = []
+        if self._doing is None:
+            return out
+        for time, readings, began in self._doing.step(now_ns):
+            if began is not None and self._figures is not None and not artificial(began.since):
+                self._figures.state(began.since, began.word, began.reason)
+            out += self._leave([(self._state_at + i, value, q) for i, value, q in readings], time, now, now_ns)
+        return out
 
     # --- putting together --------------------------------------------------------------------------------------------
 
@@ -581,7 +450,8 @@ class Derived:
             except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
                 unusable.add("all of it")
         if self._noted:
-            self._absent = self._noted
+            if self._doing is not None:
+                self._doing.ended(self._noted)
             if self._figures is not None:
                 self._figures.ended(self._noted)
         return sorted(unusable)
@@ -589,12 +459,8 @@ class Derived:
     def _load(self, saved: Mapping[str, Any], *, whole: bool) -> Iterator[str]:
         """The names of what could not be used. Raises whatever a broken file makes it."""
         yield from self._plan.load(saved.get("counters", {}))
-        if self._state is not None and (was := saved.get("state")):
-            word, since, reason = was
-            if word not in WORDS or not isinstance(since, int):
-                yield "state"
-            else:
-                self._state.state = State(word, since, str(reason))
+        if self._doing is not None and saved.get("state") is not None:
+            self._doing.load(saved["state"])
         programs = saved.get("programs", {})
         for each in self._computed:
             text, state = programs.get(self._name(each), (None, None))
@@ -632,7 +498,8 @@ class Derived:
         }
         self._plan.take_over(before._plan)
         self._time, self._now, self._noted = before._time, before._now, before._noted
-        self._state = before._state
+        if self._doing is not None and before._doing is not None:
+            self._doing.take_over(before._doing)
         if self._figures is not None and before._figures is not None:
             self._figures.take_over(before._figures)
 
@@ -643,10 +510,9 @@ class Derived:
 
     def _counts(self, now_ns: int) -> dict[str, Any]:
         names = {slot: name for (_, name), slot in self._inputs.slots.items()}
-        state = None if self._state is None else self._state.state
         return {
             "t": now_ns,
-            "state": None if state is None else [state.word, state.since, state.reason],
+            "state": None if self._doing is None else self._doing.dump(),
             "counters": self._plan.dump(),
             "deltas": {names[slot]: list(last) for slot, last in self._deltas.items()},
         }
@@ -675,18 +541,6 @@ def _kind_of_signal(signal: Signal) -> Kind:
     if signal.guessed:
         return Kind(None, None, None)
     return Kind(signal.type, unit, frozenset(signal.states.values()) if signal.states else None)
-
-
-@cache
-def _state_signal(name: str) -> Signal:
-    kind = STATE_SIGNALS[name]
-    assert kind.type is not None
-    return Signal(
-        name, kind.type, kind.unit.code if kind.unit else "", _STATE_TEXTS[name],
-        "event" if name.startswith("ended_") else "gauge",
-        states={number: text for text, number in _STATE_NUMBERS.get(name, {}).items()},
-        semantic=_SEMANTICS.get(name, ""),
-    )  # fmt: skip
 
 
 def _settings_of(signal: Signal, report: Report = "all") -> SignalSettings:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.config.derived import StateSettings
 from gateway.config.references import Place
 from gateway.expressions import Expression
 from gateway.model import WAITING_FOR_DATA, Value, ValueType, is_bad
-from gateway.production.states import OTHERWISE, UNKNOWN, StateMachine
+from gateway.production.states import OTHERWISE, UNKNOWN
 
 
 @dataclass(slots=True)
@@ -119,26 +119,6 @@ class Computed:
     factor: tuple[float, float] | None  # to the unit in which it was asked for
     text: str
     ran: float = 0.0  # monotonic
-
-
-class Retrospect:
-    """What a machine was doing in the past, by the same rules over what is known now of that time."""
-
-    def __init__(self, settings: StateSettings, rules: Rules, computed: Sequence[Computed], inputs: Inputs) -> None:
-        self.inputs = inputs
-        self.changes: list[tuple[int, str, str]] = []  # from when on, state, reason
-        self._states, self._rules = StateMachine(settings), rules.again(inputs)
-        self._computed = [(each.slot, each.looking.again(inputs)) for each in computed]
-
-    def judge(self, time: int) -> None:
-        """Its inputs are those of this time now: never before the one that was judged last."""
-        for slot, looking in self._computed:
-            self.inputs.put(slot, *looking.run(time))
-        before = self._states.state
-        self._states.step(*self._rules.outcome(time), time)
-        state = self._states.state
-        if state is not None and state is not before:
-            self.changes.append((state.since, state.word, state.reason))
 
 
 def _text(value: Value) -> str:
