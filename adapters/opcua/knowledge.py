@@ -63,6 +63,7 @@ class Knowledge:
     def forget_session(self) -> None:
         """Another one begins."""
         self._definitions = Definitions()
+        self._take(self._make_header())
 
     async def learn(self, session: Session, there: Mapping[int, NodeId], values: Values) -> None:
         """What is not known yet of the nodes that are there (by handle), of which these are the values."""
@@ -75,6 +76,13 @@ class Knowledge:
             for i, unit in zip(without_unit, units, strict=True):
                 self._units[i] = unit or Unit("")
         header = self._make_header()
+        if any(
+            replace(new, guessed=old.guessed) != old  # a right guess changes nothing before the next session
+            for new, old in zip(header.signals, self.header.signals, strict=True)
+        ):
+            self._take(header)
+
+    def _take(self, header: Header) -> None:
         if header.signals != self.header.signals:
             self.header = header
             self.types = [signal.type for signal in header.signals]

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from adapters.opcua import build
 from fault.opcua_ledger import SLACK
 from gateway.clock import SystemClock
 from gateway.counters import FlowCounters
-from gateway.model import GOOD, Batch, Gap, Header, MachinePath
+from gateway.model import GOOD, Batch, Gap, Header, MachinePath, ValueType
 from gateway.mqtt.payload import State
 from gateway.runtime.poller import Poller
 from gateway.schedule import Backoff
@@ -47,6 +47,11 @@ class Nowhere:
 
     def lost(self, gap: Gap) -> None:
         self.gaps.append(gap)
+
+    def types(self, path: MachinePath) -> Mapping[str, ValueType]:
+        return {}
+
+    def refuse(self, path: MachinePath, types: Mapping[str, ValueType]) -> None: ...
 
     def show(self, batch: Batch) -> None:
         pass

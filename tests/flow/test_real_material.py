@@ -219,7 +219,10 @@ def changes(values: list) -> list:
 
 @shared
 def test_the_meter_of_a_steel_works(broker):
-    """Forty quarters of an hour of a recorded meter, in the registers of an Eastron SDM630: 32-bit floats at 72 and 76."""
+    """Forty quarters of an hour of a recorded meter, in the registers of an Eastron SDM630: 32-bit floats at 72 and 76.
+
+    The energy of each quarter, which falls as well, and so it is no counter here.
+    """
     with (SHARED / "traces" / "machines" / "steel_plant_energy_2018Q1.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))[30:70]
     series = [(float(r["active_energy_kWh"]), float(r["lagging_reactive_kVArh"])) for r in rows]
@@ -241,7 +244,7 @@ def test_the_meter_of_a_steel_works(broker):
     signals: {""" + ", ".join(
         f"{name}: null" for name in (p["signal"] for p in POINTS if p["profile"] == "eastron-sdm630")
         if name not in ("energy_import", "reactive_energy_import")
-    ) + "}"  # fmt: skip
+    ) + ", energy_import: {kind: gauge}, reactive_energy_import: {kind: gauge}}"  # fmt: skip
     with (
         Libmodbus({(1, "input", 72): [*words(0.0)] * 3}) as server,
         Gateway(config(server.port, broker, machine)) as gateway,

@@ -2,14 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.buffer import Limits, SegmentLog
 from gateway.clock import SystemClock
 from gateway.config import MachineSettings, SignalSettings
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
-from gateway.model import Batch, Gap, Header, MachinePath, Signal
+from gateway.model import Batch, Gap, Header, MachinePath, Signal, ValueType
 from gateway.mqtt.payload import Loss, decode_loss, encode_loss
 from gateway.runtime.edge import _end
 from gateway.runtime.poller import Poller
@@ -62,6 +62,11 @@ class Sink:
     def lost(self, gap: Gap) -> None: ...
     def show(self, batch: Batch) -> None: ...
     def announce(self, header: Header) -> None: ...
+
+    def types(self, path: MachinePath) -> Mapping[str, ValueType]:
+        return {}
+
+    def refuse(self, path: MachinePath, types: Mapping[str, ValueType]) -> None: ...
     def state(self, path: MachinePath, state: str, since: int, reason: str) -> None:
         self.states.append(state)
 
