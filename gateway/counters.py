@@ -14,6 +14,7 @@ class MachineCounters:
     bad: int = 0  # of those, without a value
     marks: int = 0  # readings the gateway made itself: not connected, stale, or repeated at a heartbeat
     derived: int = 0  # worked out from others: states, computed signals, figures
+    faults: int = 0  # times an error of the gateway itself kept it from working something out; the log says which
     suppressed: int = 0  # unchanged within the deadband (`report: change`)
     accepted: int = 0  # readings handed to the buffer
     messages: int = 0  # messages they were packed into

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 from gateway.config.derived import ItemState, OperationMode, PackmlState
 from gateway.config.explain import did_you_mean
@@ -30,9 +31,9 @@ _TEXT = Kind("string", None, None)
 STATE_SIGNALS: Mapping[str, Kind] = {
     "state": Kind("string", None, frozenset(WORDS)),
     "state_reason": _TEXT,
-    "item_state": Kind("string", None, frozenset(ItemState.__args__)),  # type: ignore[attr-defined]
-    "operation_mode": Kind("string", None, frozenset(OperationMode.__args__)),  # type: ignore[attr-defined]
-    "packml_state": Kind("string", None, frozenset(PackmlState.__args__)),  # type: ignore[attr-defined]
+    "item_state": Kind("string", None, frozenset(get_args(ItemState))),
+    "operation_mode": Kind("string", None, frozenset(get_args(OperationMode))),
+    "packml_state": Kind("string", None, frozenset(get_args(PackmlState))),
     "ended_state": Kind("string", None, frozenset(WORDS)),
     "ended_state_reason": _TEXT,
     "ended_state_duration": Kind("float", unit_of("s"), None),

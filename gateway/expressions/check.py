@@ -309,7 +309,10 @@ class Checker:
         condition = self._condition(self.part(node.arguments[0]))
         yes, no = self._either(node, node.arguments[1:])
         both = yes.lasting or no.lasting
-        build: Callable[..., Run] = lambda decision, a, b: flaws.choice(decision, a, b, both)  # noqa: E731
+
+        def build(decision: Run, a: Run, b: Run) -> Run:
+            return flaws.choice(decision, a, b, both)
+
         return like(node, [yes, no], build, others=[condition])
 
     def _either(self, node: Call, arguments: Sequence[Node]) -> list[Part]:

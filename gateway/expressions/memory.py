@@ -7,6 +7,7 @@ that brings another one. While there is none (bad), that time does not count.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -117,7 +118,7 @@ class Previous(_Lasting):
         self._last, self._before = map(anything, state)
 
 
-class _Clocked(_Lasting):
+class _Clocked(_Lasting, ABC):
     """What adds up over time, while the value is known."""
 
     def __init__(self, room: Room) -> None:
@@ -131,8 +132,8 @@ class _Clocked(_Lasting):
         since, self._since, self._value = self._since, now, value
         return now - since
 
-    def step(self, value: Any, quality: int) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def step(self, value: Any, quality: int) -> Any: ...
 
     def pause(self) -> None:
         self.step(None, WAITING_FOR_DATA)

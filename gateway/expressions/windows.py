@@ -11,6 +11,7 @@ newer and the older half of a window, and made anew when the older one is used u
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ _GRAINS = 490  # in a window: at most twice as many stretches and a few more, so
 _MAX_POINTS = 1000
 
 
-class Window:
+class Window(ABC):
     """The common part: how long, what is in force, and whether anything was known or doubtful in it."""
 
     def __init__(self, room: Room, length: int) -> None:
@@ -58,17 +59,17 @@ class Window:
     def pause(self) -> None:
         self.step(None, WAITING_FOR_DATA)
 
+    @abstractmethod
     def _take(self, now: int, value: Any) -> None:
         """`value` is in force from now on, self._value was until now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forget(self, begin: int) -> None:
         """What was before `begin` is not needed any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _result(self, now: int, begin: int) -> Any:
         """None: nothing is known."""
-        raise NotImplementedError
 
     def dump(self) -> list[Any]:
         return [as_json(self._value), self._quality, self._known_until, self._doubt_until, self._doubt, *self._dump()]
@@ -83,11 +84,11 @@ class Window:
     def _input(self, value: Any) -> Any:
         return number(value)
 
-    def _dump(self) -> list[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _dump(self) -> list[Any]: ...
 
-    def _load(self, state: Sequence[Any]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _load(self, state: Sequence[Any]) -> None: ...
 
 
 _Stretch = tuple[int, int, float, float, float, float]

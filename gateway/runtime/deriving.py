@@ -95,7 +95,7 @@ class Deriving:
         """Readings of the past."""
         for derived in self._listeners.get(batch.header.path.machine, ()):
             if batch.header is not derived.header:
-                derived.past(batch, self._clock.monotonic(), self._clock.now())
+                self._try(derived, partial(derived.past, batch, self._clock.monotonic(), self._clock.now()))
 
     def tick(self) -> None:
         """About twice a second."""
@@ -110,12 +110,13 @@ class Deriving:
             if self._clock.monotonic() - began > _TURN:
                 return
 
-    def _try(self, derived: Derived, work: Callable[[], Out]) -> None:
+    def _try(self, derived: Derived, work: Callable[[], Out | None]) -> None:
         """What goes wrong here costs neither the reading it was made from nor what other machines make of it."""
         try:
-            self._leave(work())
+            self._leave(work() or [])
         except Exception as exc:
             machine = derived.header.path.machine
+            self._counters.of(machine).faults += 1
             if self._troubles.get(machine) != repr(exc):  # it may come again with every reading
                 self._troubles[machine] = repr(exc)
                 log.exception("%s: unexpected error in what is worked out", machine)

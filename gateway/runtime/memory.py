@@ -135,12 +135,14 @@ class Memory:
     def _dumped(self, name: str, part: _Part) -> bytes | None:
         """As bytes; what goes wrong with one part costs no other."""
         try:
-            return orjson.dumps({"v": 1, "of": part.dump()})
+            data = orjson.dumps({"v": 1, "of": part.dump()})
         except Exception:
             if name not in self._broken:
                 self._broken.add(name)
                 log.exception("%s cannot be written down", name)
             return None
+        self._broken.discard(name)
+        return data
 
     @staticmethod
     def _is_due(part: _Part, now: float) -> bool:

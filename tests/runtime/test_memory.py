@@ -137,6 +137,17 @@ def test_a_part_that_cannot_be_written_down_costs_no_other(tmp_path: Path, clock
     assert caplog.text.count("counters cannot be written down") == 1
 
 
+def test_it_is_told_again_when_it_cannot_be_written_down_again(tmp_path: Path, clock: Watch, caplog):
+    memory = Memory(tmp_path, clock)
+    counters: dict[str, int] = {}
+    memory.keep("counters", lambda: counters, lambda: clock.seconds)
+    for counters["m"] in (2**70, 1, 2**70):
+        clock.seconds += 1
+        written(memory)
+    assert Memory(tmp_path, clock).saved("counters") == {"m": 1}
+    assert caplog.text.count("counters cannot be written down") == 2
+
+
 def test_another_life_begins_another_journal(tmp_path: Path, clock: Watch):
     """Behind a torn line nothing would be found."""
     for life in range(2):

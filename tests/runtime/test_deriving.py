@@ -1,0 +1,51 @@
+"""An error in what is worked out: it is told once and counted, and costs no reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flow.compressed import compressed, configured, held
+from gateway.model import Batch
+from gateway.production.derived import Derived
+
+NS = 10**9
+T = 1_790_000_000 * NS
+PLANT = """
+connections: {c: {protocol: modbus-tcp, host: 127.0.0.1}}
+machines:
+  press:
+    connection: c
+    poll: 1s
+    signals: {power: {holding: 0, type: uint16, unit: kW}}
+    computed: {twice: {value: power * 2, unit: kW}}
+"""
+
+
+def broken(*_: object) -> None:
+    raise ZeroDivisionError("a mistake of ours")
+
+
+@pytest.mark.parametrize("what", [None, "take", "past"])
+async def test_it_costs_no_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, what: str | None):
+    """Such a mistake cannot be had otherwise; all around it is real. The control: None, the figures are there."""
+    if what is not None:
+        monkeypatch.setattr(Derived, what, broken)
+    registers = {"power": 5}
+    async with compressed(configured(tmp_path, PLANT), T, {"press": held(registers)}) as gateway:
+        for second in (1, 2):
+            registers["power"] += 1
+            await gateway.step(T + second * NS)
+        [poller] = gateway.edge.pollers
+        header = poller.plans["press"].header
+        for value in (70.0, 80.0):
+            time = T - round(value) * NS
+            gateway.edge.accept(Batch(header, [0], [time], [value], None, historical=True))
+        reader = await gateway.stored()
+        powers, twice = (reader.query("press", name, 0, 2**62).value for name in ("power", "twice"))
+        reader.close()
+        assert list(powers) == [80, 70, 6, 7]
+        assert list(twice) == ([] if what == "take" else [12, 14])
+        assert gateway.counters.of("press").faults == (0 if what is None else 2)
+        assert caplog.text.count("press: unexpected error in what is worked out") == (0 if what is None else 1)
