@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.model import Signal
@@ -15,7 +15,7 @@ TEMP, MODE = Signal("temp", "float", "Cel", made_of=("a", "b")), Signal("mode", 
 
 def again(schema: Schema) -> Schema:
     """After a restart."""
-    return Schema(json.loads(json.dumps(schema.dump())))
+    return Schema(orjson.loads(orjson.dumps(schema.dump())))
 
 
 def test_a_version_counts_what_changes_and_nothing_else():
