@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, load_config, print_json, seconds_of, write_file
+from gateway.cli.common import (
+    ConfigOption,
+    Force,
+    Json,
+    OutputOption,
+    check_output,
+    load_config,
+    print_json,
+    seconds_of,
+    write_file,
+)
 from gateway.cli.progress import STOPPED, Progress
 
 if TYPE_CHECKING:
@@ -509,11 +519,8 @@ def import_(
     numbering: Annotated[
         str, typer.Option(help="What addresses mean: wire (the first is 0), one-based, 40001, or auto.")
     ] = "auto",
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write it there, not to the screen.", show_default=False),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    output: OutputOption = None,
+    force: Force = False,
 ) -> None:
     """Make YAML of a manufacturer's register list. Every mistake in it is told at its line, and nothing written then."""
     from adapters.modbus.signals import TABLES
@@ -534,8 +541,7 @@ def import_(
     for given in (profile, machine, connection):
         if given is not None and not _is_name(given):
             raise UsageError(f"'{given}' cannot be a name: letters, digits, '_', '-' and '.'")
-    if output is not None and output.exists() and not force:
-        raise UsageError(f"{output} is there already; --force replaces it")
+    check_output(output, force)
     found = register_list(read_tables(file, sheet), options)
     text = (
         _profile_text(found, profile) if machine is None else _machine_text(found, machine, connection or "", unit or 1)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, load_config, print_json, run, seconds_of, write_file
+from gateway.cli.common import (
+    ConfigOption,
+    Force,
+    Json,
+    OutputOption,
+    check_output,
+    load_config,
+    print_json,
+    run,
+    seconds_of,
+    write_file,
+)
 from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -609,11 +620,8 @@ def import_(
     path: Annotated[
         str, typer.Argument(metavar="[PATH]", help="As in browse: only this, and what is below it.", show_default=False)
     ] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write it there, not to the screen.", show_default=False),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    output: OutputOption = None,
+    force: Force = False,
     paths: Annotated[
         bool, typer.Option("--paths", help="Name nodes by browse path: for servers whose node ids move.")
     ] = False,
@@ -662,10 +670,7 @@ def import_(
     for name in (machine, connection):
         if name is not None and not _is_name(name):
             raise UsageError(f"'{name}' cannot be a name: letters, digits, '_', '-' and '.'")
-    if output is not None and output.exists() and not force:
-        raise UsageError(f"{output} is there already; --force replaces it")
-    if output is not None and not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent} to write {output.name} into")
+    check_output(output, force)
     where = _Server(target, config, security, user, user_certificate, user_key, trust, timeout, max_nodes, allow)
     if not where.known:
         where.name = connection

@@ -27,6 +27,11 @@ ConfigOption = Annotated[
         help="Configuration, a file or a folder. Else GATEWAY_CONFIG, ./gateway.yaml, ./config or /etc/gateway.",
     ),
 ]  # fmt: skip
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write it there, not to the screen.", show_default=False),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
@@ -144,6 +149,14 @@ def size_text(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size} B"
+
+
+def check_output(file: Path | None, force: bool) -> None:
+    """Before the work is done that is to be written there. Raises UsageError."""
+    if file is not None and file.exists() and not force:
+        raise UsageError(f"{file} is there already; --force replaces it")
+    if file is not None and not file.parent.is_dir():
+        raise UsageError(f"there is no folder {file.parent} to write {file.name} into")
 
 
 def write_file(file: Path, text: str) -> None:

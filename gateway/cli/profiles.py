@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, UnknownNameError, print_json, write_file
+from gateway.cli.common import (
+    ConfigOption,
+    Force,
+    Json,
+    OutputOption,
+    UnknownNameError,
+    check_output,
+    print_json,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -157,11 +166,8 @@ def new(
     type_: Annotated[str, typer.Option("--type", help="Likewise: uint16, float32 …", show_default=False)] = "",
     order: Annotated[str, typer.Option(help="Likewise: ABCD, CDAB …", show_default=False)] = "",
     numbering: Annotated[str, typer.Option(help="Likewise: wire, one-based, 40001.", show_default=False)] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write it there, not to the screen.", show_default=False),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace that file if it is there.")] = False,
+    output: OutputOption = None,
+    force: Force = False,
 ) -> None:
     """Make a profile of a table with columns such as name, address, type, unit, scale."""
     import re
@@ -174,8 +180,7 @@ def new(
         raise UsageError(f"'{name}' cannot be a name: letters, digits, '_', '-' and '.'")
     if output is not None and output.suffix != ".yaml":
         raise UsageError(f"-o {output}: profiles are found as *.yaml")
-    if output is not None and output.exists() and not force:
-        raise UsageError(f"{output} is there already; --force replaces it")
+    check_output(output, force)
     said = {"table": table, "type": type_, "order": order, "numbering": numbering}
     keys, signals, notes = _reader_of_tables(protocol)(table_file, sheet or None, {k: v for k, v in said.items() if v})
     about = {"description": description or name, "manufacturer": manufacturer, "model": model, "kind": kind}

@@ -187,7 +187,7 @@ def test_new_of_a_list(plant):
         (["--protocol", "modbs"], 2, "did you mean 'modbus'?"),
         ([], 3, "--table"),  # the list does not say which one
         (["--table", "holding", "--kind", "a b"], 3, "'a b' cannot be a name"),
-        (["--table", "holding", "-o", "gone/x.yaml"], 1, "No such file"),
+        (["--table", "holding", "-o", "gone/x.yaml"], 2, "there is no folder gone"),
         (["--table", "holding", "-o", "x.yml"], 2, "profiles are found as *.yaml"),
     ],
 )

@@ -318,6 +318,9 @@ def test_nothing_is_written_where_something_is_wrong(tmp_path):
     assert modbus("import", "list.csv", "-o", "out.yaml", cwd=tmp_path).returncode == 2
     assert (tmp_path / "out.yaml").read_text() == "mine\n"
     assert modbus("import", "list.csv", "-o", "out.yaml", "--force", cwd=tmp_path).returncode == 0
+    nowhere = modbus("import", "list.csv", "-o", "no/out.yaml", cwd=tmp_path)
+    assert (nowhere.returncode, nowhere.stdout) == (2, "")
+    assert "there is no folder no to write out.yaml into" in nowhere.stderr
 
 
 def test_excel_without_openpyxl_says_what_to_install(tmp_path):
