@@ -15,14 +15,11 @@ import pytest
 
 from adapters import modbus
 from adapters.modbus.adapter import ModbusAdapter
-from adapters.modbus.config import ModbusMachine
-from adapters.modbus.connections import ModbusTcp
-from gateway.adapter import Command, Context
-from gateway.clock import SystemClock
-from gateway.counters import FlowCounters
+from gateway.adapter import Command
 from gateway.errors import NotConnectedError
-from gateway.model import Batch, MachinePath, quality_text
+from gateway.model import Batch
 from gateway.schedule import Backoff
+from modbus.helpers import context, one, shown
 from modbus.hostile import WRONG, Answer, Request, Server
 from parts.libmodbus import Libmodbus
 from parts.ports import free_port
@@ -35,41 +32,11 @@ FAR = {name: {"holding": at, "type": "uint16"} for name, at in (("a", 0), ("b", 
 
 def adapter(port: int, machines: dict[str, dict[str, Any]], **link: Any) -> ModbusAdapter:
     """Machines are polled every 10 ms, and have 0.2 s to answer."""
-    settings = {"protocol": "modbus-tcp", "host": "127.0.0.1", "port": port, "timeout": "200ms", **link}
-    made = modbus.build(
-        Context(
-            name="c",
-            connection=ModbusTcp.model_validate(settings),
-            machines={MachinePath(name): machine(body) for name, body in machines.items()},
-            clock=SystemClock(),
-            counters=FlowCounters(),
-            data_dir=Path(tempfile.mkdtemp()),
-            gateway_id="edge",
-        )
-    )
+    made = modbus.build(context(port, Path(tempfile.mkdtemp()), machines, **{"timeout": "200ms", **link}))
     assert isinstance(made, ModbusAdapter)
     for each in made._machines:
         each.backoff = Backoff(0.05, 0.2, random.Random(1))
     return made
-
-
-def machine(body: dict[str, Any]) -> ModbusMachine:
-    signals = {name: {"poll": body.get("poll", "10ms"), **signal} for name, signal in body["signals"].items()}
-    return ModbusMachine.model_validate({"connection": "c", **body, "signals": signals})
-
-
-async def one(it: ModbusAdapter) -> Batch:
-    [batch] = await it.read()
-    return batch
-
-
-def shown(batch: Batch) -> dict[str, Any]:
-    """Value or quality of each signal by name."""
-    qualities = batch.quality or [0] * len(batch)
-    return {
-        batch.header.signals[i].name: quality_text(quality) if quality else value
-        for i, value, quality in zip(batch.signal, batch.value, qualities, strict=True)
-    }
 
 
 async def until(it: ModbusAdapter, condition: Callable[[Batch], object]) -> Batch:

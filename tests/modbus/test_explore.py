@@ -17,15 +17,11 @@ from hypothesis import strategies as st
 
 from adapters import modbus
 from adapters.modbus.adapter import ModbusAdapter
-from adapters.modbus.config import ModbusMachine
-from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.plan import make_blocks
-from gateway.adapter import Context
-from gateway.clock import SystemClock
-from gateway.counters import FlowCounters
-from gateway.model import Batch, MachinePath, quality_text
 from gateway.schedule import Backoff
+from modbus import helpers
 from modbus.grouping import SIZED, Place
+from modbus.helpers import context, shown
 from modbus.hostile import Answer, Request, Server
 
 ILLEGAL = ("bad:illegal-address", "bad:config-error")
@@ -74,38 +70,15 @@ def value(at: int, size: int) -> int:
 
 
 def adapter(port: int, data_dir: Path, signals: dict[str, Any], **link: Any) -> ModbusAdapter:
-    body = {"connection": "c", "signals": {name: {"poll": "10ms", **signal} for name, signal in signals.items()}}
-    made = modbus.build(
-        Context(
-            name="c",
-            connection=ModbusTcp.model_validate(
-                {"protocol": "modbus-tcp", "host": "127.0.0.1", "port": port, "timeout": "2s", **link}
-            ),
-            machines={MachinePath("m"): ModbusMachine.model_validate(body)},
-            clock=SystemClock(),
-            counters=FlowCounters(),
-            data_dir=data_dir,
-            gateway_id="edge",
-        )
-    )
+    made = modbus.build(context(port, data_dir, {"m": {"signals": signals}}, **{"timeout": "2s", **link}))
     assert isinstance(made, ModbusAdapter)
     for each in made._machines:
         each.backoff = Backoff(0.01, 0.02, random.Random(1))
     return made
 
 
-def shown(batch: Batch) -> dict[str, Any]:
-    """Value or quality of each signal by name."""
-    qualities = batch.quality or [0] * len(batch)
-    return {
-        batch.header.signals[i].name: quality_text(quality) if quality else value
-        for i, value, quality in zip(batch.signal, batch.value, qualities, strict=True)
-    }
-
-
 async def one(it: ModbusAdapter) -> dict[str, Any]:
-    [batch] = await it.read()
-    return shown(batch)
+    return shown(await helpers.one(it))
 
 
 def named(places: list[Place]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from adapters import modbus
 from adapters.modbus import adapter as reading
 from adapters.modbus.adapter import ModbusAdapter
 from adapters.modbus.config import ModbusMachine, ModbusSignal
-from adapters.modbus.connections import ModbusRtuOverTcp, ModbusTcp
 from adapters.modbus.learnt import Learnt, file_of, load, save
 from adapters.modbus.link import Answer
 from adapters.modbus.sunspec import Chain, Model, find, missing, place, usual
@@ -33,8 +32,10 @@ from gateway.config import Configuration
 from gateway.config import load as load_config
 from gateway.counters import FlowCounters
 from gateway.errors import ConfigErrors, NotConnectedError
-from gateway.model import Batch, MachinePath, quality_text
+from gateway.model import MachinePath
 from gateway.schedule import Backoff
+from modbus import helpers
+from modbus.helpers import context, shown
 from modbus.hostile import Request, RtuServer, Server
 from parts.libmodbus import Libmodbus
 
@@ -107,27 +108,6 @@ SILENT = b""  # of `before`
 # --- the adapter on it --------------------------------------------------------------------------------------------------
 
 
-def context(port: int, data_dir: Path, machines: Mapping[str, Any], **link: Any) -> Context:
-    protocol = link.pop("protocol", "modbus-tcp")
-    model = ModbusRtuOverTcp if protocol == "modbus-rtu-over-tcp" else ModbusTcp
-    return Context(
-        name="c",
-        connection=model.model_validate(
-            {"protocol": protocol, "host": "127.0.0.1", "port": port, "timeout": "300ms", **link}
-        ),
-        machines={MachinePath(name): machine(body) for name, body in machines.items()},
-        clock=SystemClock(),
-        counters=FlowCounters(),
-        data_dir=data_dir,
-        gateway_id="edge",
-    )
-
-
-def machine(body: Mapping[str, Any]) -> ModbusMachine:
-    signals = {name: {"poll": "10ms", **signal} for name, signal in body["signals"].items()}
-    return ModbusMachine.model_validate({"connection": "c", **body, "signals": signals})
-
-
 def adapter(
     port: int, data_dir: Path, signals: Mapping[str, Any] = SIGNALS, link: Any = None, **keys: Any
 ) -> ModbusAdapter:
@@ -139,19 +119,8 @@ def adapter(
     return made
 
 
-def shown(batch: Batch) -> dict[str, Any]:
-    """Value or quality of each signal by name."""
-    qualities = batch.quality or [0] * len(batch)
-    return {
-        batch.header.signals[i].name: quality_text(quality) if quality else value
-        for i, value, quality in zip(batch.signal, batch.value, qualities, strict=True)
-    }
-
-
 async def one(it: ModbusAdapter) -> dict[str, Any]:
-    [batch] = await it.read()
-    assert isinstance(batch, Batch)
-    return shown(batch)
+    return shown(await helpers.one(it))
 
 
 async def until(it: ModbusAdapter, expected: Mapping[str, Any], most: int = 200) -> list[dict[str, Any]]:
