@@ -45,7 +45,7 @@ from simulators.modbus.server import Transport
 from simulators.modbus.transports import SerialTransport, TcpTransport, UdpTransport
 
 TIMEOUT = 0.04
-LATE = (1.05, 6.0)  # timeouts until a late answer
+LATE = (1.25, 6.0)  # timeouts until a late answer
 EACH, MIXED = 200, 10_000  # faults of each kind alone, and of all kinds mixed
 PARALLEL = 20  # links at a time, each with a server of its own
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
@@ -254,22 +254,24 @@ def faults_of(name: str) -> list[str]:
 IN_TURN = [(name, kind) for name in MAIN for kind in faults_of(name)]
 
 
-# How a link counts them, where that is one thing only.
+# How a link counts them, where that is one thing only; where a busy computer sees the late answer together with the end
+# of the timeout, one of two.
 COUNTED_AS = {
     "tcp": {
-        **dict.fromkeys(("silence", "half-open", "late", "late-newest-id", "late-id-zero", "swapped"), "no answer"),
-        **dict.fromkeys(("stalled", "truncated"), "half an answer"),
-        **dict.fromkeys(("twice", "glued-old-last", "noise-after"), "duplicate"),
-        **dict.fromkeys(("twice-later", "glued-old-first", "id-zero", "id-wrong"), "wrong transaction"),
-        "noise-before": "not Modbus",
-        "unit-wrong": "wrong unit",
-        "function-wrong": "wrong function",
-        **dict.fromkeys(("short", "long"), "wrong size"),
+        **dict.fromkeys(("silence", "half-open", "late", "late-newest-id", "swapped"), ("no answer",)),
+        "late-id-zero": ("no answer", "wrong transaction"),
+        **dict.fromkeys(("stalled", "truncated"), ("half an answer",)),
+        **dict.fromkeys(("twice", "glued-old-last", "noise-after"), ("duplicate",)),
+        **dict.fromkeys(("twice-later", "glued-old-first", "id-zero", "id-wrong"), ("wrong transaction",)),
+        "noise-before": ("not Modbus",),
+        "unit-wrong": ("wrong unit",),
+        "function-wrong": ("wrong function",),
+        **dict.fromkeys(("short", "long"), ("wrong size",)),
     },
     "rtu": {
-        **dict.fromkeys(("silence", "half-open", "swapped"), "no answer"),
-        "truncated": "half an answer",
-        "twice": "duplicate",
+        **dict.fromkeys(("silence", "half-open", "swapped"), ("no answer",)),
+        "truncated": ("half an answer",),
+        "twice": ("duplicate",),
     },
 }
 
@@ -282,7 +284,8 @@ async def test_each_fault(name: str, kind: str) -> None:
     assert result.right > EACH / 4
     assert result.noticed.total() >= noticeable(result.injected)
     if counted_as := COUNTED_AS[name.partition(" ")[0]].get(kind):
-        assert result.noticed[counted_as] > 0.95 * result.injected[kind]  # random bytes may look like anything
+        noticed = sum(result.noticed[name] for name in counted_as)
+        assert noticed > 0.95 * result.injected[kind]  # random bytes may look like anything
 
 
 @pytest.mark.parametrize("name", WAYS)
