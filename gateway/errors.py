@@ -8,6 +8,7 @@
     ├── StoreError            the store cannot be reached: try again          exit code 5
     │   └── StoreRefusedError the store will never take this: no use to try again
     ├── PayloadError          a message that is not of our format
+    ├── RecordingError        a recording that cannot be read, or not be written
     ├── UsageError            what was typed cannot be done                   exit code 2
     └── PartMissingError      a program or package that is not installed      exit code 1
 
@@ -116,6 +117,10 @@ class StoreRefusedError(StoreError):
 
 class PayloadError(GatewayError):
     """A message that is not of our format: where it came from, and what is wrong with it."""
+
+
+class RecordingError(GatewayError):
+    """A recording of a machine that cannot be read, or not be written; the text names the file."""
 
 
 class UsageError(GatewayError):

@@ -13,7 +13,7 @@ PACKAGES = ("gateway", "adapters", "simulators")
 # The first prefix that fits a module names its layer.
 LAYERS = (
     ("gateway.model", 0), ("gateway.errors", 0), ("gateway.clock", 0), ("gateway.counters", 0), ("gateway.schedule", 0),
-    ("gateway.units", 0), ("gateway.expressions", 0),
+    ("gateway.units", 0), ("gateway.expressions", 0), ("gateway.recording", 0),
     ("gateway.adapter", 1), ("gateway.config", 1),
     ("gateway.normalizer", 2), ("gateway.mqtt.topics", 2), ("gateway.mqtt.payload", 2), ("gateway.mqtt.link", 2),
     ("gateway.store.line_protocol", 2), ("gateway.production", 2),
@@ -52,7 +52,7 @@ ONLY_IN = {
     "uvloop": ("gateway/cli/",),
     "sqlite3": ("gateway/store/",),
     "openpyxl": ("adapters/modbus/tools/table_file.py",),
-    "yaml": ("gateway/config/yaml_file.py", "gateway/cli/config.py"),
+    "yaml": ("gateway/config/yaml_file.py",),
 }
 
 

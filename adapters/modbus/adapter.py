@@ -62,7 +62,7 @@ class ModbusAdapter:
         assert isinstance(settings, ModbusConnection)
         self._clock = context.clock
         self._settings, self._quirks = settings, settings.quirks
-        self._link = link_of(settings, context.folder, context.clock.now, self._allowed)
+        self._link = link_of(settings, context.folder, context.clock.now, self._allowed, context.tap)
         self._file = notes.file_of(context.data_dir, context.name)
         self._unsaved = False
         self._phase = crc32(context.name.encode()) % _PHASES / _PHASES

@@ -58,6 +58,7 @@ from adapters.modbus.link import Answer, Request
 from adapters.modbus.shapes import LATEST, Shapes
 from adapters.modbus.signals import ADDRESSES, MAX_BITS, MAX_REGISTERS
 from adapters.modbus.trouble import name_of, sent_back, unanswered, why_closed, why_not_open
+from gateway.adapter import Tap
 from gateway.errors import NotConnectedError
 
 # It logs each frame it does not like, with the last twenty; what is wrong is told by the errors raised here.
@@ -95,9 +96,11 @@ class PymodbusLink:
         folder: Path,
         now: Callable[[], int] = time.time_ns,
         allowed: Callable[[Request], bool] = lambda _: True,
+        tap: Tap | None = None,
     ) -> None:
         """See links.link_of."""
         self.name = name_of(settings)
+        self._tap = tap
         self.faults: Counter[str] = Counter()
         self._settings, self._folder, self._now, self._allowed = settings, folder, now, allowed
         self._timeout = settings.timeout
@@ -140,14 +143,21 @@ class PymodbusLink:
                 self._settings, self._folder, trace_packet=self._passing, trace_connect=self._on_connection
             )
             client.ctx.max_buffer_size = _BUFFER
+            if self._tap is not None:
+                _listen_in(client.ctx, self._tap)
             self._client, self._trouble = client, ""
             # What client.connect() does, but for the reason of a failure, which it keeps to itself.
             transport, _ = await asyncio.wait_for(client.ctx.call_create(), self._timeout)
         except (OSError, UnicodeError, ValueError, termios.error) as exc:
             self.close()
             traceback.clear_frames(exc.__traceback__)  # they hold a port that was opened and locked, before it failed
-            raise NotConnectedError(f"{self.name}: {why_not_open(self._settings, exc)}") from exc
+            why = why_not_open(self._settings, exc)
+            if self._tap is not None:
+                self._tap.failed(why)
+            raise NotConnectedError(f"{self.name}: {why}") from exc
         client.ctx.transport = transport
+        if self._tap is not None:
+            self._tap.opened()
         await asyncio.sleep(0)  # a serial port is set up by the loop
         if (port := getattr(transport, "sync_serial", None)) is not None:
             with suppress(OSError, ValueError, AttributeError, NotImplementedError):
@@ -158,6 +168,8 @@ class PymodbusLink:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+            if self._tap is not None:
+                self._tap.closed()
 
     async def exchange(self, requests: Sequence[Request], pause: float = 0.0) -> list[Answer]:
         """One answer per request; fewer after trouble. See link.Link."""
@@ -382,6 +394,8 @@ class PymodbusLink:
 
     def _on_connection(self, connected: bool) -> None:
         if not connected and self._client is not None:
+            if self._tap is not None:
+                self._tap.closed(why_closed(self._settings))
             self._fail("closed", why_closed(self._settings))
 
     def _fail(self, kind: str, trouble: str) -> None:
@@ -394,6 +408,21 @@ class PymodbusLink:
             self.close()
         elif not (waiting := self._client.ctx.response_future).done():
             waiting.set_exception(ModbusException(trouble))
+
+
+def _listen_in(channel: Any, tap: Tap) -> None:
+    """Tell of every byte: what pymodbus sends, and what comes, before it is put together."""
+    send, receive = channel.low_level_send, channel.datagram_received
+
+    def sending(data: bytes, *more: Any, **names: Any) -> None:
+        tap.sent(data)
+        send(data, *more, **names)
+
+    def receiving(data: bytes, *more: Any) -> None:
+        tap.received(data)
+        receive(data, *more)
+
+    channel.low_level_send, channel.datagram_received = sending, receiving
 
 
 def _shape_of(frame: Frame) -> Shape:

@@ -20,6 +20,7 @@ from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.frames import REFUSAL, Shape, Wrong, mismatch, split_mbap, wrong_transaction
 from adapters.modbus.link import GONE, Answer, Request
 from adapters.modbus.trouble import name_of, unanswered, why_closed, why_not_open
+from gateway.adapter import Tap
 from gateway.errors import NotConnectedError
 
 _PREPARED = 1000  # requests that are kept as they go over the wire
@@ -38,8 +39,10 @@ class _Prepared(NamedTuple):
 class PipelinedLink(asyncio.BufferedProtocol):
     """A link that can be opened again after it was closed. See link.Link."""
 
-    def __init__(self, settings: ModbusTcp, now: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, settings: ModbusTcp, now: Callable[[], int] = time.time_ns, tap: Tap | None = None) -> None:
+        """See links.link_of."""
         self.name = name_of(settings)
+        self._tap = tap
         self.faults: Counter[str] = Counter()
         self._settings, self._now = settings, now
         self._window = settings.max_in_flight
@@ -73,14 +76,21 @@ class PipelinedLink(asyncio.BufferedProtocol):
                 loop.create_connection(lambda: self, self._settings.host, self._settings.port), self._settings.timeout
             )
         except (OSError, UnicodeError) as exc:
-            raise NotConnectedError(f"{self.name}: {why_not_open(self._settings, exc)}") from exc
+            why = why_not_open(self._settings, exc)
+            if self._tap is not None:
+                self._tap.failed(why)
+            raise NotConnectedError(f"{self.name}: {why}") from exc
         self._transport, self._begun, self._trouble = transport, b"", ""
+        if self._tap is not None:
+            self._tap.opened()
 
     def close(self) -> None:
         """Safe to call twice."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
+            if self._tap is not None:
+                self._tap.closed()
 
     async def exchange(self, requests: Sequence[Request], pause: float = 0.0) -> list[Answer]:
         """One answer per request. See link.Link. With a pause only one is on its way at a time."""
@@ -144,6 +154,8 @@ class PipelinedLink(asyncio.BufferedProtocol):
             frames.append(self._transaction.to_bytes(2, "big") + asked.request)
             self._next += 1
         if frames and self._transport is not None:
+            if self._tap is not None:
+                self._tap.sent(b"".join(frames))
             try:
                 self._transport.write(b"".join(frames))
             except RuntimeError:  # uvloop's, for a transport that has just been closed by the other side
@@ -170,6 +182,8 @@ class PipelinedLink(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """It arrived."""
         data = bytes(self._buffer[:nbytes])
+        if self._tap is not None:
+            self._tap.received(data)
         if self._begun:
             data = self._begun + data
         if self._done is None or self._done.done():
@@ -224,6 +238,8 @@ class PipelinedLink(asyncio.BufferedProtocol):
     def connection_lost(self, _: Exception | None) -> None:
         """The transport is gone."""
         if self._transport is not None:
+            if self._tap is not None:
+                self._tap.closed(why_closed(self._settings))
             self._fail("closed", why_closed(self._settings))
 
     def _fail(self, kind: str, trouble: str, colon: str = ": ") -> None:

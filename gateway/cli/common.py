@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ import typer
 from gateway.errors import GatewayError, UsageError
 
 if TYPE_CHECKING:
+    from gateway.adapter import Context, Tap
     from gateway.config import Configuration
 
 ConfigArgument = Annotated[
@@ -77,6 +78,28 @@ def split_signal(configuration: Configuration, name: str) -> tuple[str, str | No
     if machine not in configuration.machines:
         raise UnknownNameError(f"there is no machine '{machine}'; {did_you_mean(machine, configuration.machines)}")
     return machine, signal or None
+
+
+def context_of(
+    configuration: Configuration, connection: str, only: Collection[str] | None = None, tap: Tap | None = None
+) -> Context:
+    """What an adapter is made from that reads these machines of a connection, by default all; nothing else counts."""
+    from gateway.adapter import Context
+    from gateway.clock import SystemClock
+    from gateway.counters import FlowCounters
+
+    machines = configuration.machines_of(connection)
+    return Context(
+        name=connection,
+        connection=configuration.connections[connection],
+        machines={configuration.path_of(m): s for m, s in machines.items() if only is None or m in only},
+        clock=SystemClock(),
+        counters=FlowCounters(),
+        data_dir=configuration.resolve(configuration.settings.gateway.data_dir),
+        gateway_id=configuration.settings.gateway.id,
+        folder=configuration.folder,
+        tap=tap,
+    )
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

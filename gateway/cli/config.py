@@ -11,8 +11,6 @@ from gateway.cli.common import ConfigArgument, ConfigOption, Json, UnknownNameEr
 
 app = typer.Typer(help="Check and explain a configuration. Exit code 3: there are mistakes.", no_args_is_help=True)
 
-_SECRETS = ("password", "token")
-
 
 @app.command()
 def check(config: ConfigArgument = None, option: ConfigOption = None, json: Json = False) -> None:
@@ -52,13 +50,14 @@ def check(config: ConfigArgument = None, option: ConfigOption = None, json: Json
 @app.command()
 def show(config: ConfigArgument = None, option: ConfigOption = None, json: Json = False) -> None:
     """Print what is in force: files joined, profiles and defaults filled in, no secrets."""
-    data = _without_secrets(load_config(config, option, whole_tree=True).tree.plain())
+    from gateway.config.shown import without_secrets
+    from gateway.config.yaml_file import write_yaml
+
+    data = without_secrets(load_config(config, option, whole_tree=True).tree.plain())
     if json:
         print_json(data)
         return
-    import yaml
-
-    print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), end="")
+    print(write_yaml(data), end="")
 
 
 @app.command()
@@ -193,14 +192,3 @@ def _explain_signal(name: str, option: Path | None) -> None:
     for key, default in defaults(type(settings[signal])).items():
         if key not in node.value:
             print(f"{key:<14} {default:<32} default")
-
-
-def _without_secrets(data: Any) -> Any:
-    """Passwords and tokens that stand in the file are not printed; `{secret: name}` is."""
-    if isinstance(data, list):
-        return [_without_secrets(each) for each in data]
-    if not isinstance(data, dict):
-        return data
-    return {
-        k: "***" if k in _SECRETS and isinstance(v, (str, int, float)) else _without_secrets(v) for k, v in data.items()
-    }

@@ -16,6 +16,7 @@ from gateway.cli.common import (
     ConfigOption,
     Json,
     UnknownNameError,
+    context_of,
     load_config,
     print_json,
     run,
@@ -70,7 +71,7 @@ def plan(
         machine, _ = split_signal(configuration, machine)
     forecasts: dict[str, Forecast] = {}
     for connection, settings in configuration.connections.items():
-        plugin, context = plugins()[settings.protocol], _context(configuration, connection)
+        plugin, context = plugins()[settings.protocol], context_of(configuration, connection)
         if machine is not None and machine not in configuration.machines_of(connection):
             continue
         if forget:
@@ -164,24 +165,6 @@ def _chosen(config: Any, machine: str, signal: str | None) -> tuple[Configuratio
     return configuration, name, {wanted} if wanted else known
 
 
-def _context(configuration: Configuration, connection: str, only: str | None = None) -> Any:
-    from gateway.adapter import Context
-    from gateway.clock import SystemClock
-    from gateway.counters import FlowCounters
-
-    machines = configuration.machines_of(connection)
-    return Context(
-        name=connection,
-        connection=configuration.connections[connection],
-        machines={configuration.path_of(m): s for m, s in machines.items() if only in (None, m)},
-        clock=SystemClock(),
-        counters=FlowCounters(),
-        data_dir=configuration.resolve(configuration.settings.gateway.data_dir),
-        gateway_id=configuration.settings.gateway.id,
-        folder=configuration.folder,
-    )
-
-
 @asynccontextmanager
 async def _adapter_of(configuration: Configuration, machine: str) -> AsyncIterator[Adapter]:
     """The adapter of one machine, alone on its connection. Raises NotConnectedError, PartMissingError."""
@@ -189,7 +172,7 @@ async def _adapter_of(configuration: Configuration, machine: str) -> AsyncIterat
 
     connection = configuration.machines[machine].connection
     plugin = plugins()[configuration.connections[connection].protocol]
-    adapter = plugin.build(_context(configuration, connection, machine))
+    adapter = plugin.build(context_of(configuration, connection, [machine]))
     try:
         await adapter.connect()
         yield adapter

@@ -159,6 +159,12 @@ def overlay(below: Node, above: Node) -> Node:
     return Node(values, above.mark, keys)
 
 
+def write_yaml(data: Any) -> str:
+    """Plain data as YAML that read_yaml reads again, keys in their order."""
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 def read_yaml(path: Path, *, env: Mapping[str, str] | None = None) -> Node:
     """Read one file. Raises ConfigErrors with all that is wrong with its form."""
     name = display_name(path)

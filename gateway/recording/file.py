@@ -1,0 +1,351 @@
+"""The file of a recording: small, only ever appended to, and readable up to wherever it was cut off.
+
+    magic, version ─ chunk: head ─ chunk ─ chunk ─ chunk ─ …
+                                   └ mark ─ CRC-32 ─ length ─ form ─ deflated entries
+
+A chunk holds what came in a second, or 64 KiB of it, and is believed only as a whole. Its entries go on with the
+dictionary of the chunk before, which is what makes a poll a few bytes; every 512 KiB one begins anew, so what follows a
+damaged place is found again from there. The bytes are described in README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from struct import Struct
+from typing import Any, BinaryIO
+
+from gateway.errors import RecordingError
+from gateway.recording.entry import MOST_DATA, BrokenError, Entry, Head, Kind, decode, encode
+
+MAGIC = b"SFGWREC"
+VERSION = 1
+MOST_SIZE = 1 << 30  # bytes of a file, unless somebody wants another bound
+MOST_RATE = 4 << 20  # bytes a second that are kept in the long run
+
+_CHUNK = Struct("<4sIIB")  # mark, CRC-32 of all behind it, bytes deflated, form
+_MARK = b"\xabREC"
+_HEAD, _ANEW, _ON = 1, 2, 3  # forms: the head; entries that begin anew; entries that go on with the chunk before
+_FULL = 64 << 10  # bytes of entries that end a chunk
+_RESTART = 512 << 10  # bytes of entries after which one begins anew
+_MOST_CHUNK = MOST_DATA + (1 << 20)  # bytes, inflated; the same deflated
+_MOST_HEAD = 16 << 20
+_TAIL = b"\x00\x00\xff\xff"  # what Z_SYNC_FLUSH ends with (RFC 1951, 3.2.4: an empty stored block)
+
+
+class Recorder:
+    """Writes a recording. What a `Tap` of it is told is on the disk `flush()` later."""
+
+    def __init__(
+        self,
+        path: Path,
+        head: Head,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        replace: bool = False,
+        most_size: int = MOST_SIZE,
+        most_rate: int = MOST_RATE,
+    ) -> None:
+        """`monotonic`: seconds. Raises RecordingError where it cannot be written, or is there and not to be replaced."""
+        self.path = path
+        self.entries = 0  # kept
+        self.left_out = 0  # over the bound on the rate
+        self.last: int | None = None  # ns since the start, of the last entry
+        self.sent = self.received = 0  # of those
+        self.full = False  # the file is as large as it may be
+        self.trouble = ""  # what the disk says that takes no more
+        self._monotonic, self._most_size, self._most_rate = monotonic, most_size, most_rate
+        self._start = monotonic()
+        self._links = 0
+        self._waiting: list[Entry] = []
+        self._waiting_size = 0
+        self._missing, self._missing_bytes, self._missing_at = 0, 0, 0
+        self._allowance = float(most_rate)
+        self._allowed_at = self._start
+        self._deflate: Any = None
+        self._since_restart = 0
+        self._before = 0  # time of the last entry in the file
+        try:
+            self._file: BinaryIO | None = path.open("wb" if replace else "xb")
+            self.size = self._file.write(MAGIC + bytes((VERSION,)))
+            deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+            self._write(_HEAD, deflate.compress(json.dumps(asdict(head)).encode()) + deflate.flush(zlib.Z_SYNC_FLUSH))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except FileExistsError as exc:
+            raise RecordingError(f"{path} is there already") from exc
+        except OSError as exc:
+            raise RecordingError(f"{path} cannot be written: {exc.strerror}") from exc
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is written: the file is full, or the disk takes no more."""
+        return self.full or bool(self.trouble) or self._file is None
+
+    def tap(self) -> LinkTap:
+        """Of one more way to the machine."""
+        self._links += 1
+        return LinkTap(self, self._links - 1)
+
+    def put(self, kind: Kind, link: int, ref: int, data: bytes) -> None:
+        """Now. Never fails: what cannot be kept is counted."""
+        if self.over:
+            return
+        now = self._monotonic()
+        at = max(0, round((now - self._start) * 1e9))
+        if len(data) > MOST_DATA or not self._within_rate(len(data), now):
+            self.left_out += 1
+            self._missing_at = self._missing_at or at
+            self._missing, self._missing_bytes = self._missing + 1, self._missing_bytes + len(data)
+            return
+        if self._missing:
+            self._say_missing()
+        self._keep(Entry(at, kind, link, ref, data))
+
+    def put_at(self, entry: Entry) -> None:
+        """What has a time already, as from another recording: no bound on the rate."""
+        if not self.over:
+            self._keep(entry)
+
+    def flush(self, *, to_disk: bool = False) -> None:
+        """Hand what came since to the operating system; `to_disk`: and wait until the disk has it."""
+        if self._file is None or self.over:
+            return
+        if self._missing:
+            self._say_missing()
+        try:
+            if self._waiting:
+                self._write_waiting()
+            self._file.flush()
+        except OSError as exc:
+            self.trouble = self._refusal(exc)
+        if to_disk:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until the disk has what was flushed. May be called in a thread of its own."""
+        if self._file is not None and not self.trouble:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as exc:
+                self.trouble = self._refusal(exc)
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        self.flush(to_disk=True)
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as exc:
+                self.trouble = self.trouble or self._refusal(exc)
+            self._file = None
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _within_rate(self, size: int, now: float) -> bool:
+        self._allowance += (now - self._allowed_at) * self._most_rate
+        self._allowance = min(self._allowance, 2.0 * max(self._most_rate, size))
+        self._allowed_at = now
+        if self._allowance < size:
+            return False
+        self._allowance -= size
+        return True
+
+    def _say_missing(self) -> None:
+        missing = json.dumps({"entries": self._missing, "bytes": self._missing_bytes}).encode()
+        at, self._missing, self._missing_bytes, self._missing_at = self._missing_at, 0, 0, 0
+        self._keep(Entry(at, Kind.LEFT_OUT, 0, 0, missing))
+
+    def _keep(self, entry: Entry) -> None:
+        self._waiting.append(entry)
+        self._waiting_size += len(entry.data) + 8
+        self.entries += 1
+        self.sent += entry.kind is Kind.SENT
+        self.received += entry.kind is Kind.RECEIVED
+        self.last = entry.at
+        if self._waiting_size >= _FULL:
+            try:
+                self._write_waiting()
+            except OSError as exc:
+                self.trouble = self._refusal(exc)
+
+    def _refusal(self, exc: OSError) -> str:
+        return f"{self.path} cannot be written any more: {exc.strerror}"
+
+    def _write_waiting(self) -> None:
+        anew = self._deflate is None or self._since_restart >= _RESTART
+        if anew:
+            self._deflate, self._since_restart = zlib.compressobj(9, zlib.DEFLATED, -15), 0
+        data = encode(self._waiting, 0 if anew else self._before)
+        deflated = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+        if self.size + _CHUNK.size + len(deflated) > self._most_size:
+            self.full = True
+            return
+        self._before = max(self._before, self._waiting[-1].at)
+        self._since_restart += len(data)
+        self._waiting, self._waiting_size = [], 0
+        self._write(_ANEW if anew else _ON, deflated)
+
+    def _write(self, form: int, deflated: bytes) -> None:
+        assert self._file is not None
+        deflated = deflated.removesuffix(_TAIL)
+        rest = _CHUNK.pack(_MARK, 0, len(deflated), form)[8:] + deflated
+        self.size += self._file.write(_MARK + zlib.crc32(rest).to_bytes(4, "little") + rest)
+
+
+class LinkTap:
+    """Fulfils `gateway.adapter.Tap`."""
+
+    def __init__(self, recorder: Recorder, link: int) -> None:
+        self._recorder, self._link = recorder, link
+        self._open = False
+
+    def opened(self) -> None:
+        self._open = True
+        self._recorder.put(Kind.OPENED, self._link, 0, b"")
+
+    def failed(self, why: str) -> None:
+        self._recorder.put(Kind.FAILED, self._link, 0, why.encode())
+
+    def closed(self, why: str = "") -> None:
+        if self._open:
+            self._open = False
+            self._recorder.put(Kind.CLOSED, self._link, 0, why.encode())
+
+    def sent(self, data: bytes, ref: int = 0) -> None:
+        self._recorder.put(Kind.SENT, self._link, ref, data)
+
+    def received(self, data: bytes, ref: int = 0) -> None:
+        self._recorder.put(Kind.RECEIVED, self._link, ref, data)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class Recording:
+    """A file that was read up to its head. Each iteration reads the entries from the disk."""
+
+    def __init__(self, path: Path, head: Head) -> None:
+        self.path, self.head = path, head
+        self.damage: list[str] = []  # what the last iteration could not read, for people
+
+    def __iter__(self) -> Iterator[Entry]:
+        """In the order of their times. What is damaged is left out, and said in `damage`."""
+        self.damage = []
+        with self.path.open("rb") as file:
+            yield from _entries(file, self.damage)
+
+
+def is_recording(path: Path) -> bool:
+    """Whether it begins like one. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def read(path: Path) -> Recording:
+    """Raises RecordingError for what is no recording, or one whose head cannot be read."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(MAGIC) + 1)
+            if begins[:-1] != MAGIC:
+                raise RecordingError(f"{path} is no recording")
+            if begins[-1] != VERSION:
+                raise RecordingError(f"{path} is a recording of version {begins[-1]}; this program reads {VERSION}")
+            _, form, deflated = next(_chunks(file, []), (0, 0, b""))
+    except OSError as exc:
+        raise RecordingError(f"{path} cannot be read: {exc.strerror}") from exc
+    except IndexError:
+        raise RecordingError(f"{path} is no recording") from None
+    if form != _HEAD:
+        raise RecordingError(f"{path} is a recording whose beginning is damaged or cut off")
+    try:
+        told = json.loads(_inflate(zlib.decompressobj(-15), deflated, _MOST_HEAD))
+        head = Head(**{each.name: told[each.name] for each in fields(Head) if each.name in told})
+        if any(not isinstance(getattr(head, each.name), _TYPES[str(each.type)]) for each in fields(Head)):
+            raise TypeError("a value of another type")
+    except (ValueError, TypeError, BrokenError) as exc:
+        raise RecordingError(f"{path} is a recording whose beginning cannot be understood: {exc}") from exc
+    return Recording(path, head)
+
+
+_TYPES = {"int": int, "str": str, "list[str]": list}
+
+
+def _entries(file: BinaryIO, damage: list[str]) -> Iterator[Entry]:
+    inflate: Any = None  # None: what follows was written for something that is missing
+    file.seek(len(MAGIC) + 1)
+    before, end = 0, file.tell()
+    for at, form, deflated in _chunks(file, damage):
+        if at != end:
+            inflate = None
+        end = file.tell()
+        if form == _ANEW:
+            inflate, before = zlib.decompressobj(-15), 0
+        if form == _HEAD:
+            continue
+        if inflate is None:
+            damage.append(f"what stands at byte {at} cannot be read without what stood before it")
+            continue
+        try:
+            for entry in decode(_inflate(inflate, deflated, _MOST_CHUNK), before):
+                before = entry.at
+                yield entry
+        except BrokenError as exc:
+            inflate = None
+            damage.append(f"at byte {at}: {exc}")
+
+
+def _inflate(inflate: Any, deflated: bytes, most: int) -> bytes:
+    """Raises BrokenError."""
+    try:
+        data: bytes = inflate.decompress(deflated + _TAIL, most)
+    except zlib.error as exc:
+        raise BrokenError(str(exc)) from exc
+    if inflate.unconsumed_tail or inflate.eof:
+        raise BrokenError(f"more than {most} bytes, or less than was announced")
+    return data
+
+
+def _chunks(file: BinaryIO, damage: list[str]) -> Iterator[tuple[int, int, bytes]]:
+    """Where each sound chunk begins, its form, and what it holds. The file stands behind it meanwhile."""
+    while True:
+        at = file.tell()
+        begins = file.read(_CHUNK.size)
+        if not begins:
+            return
+        if len(begins) == _CHUNK.size:
+            mark, crc, length, form = _CHUNK.unpack(begins)
+            if mark == _MARK and length <= _MOST_CHUNK:
+                deflated = file.read(length)
+                if len(deflated) == length and zlib.crc32(begins[8:] + deflated) == crc:
+                    yield at, form, deflated
+                    continue
+        found = _next_mark(file, at + 1)
+        rest = file.seek(0, os.SEEK_END) - at
+        if found is None:
+            damage.append(f"the last {rest} bytes, from byte {at} on, are no whole chunk: it was cut off there")
+            return
+        damage.append(f"{found - at} bytes from byte {at} on are damaged")
+        file.seek(found)
+
+
+def _next_mark(file: BinaryIO, at: int) -> int | None:
+    """Where a chunk may begin, at this byte or later."""
+    file.seek(at)
+    rest = b""
+    while block := file.read(1 << 20):
+        data = rest + block
+        if (found := data.find(_MARK)) >= 0:
+            return at - len(rest) + found
+        at += len(block)
+        rest = data[-len(_MARK) + 1 :]
+    return None
