@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import adapters
 from gateway import __version__
-from gateway.cli import buffer, config, demo, machine, profiles, query, run, simulate
+from gateway.cli import buffer, config, demo, machine, profiles, query, record, run, simulate
 
 
 class _Group(TyperGroup):
@@ -71,6 +71,7 @@ app.command()(machine.read)
 app.command()(machine.watch)
 app.command()(machine.plan)
 app.command()(simulate.simulate)
+app.command()(record.record)
 app.command()(query.query)
 app.command()(buffer.audit)
 app.add_typer(buffer.app, name="buffer")
