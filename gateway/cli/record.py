@@ -6,8 +6,10 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -80,6 +82,9 @@ Server = Annotated[
 ]
 
 
+_Work = Callable[["_Chosen", "Recorder", Callable[[str], None]], Awaitable[None]]
+
+
 class _Chosen(NamedTuple):
     """What is to be recorded."""
 
@@ -109,12 +114,14 @@ def record(
     check_output(output, force)
     seconds = seconds_of(duration, "--for") if duration else None
     bounds = _size(max_size, "--max-size"), _size(max_rate, "--max-rate")
-    if from_pcap is not None:
-        raise UsageError("not yet")
-    if machine is None:
+    if machine is None and from_pcap is None:
         raise UsageError("which machine? `gateway record MACHINE -o FILE`")
-    chosen = _choose(load_config(None, config, whole_tree=True), machine)
-    run(_record(chosen, output, seconds, bounds, force))
+    chosen = _choose(load_config(None, config, whole_tree=True), machine) if machine else None
+    if from_pcap is not None:
+        _from_pcap(from_pcap, chosen, ports or [502], server, output, bounds[0], force)
+    elif chosen is not None:
+        work = _keep_asking if listen is None else _between(chosen, listen)
+        run(_record(chosen, work, "adapter" if listen is None else "proxy", output, seconds, bounds, force))
 
 
 def _choose(configuration: Configuration, name: str) -> _Chosen:
@@ -152,16 +159,24 @@ def _head(chosen: _Chosen, source: str) -> Head:
     return Head(time.time_ns(), protocol, chosen.connection, chosen.machines, text, source, __version__)
 
 
-# --- from the machine ------------------------------------------------------------------------------------------------
-
-
-async def _record(chosen: _Chosen, output: Path, seconds: float | None, bounds: tuple[int, int], force: bool) -> None:
+async def _record(
+    chosen: _Chosen,
+    work: _Work,
+    source: str,
+    output: Path,
+    seconds: float | None,
+    bounds: tuple[int, int],
+    force: bool,
+) -> None:
     from gateway.recording import Recorder
 
     size, rate = bounds
-    with Recorder(output, _head(chosen, "adapter"), replace=force, most_size=size, most_rate=rate) as recorder:
+    with Recorder(output, _head(chosen, source), replace=force, most_size=size, most_rate=rate) as recorder:
         print(f"{', '.join(chosen.machines)} into {output}; Ctrl-C ends it", file=sys.stderr)
-        await _until(seconds, recorder, lambda say: _keep_asking(chosen, recorder, say))
+        await _until(seconds, recorder, lambda say: work(chosen, recorder, say))
+
+
+# --- from the machine ------------------------------------------------------------------------------------------------
 
 
 async def _keep_asking(chosen: _Chosen, recorder: Recorder, say: Callable[[str], None]) -> None:
@@ -190,6 +205,96 @@ async def _keep_asking(chosen: _Chosen, recorder: Recorder, say: Callable[[str],
         await adapter.close()
 
 
+# --- between a master and the machine --------------------------------------------------------------------------------
+
+
+def _between(chosen: _Chosen, place: str) -> _Work:
+    """Passes on what a master asks who comes there. Raises UsageError where that cannot be."""
+    settings: Any = chosen.configuration.connections[chosen.connection]
+    if settings.protocol not in _IN_THE_OPEN:
+        raise UsageError(
+            f"--listen: what passes on a connection of {settings.protocol} cannot be read in between; without --listen "
+            "the machine is asked"
+        )
+    if isinstance(settings.port, str):
+        return partial(_keep_joining, place, settings)
+    host, _, port = place.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen {place}: a host and a port of this computer, for example 0.0.0.0:5020")
+    return partial(_keep_passing_on, (host.strip("[]") or "127.0.0.1", int(port)), (settings.host, settings.port))
+
+
+_IN_THE_OPEN = ("modbus-tcp", "modbus-rtu-over-tcp", "modbus-ascii", "modbus-rtu")
+
+
+async def _keep_passing_on(
+    listen: tuple[str, int], machine: tuple[str, int], _: _Chosen, recorder: Recorder, say: Callable[[str], None]
+) -> None:
+    from gateway.recording.proxy import proxy
+
+    async with proxy(listen, machine, recorder.tap) as running:
+        say(f"lead the master to {listen[0]}:{running.port}; it is passed on to {machine[0]}:{machine[1]}")
+        await asyncio.Event().wait()
+
+
+async def _keep_joining(port: str, settings: Any, _: _Chosen, recorder: Recorder, say: Callable[[str], None]) -> None:
+    from gateway.recording.serial_proxy import SerialPort, serial_proxy
+
+    machine = SerialPort(
+        settings.port,
+        settings.baud,
+        settings.parity,
+        settings.stop_bits,
+        getattr(settings, "data_bits", 8),
+        settings.quirks.local_echo,
+    )
+    async with serial_proxy(replace(machine, path=port, local_echo=False), machine, recorder.tap):
+        say(f"the master belongs to {port}; it is passed on to {settings.port}")
+        await asyncio.Event().wait()
+
+
+# --- from a packet capture -------------------------------------------------------------------------------------------
+
+
+def _from_pcap(
+    capture: Path, chosen: _Chosen | None, ports: list[int], server: str | None, output: Path, size: int, force: bool
+) -> None:
+    """One machine of it. Raises RecordingError, UsageError."""
+    from gateway.recording import Recorder
+    from gateway.recording.pcap import read_pcap
+
+    protocol = chosen.configuration.connections[chosen.connection].protocol if chosen else "modbus-tcp"
+    found = read_pcap(capture, ports, protocol)
+    where = f"{capture}: port {', '.join(map(str, ports))}"
+    if not found.machines:
+        others = f"; others that answered: {', '.join(found.others)}: `--port N` chooses" if found.others else ""
+        raise UsageError(f"{where}: nobody speaks {protocol} there, in {found.packets:,} packets{others}")
+    named = [each for each in found.machines if server in (None, each.server, each.server.rpartition(":")[0])]
+    if len(named) != 1:
+        raise UsageError(
+            f"{where}: choose one with --server: {', '.join(each.server for each in named or found.machines)}"
+        )
+    (machine,) = named
+    head = machine.head
+    if chosen is not None:
+        told = _head(chosen, "pcap")
+        head = replace(head, connection=told.connection, machines=told.machines, configuration=told.configuration)
+    with Recorder(output, head, replace=force, most_size=size) as recorder:
+        for entry in machine:
+            recorder.put_at(entry)
+            if recorder.over:
+                break
+    for each in dict.fromkeys([*found.damage, *machine.damage]):
+        print(f"{capture}: {each}", file=sys.stderr)
+    if recorder.trouble:
+        raise RecordingError(recorder.trouble)
+    full = ": as large as it may be" if recorder.full else ""
+    print(f"{machine.server}: {recorder.sent:,} sent, {recorder.received:,} received, {size_text(recorder.size)}{full}")
+
+
+# --- how far it is ---------------------------------------------------------------------------------------------------
+
+
 async def _until(
     seconds: float | None, recorder: Recorder, work: Callable[[Callable[[str], None]], Awaitable[None]]
 ) -> None:
@@ -216,7 +321,7 @@ async def _keep(recorder: Recorder, progress: _Progress) -> None:
     synced = time.monotonic()
     while not recorder.over:
         await asyncio.sleep(FLUSH_INTERVAL)
-        recorder.flush()
+        await asyncio.to_thread(recorder.flush)
         if time.monotonic() - synced >= SYNC_INTERVAL:
             await asyncio.to_thread(recorder.sync)
             synced = time.monotonic()

@@ -25,7 +25,7 @@ class Kind(IntEnum):
     CLOSED = 3  # data: why, for people; empty where the client did it
     SENT = 4  # from the client to the machine
     RECEIVED = 5  # from the machine to the client
-    LEFT_OUT = 6  # something is missing here; data: JSON {"entries": n, "bytes": n}
+    LEFT_OUT = 6  # something of this link is missing here; data: JSON {"entries": n, "bytes": n}
 
 
 class Entry(NamedTuple):

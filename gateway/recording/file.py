@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ _CHUNK = Struct("<4sIIB")  # mark, CRC-32 of all behind it, bytes deflated, form
 _MARK = b"\xabREC"
 _HEAD, _ANEW, _ON = 1, 2, 3  # forms: the head; entries that begin anew; entries that go on with the chunk before
 _FULL = 64 << 10  # bytes of entries that end a chunk
+_MOST_WAITING = 32 << 20  # bytes that wait for a disk that takes its time
 _RESTART = 512 << 10  # bytes of entries after which one begins anew
 _MOST_CHUNK = MOST_DATA + (1 << 20)  # bytes, inflated; the same deflated
 _MOST_HEAD = 16 << 20
@@ -55,7 +57,6 @@ class Recorder:
         self.path = path
         self.entries = 0  # kept
         self.left_out = 0  # over the bound on the rate
-        self.last: int | None = None  # ns since the start, of the last entry
         self.sent = self.received = 0  # of those
         self.full = False  # the file is as large as it may be
         self.trouble = ""  # what the disk says that takes no more
@@ -64,7 +65,8 @@ class Recorder:
         self._links = 0
         self._waiting: list[Entry] = []
         self._waiting_size = 0
-        self._missing, self._missing_bytes, self._missing_at = 0, 0, 0
+        self._missing: dict[int, tuple[int, int, int]] = {}  # by link: since when, entries, bytes
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._allowance = float(most_rate)
         self._allowed_at = self._start
         self._deflate: Any = None
@@ -93,39 +95,45 @@ class Recorder:
         return LinkTap(self, self._links - 1)
 
     def put(self, kind: Kind, link: int, ref: int, data: bytes) -> None:
-        """Now. Never fails: what cannot be kept is counted."""
+        """Now; it is written by the next `flush`. Never fails and never waits: what cannot be kept is counted."""
         if self.over:
             return
         now = self._monotonic()
         at = max(0, round((now - self._start) * 1e9))
-        if len(data) > MOST_DATA or not self._within_rate(len(data), now):
-            self.left_out += 1
-            self._missing_at = self._missing_at or at
-            self._missing, self._missing_bytes = self._missing + 1, self._missing_bytes + len(data)
-            return
-        if self._missing:
-            self._say_missing()
-        self._keep(Entry(at, kind, link, ref, data))
+        with self._lock:
+            within = self._within_rate(len(data), now) and self._waiting_size < _MOST_WAITING
+            if len(data) > MOST_DATA or not within:
+                self.left_out += 1
+                first, entries, size = self._missing.get(link, (at, 0, 0))
+                self._missing[link] = first, entries + 1, size + len(data)
+                return
+            if self._missing:
+                self._say_missing()
+            self._keep(Entry(at, kind, link, ref, data))
 
     def put_at(self, entry: Entry) -> None:
-        """What has a time already, as from another recording: no bound on the rate."""
+        """What has a time already, as from another recording: without a bound on the rate, and written from time to time."""
         if not self.over:
             self._keep(entry)
+            if self._waiting_size >= _FULL:
+                self.flush()
 
-    def flush(self, *, to_disk: bool = False) -> None:
-        """Hand what came since to the operating system; `to_disk`: and wait until the disk has it."""
-        if self._file is None or self.over:
-            return
-        if self._missing:
-            self._say_missing()
-        try:
-            if self._waiting:
-                self._write_waiting()
-            self._file.flush()
-        except OSError as exc:
-            self.trouble = self._refusal(exc)
-        if to_disk:
-            self.sync()
+    def flush(self) -> None:
+        """Hand what came since to the operating system. May be called in a thread of its own, while there comes more."""
+        with self._writing:
+            with self._lock:
+                if self._missing:
+                    self._say_missing()
+                waiting, self._waiting, self._waiting_size = self._waiting, [], 0
+            if self._file is None or self.over:
+                return
+            try:
+                for chunk in _chunked(waiting):
+                    if not self.full:
+                        self._write_chunk(chunk)
+                self._file.flush()
+            except OSError as exc:
+                self.trouble = self._refusal(exc)
 
     def sync(self) -> None:
         """Wait until the disk has what was flushed. May be called in a thread of its own."""
@@ -137,13 +145,15 @@ class Recorder:
 
     def close(self) -> None:
         """Safe to call twice."""
-        self.flush(to_disk=True)
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError as exc:
-                self.trouble = self.trouble or self._refusal(exc)
-            self._file = None
+        self.flush()
+        self.sync()
+        with self._writing:
+            if self._file is not None:
+                try:
+                    self._file.close()
+                except OSError as exc:
+                    self.trouble = self.trouble or self._refusal(exc)
+                self._file = None
 
     def __enter__(self) -> Recorder:
         return self
@@ -161,38 +171,31 @@ class Recorder:
         return True
 
     def _say_missing(self) -> None:
-        missing = json.dumps({"entries": self._missing, "bytes": self._missing_bytes}).encode()
-        at, self._missing, self._missing_bytes, self._missing_at = self._missing_at, 0, 0, 0
-        self._keep(Entry(at, Kind.LEFT_OUT, 0, 0, missing))
+        missing, self._missing = self._missing, {}
+        for link, (at, entries, size) in missing.items():
+            self._keep(Entry(at, Kind.LEFT_OUT, link, 0, json.dumps({"entries": entries, "bytes": size}).encode()))
 
     def _keep(self, entry: Entry) -> None:
         self._waiting.append(entry)
-        self._waiting_size += len(entry.data) + 8
+        self._waiting_size += _cost(entry)
         self.entries += 1
         self.sent += entry.kind is Kind.SENT
         self.received += entry.kind is Kind.RECEIVED
-        self.last = entry.at
-        if self._waiting_size >= _FULL:
-            try:
-                self._write_waiting()
-            except OSError as exc:
-                self.trouble = self._refusal(exc)
 
     def _refusal(self, exc: OSError) -> str:
         return f"{self.path} cannot be written any more: {exc.strerror}"
 
-    def _write_waiting(self) -> None:
+    def _write_chunk(self, entries: list[Entry]) -> None:
         anew = self._deflate is None or self._since_restart >= _RESTART
         if anew:
             self._deflate, self._since_restart = zlib.compressobj(9, zlib.DEFLATED, -15), 0
-        data = encode(self._waiting, 0 if anew else self._before)
+        data = encode(entries, 0 if anew else self._before)
         deflated = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         if self.size + _CHUNK.size + len(deflated) > self._most_size:
             self.full = True
             return
-        self._before = max(self._before, self._waiting[-1].at)
+        self._before = max(0 if anew else self._before, entries[-1].at)
         self._since_restart += len(data)
-        self._waiting, self._waiting_size = [], 0
         self._write(_ANEW if anew else _ON, deflated)
 
     def _write(self, form: int, deflated: bytes) -> None:
@@ -200,6 +203,24 @@ class Recorder:
         deflated = deflated.removesuffix(_TAIL)
         rest = _CHUNK.pack(_MARK, 0, len(deflated), form)[8:] + deflated
         self.size += self._file.write(_MARK + zlib.crc32(rest).to_bytes(4, "little") + rest)
+
+
+def _cost(entry: Entry) -> int:
+    return len(entry.data) + 8
+
+
+def _chunked(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """As many in one as fill it."""
+    chunk: list[Entry] = []
+    size = 0
+    for entry in entries:
+        chunk.append(entry)
+        size += _cost(entry)
+        if size >= _FULL:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 class LinkTap:

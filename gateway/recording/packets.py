@@ -77,7 +77,7 @@ def _cooked(data: bytes) -> int | None:
 
 
 def _cooked_2(data: bytes) -> int | None:
-    return 20 if _u16(data, 0) in _IP else _after_vlans(data, 18, 0)
+    return _after_vlans(data, 18, 0)
 
 
 def _after_vlans(data: bytes, at: int, first: int | None = None) -> int | None:
@@ -122,9 +122,7 @@ def _ipv4(data: bytes, at: int, protocol: int) -> Segment | None:
         raise UnreadableError("they are fragments of IP packets, which are not put together")
     # Network cards that cut large packets themselves are handed such as have no length.
     whole = _u16(data, at + 2) or len(data) - at
-    return _TRANSPORT[protocol](
-        data, at + header, at + whole, (_address(data, at + 12, 4), _address(data, at + 16, 4))
-    )
+    return _TRANSPORT[protocol](data, at + header, at + whole, (_address(data, at + 12, 4), _address(data, at + 16, 4)))
 
 
 # Extension headers that stand before what is carried: hop-by-hop, routing, authentication, destination (RFC 8200, 4).

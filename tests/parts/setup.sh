@@ -29,6 +29,7 @@ victoria-metrics                victoria-metrics
 influxd                         influxdb
 mbpoll                          mbpoll
 socat                           socat
+tcpdump                         tcpdump
 strace                          strace
 systemd-analyze                 systemd
 faketime                        faketime

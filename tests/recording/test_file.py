@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import random
 import resource
 import struct
+import sys
+import termios
+import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +24,7 @@ from gateway.errors import RecordingError
 from gateway.recording import Entry, Head, Kind, Recorder, is_recording, read
 from gateway.recording import file as file_module
 from gateway.recording.entry import BrokenError, decode, encode
+from parts.process import wait_until
 
 HEAD = Head(1_763_789_123_000_000_000, "modbus-tcp", "panel", ["meter-01"], "version: 1\n", "adapter", "0.1")
 ENTRIES = st.lists(
@@ -269,11 +277,12 @@ def test_a_file_grows_no_larger_than_it_may(tmp_path: Path) -> None:
         tap = recorder.tap()
         while not recorder.full:
             tap.sent(dice.randbytes(1000))
+            recorder.flush()
         assert recorder.over
         tap.sent(b"one more")
-    assert 130_000 < path.stat().st_size <= 200_000
+    assert 198_000 < path.stat().st_size <= 200_000
     recording = read(path)
-    assert len(list(recording)) > 130
+    assert len(list(recording)) > 190
     assert not recording.damage
 
 
@@ -295,6 +304,49 @@ def test_more_than_the_rate_is_left_out_and_said(tmp_path: Path) -> None:
     assert kept <= 3 * 10_000 + 20_000
     assert entries[-1].data == b"quiet again"
     assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+
+
+def test_what_is_missing_is_said_of_its_link(tmp_path: Path) -> None:
+    path, time = tmp_path / "a.rec", Time()
+    with Recorder(path, HEAD, time, most_rate=1000) as recorder:
+        one, two = recorder.tap(), recorder.tap()
+        one.sent(bytes(1000))
+        two.sent(bytes(700))
+        two.sent(bytes(800))
+        time.now += 0.5
+        one.sent(b"kept")
+    entries = [(entry.kind, entry.link) for entry in read(path)]
+    assert entries == [(Kind.SENT, 0), (Kind.LEFT_OUT, 1), (Kind.SENT, 0)]
+
+
+def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    """A pipe that nobody reads, in place of a card that takes its time."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    dice = random.Random(1)
+    recorder = Recorder(tmp_path / "a.rec", HEAD, most_rate=1 << 30)
+    recorder._file = os.fdopen(writer, "wb")
+    tap = recorder.tap()
+    for _ in range(200):
+        tap.sent(dice.randbytes(1000))
+    writing = threading.Thread(target=recorder.flush, daemon=True)
+    writing.start()
+    wait_until(lambda: waiting_in(reader) >= 65536, 20, "what a pipe takes")
+    begun = monotonic()
+    for _ in range(200):
+        tap.sent(dice.randbytes(1000))
+    assert monotonic() - begun < 1.0
+    assert writing.is_alive(), "the control: it hangs"
+    while writing.is_alive():
+        with suppress(BlockingIOError):
+            os.read(reader, 1 << 20)
+    os.close(reader)
+
+
+def waiting_in(pipe: int) -> int:
+    size = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, size)
+    return int.from_bytes(size, sys.byteorder)
 
 
 def test_control_within_the_rate_nothing_is_left_out(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""gateway record: from the adapter's own connection, in a process of its own."""
+"""gateway record, in a process of its own: from the adapter's connection, between a master and a machine, from a capture."""
 
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,8 +13,12 @@ import pytest
 
 from gateway.recording import Kind, read
 from parts.gateway import Simulated
+from parts.libmodbus import Libmodbus
+from parts.mbpoll import mbpoll, mbpoll_serial
 from parts.ports import free_port
 from parts.process import wait_until
+from parts.serial_pair import SerialPair
+from recording.captures import Talk, mbap, merged, pcap
 
 GATEWAY = [str(Path(sys.executable).with_name("gateway"))]
 
@@ -150,3 +155,120 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     process = recorder(tmp_path, plant(1), "fast", "--for", "100ms", "--force")
     process.communicate(timeout=20)
     assert read(tmp_path / "m.rec").head.machines == ["fast"]
+
+
+# --- between a master and the machine --------------------------------------------------------------------------------
+
+
+def test_between_another_master_and_the_machine(tmp_path: Path) -> None:
+    port = free_port()
+    with Libmodbus({(1, "holding", 0): [41, 42]}) as machine:
+        text = plant(machine.port)
+        process = recorder(tmp_path, text, "line", "--listen", f"127.0.0.1:{port}")
+        wait_until(lambda: taken(port), 20, "somebody who listens")
+        assert mbpoll(port, "holding", 0, 2) == {0: 41, 1: 42}
+        wait_until(lambda: frames(tmp_path / "m.rec", Kind.RECEIVED), 20, "the answer")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert f"lead the master to 127.0.0.1:{port}" in err
+    assert read(tmp_path / "m.rec").head.source == "proxy"
+    assert [data[6:] for data in frames(tmp_path / "m.rec", Kind.SENT)] == [ask(1, 3, 0, 2)]
+    assert [data[6:] for data in frames(tmp_path / "m.rec", Kind.RECEIVED)] == [b"\x01\x03\x04\x00\x29\x00\x2a"]
+
+
+def test_between_two_serial_ports(tmp_path: Path) -> None:
+    with (
+        Libmodbus({(1, "holding", 0): [41, 42]}, rtu=True) as server,
+        SerialPair(tcp=server.port) as machine,
+        SerialPair() as wire,
+    ):
+        text = plant(1).replace(
+            "protocol: modbus-tcp, host: 127.0.0.1, port: 1",
+            f"protocol: modbus-rtu, port: {machine.a}, parity: none",
+        )
+        process = recorder(tmp_path, text, "line", "--listen", wire.b)
+        wait_until(lambda: (tmp_path / "m.rec").exists() and frames(tmp_path / "m.rec", Kind.OPENED), 20, "both ports")
+        assert mbpoll_serial(wire.a, "holding", 0, 2) == {0: 41, 1: 42}
+        wait_until(lambda: b"".join(frames(tmp_path / "m.rec", Kind.RECEIVED)), 20, "the answer")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert b"".join(frames(tmp_path / "m.rec", Kind.SENT))[:6] == ask(1, 3, 0, 2)
+    assert b"".join(frames(tmp_path / "m.rec", Kind.RECEIVED))[:7] == b"\x01\x03\x04\x00\x29\x00\x2a"
+
+
+def taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "place", "told"),
+    [
+        ("modbus-tcp, host: a", "here", "a host and a port of this computer, for example 0.0.0.0:5020"),
+        ("modbus-tcp, host: a", "127.0.0.1:99999", "a host and a port"),
+        ("modbus-udp, host: a", "127.0.0.1:5020", "what passes on a connection of modbus-udp cannot be read"),
+        ("modbus-tls, host: a", "127.0.0.1:5020", "what passes on a connection of modbus-tls cannot be read"),
+    ],
+)
+def test_where_it_cannot_listen(tmp_path: Path, protocol: str, place: str, told: str) -> None:
+    text = plant(1).replace("modbus-tcp, host: 127.0.0.1", protocol)
+    _, err = recorder(tmp_path, text, "fast", "--listen", place).communicate(timeout=20)
+    assert told in err
+    assert not (tmp_path / "m.rec").exists()
+
+
+# --- from a packet capture -------------------------------------------------------------------------------------------
+
+
+def captured(tmp_path: Path, *talks: Talk) -> str:
+    (tmp_path / "plant.pcap").write_bytes(pcap(merged(*talks)))
+    return str(tmp_path / "plant.pcap")
+
+
+def talk(machine: str = "10.20.0.11", port: int = 502, value: str = "002a") -> Talk:
+    exchange = Talk(machine=machine, port=port).open().wait(1).ask(mbap(7, 1, "0300000001"))
+    return exchange.wait(20).answer(mbap(7, 1, "0302" + value)).wait(5).close()
+
+
+def test_from_a_capture(tmp_path: Path) -> None:
+    text = plant(502)
+    process = recorder(tmp_path, text, "fast", "--from-pcap", captured(tmp_path, talk()))
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, "10.20.0.11:502: 1 sent, 1 received" in out) == (0, True), err
+    recording = read(tmp_path / "m.rec")
+    assert (recording.head.started, recording.head.source) == (1_700_000_000_000_000_000, "pcap")
+    assert (recording.head.machines, recording.head.connection) == (["fast"], "line")
+    assert "unit_id: 1" in recording.head.configuration
+    sent, received = (next(e for e in recording if e.kind is kind) for kind in (Kind.SENT, Kind.RECEIVED))
+    assert (sent.data, received.data) == (mbap(7, 1, "0300000001"), mbap(7, 1, "0302002a"))
+    assert received.at - sent.at == 20_000_000
+
+
+def test_a_capture_of_several_machines(tmp_path: Path) -> None:
+    file = captured(tmp_path, talk(), talk("10.20.0.12", value="0001"), talk("10.20.0.13", 1502, "0002"))
+    _, err = recorder(tmp_path, plant(1), "--from-pcap", file).communicate(timeout=20)
+    assert "choose one with --server: 10.20.0.11:502, 10.20.0.12:502" in err
+    assert not (tmp_path / "m.rec").exists()
+    process = recorder(tmp_path, plant(1), "--from-pcap", file, "--server", "10.20.0.12")
+    process.communicate(timeout=20)
+    assert [data[-2:] for data in frames(tmp_path / "m.rec", Kind.RECEIVED)] == [b"\0\1"]
+    recorder(tmp_path, plant(1), "--from-pcap", file, "--port", "1502", "--force").communicate(timeout=20)
+    assert [data[-2:] for data in frames(tmp_path / "m.rec", Kind.RECEIVED)] == [b"\0\2"]
+    _, err = recorder(tmp_path, plant(1), "--from-pcap", file, "--port", "99", "--force").communicate(timeout=20)
+    assert "port 99: nobody speaks modbus-tcp there" in err
+    assert "10.20.0.11:502" in err
+    assert frames(tmp_path / "m.rec", Kind.RECEIVED), "what was there is kept"
+
+
+@pytest.mark.parametrize(("data", "told"), [(b"", "m.pcap"), (b"no capture at all", "m.pcap"), (None, "m.pcap")])
+def test_what_is_no_capture(tmp_path: Path, data: bytes | None, told: str) -> None:
+    if data is not None:
+        (tmp_path / "m.pcap").write_bytes(data)
+    process = recorder(tmp_path, plant(1), "--from-pcap", str(tmp_path / "m.pcap"))
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1, err
+    assert told in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "m.rec").exists()
