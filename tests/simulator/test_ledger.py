@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import NO_COMMUNICATION
-from simulators.ledger import Ledger, Served, columns, read_ledger
+from simulators.ledger import Happened, Ledger, LedgerError, Served, columns, read_events, read_ledger
 
 VALUES = {"f": 230.39999389648438, "i": 2**64 - 1, "b": True, "s": "Ä\n", "n": None}
 
@@ -72,3 +72,65 @@ def test_without_a_path_nothing_is_kept_and_after_closing_nothing_is_taken(tmp_p
     ledger.close()
     with pytest.raises(AssertionError, match="the ledger is closed"):
         ledger.served("m", 1, {"x": 1})
+
+
+def test_how_long_an_answer_took_is_kept_where_it_took_any(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        ledger.served("m", 1, {"x": 1}, took=0.009)
+        ledger.served("m", 2, {"x": 2}, took=2.5)
+    assert [entry.took for entry in read_ledger(path)] == [0.0, 2.5]
+    assert b"took" not in path.read_bytes().splitlines()[0]
+    assert columns(read_ledger(path))["m", "x"].took == {1: 2.5}
+
+
+def test_events_stand_beside_the_answers(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        ledger.served("m", 1, {"x": 1})
+        ledger.happened(2, "fault", machine="m", kind="silence", place=Path("/dev/ttyUSB0"))
+    assert list(read_ledger(path)) == [Served(1, "m", {"x": 1})]
+    about = {"machine": "m", "kind": "silence", "place": "/dev/ttyUSB0"}
+    assert list(read_events(path)) == [Happened(2, "fault", about)]
+    ledger = Ledger.memory()
+    ledger.happened(3, "end")
+    assert (list(ledger.events()), list(ledger.entries())) == ([Happened(3, "end", {})], [])
+    Ledger().happened(1, "fault")
+
+
+def test_lines_of_a_kind_that_is_not_known_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_text('{"v": 2, "plant": "acme"}\n{"t": 1, "machine": "m", "values": {"x": 1}, "more": 5}\n')
+    assert list(read_ledger(path)) == [Served(1, "m", {"x": 1})]
+    assert list(read_events(path)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hello",
+        "[1, 2]",
+        "17",
+        '{"t": 1.5, "machine": "m", "values": {}}',
+        '{"t": 1, "values": {}}',
+        '{"t": 1, "machine": "m", "values": [1]}',
+        '{"t": 1, "machine": "m", "values": {}, "took": "long"}',
+        '{"event": "fault"}',
+    ],
+)
+def test_a_line_that_no_ledger_has_is_told_with_its_place(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f'{{"t": 1, "machine": "m", "values": {{}}}}\n{line}\n')
+    with pytest.raises(LedgerError, match=r"ledger\.jsonl:2: is no line of a ledger"):
+        list(read_ledger(path))
+
+
+def test_a_ledger_that_was_cut_anywhere_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    with Ledger(whole) as ledger:
+        for i in range(3):
+            ledger.served("m", i, {"x": i, "name": "ü"}, {"x": 5}, took=1.0)
+    data = whole.read_bytes()
+    for size in range(len(data) + 1):
+        path.write_bytes(data[:size])
+        assert [entry.time_ns for entry in read_ledger(path)] == list(range(data[:size].count(b"\n")))

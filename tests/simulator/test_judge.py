@@ -1,0 +1,615 @@
+"""The judge finds what there is to be found, as often as it is there, and nothing where there is nothing.
+
+Each test makes what a store would have by hand from what was served; the controls are the same without the fault.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.config import load
+from gateway.model import (
+    COUNTER_UNSETTLED,
+    NO_COMMUNICATION,
+    NOT_A_NUMBER,
+    NOT_AVAILABLE,
+    OUT_OF_RANGE,
+    UNKNOWN_STATE,
+    Value,
+)
+from gateway.runtime.registry import protocols
+from simulators.judge import Bounds, judge
+from simulators.ledger import Column
+from simulators.rules import Rule, rules_of
+from simulators.verdict import Declared, SignalVerdict, Verdict
+
+MS, S = 1_000_000, 1_000_000_000
+T = 1_763_789_123_000_000_000  # a whole number of microseconds, as all of OPC UA's here
+SIGNAL = "press", "x"
+OTHER = "press", "pacemaker"  # goes on when the signal under test does not, so that nothing is still on its way
+ARRIVAL, SOURCE = Rule(), Rule(stamps="source")
+SERVER_BAD = 0x80AB0000  # BadInvalidArgument: no reason of the gateway's own
+
+
+@dataclass
+class Stored:
+    time: list[int] = field(default_factory=list)
+    value: list[Value] = field(default_factory=list)
+    quality: list[int] = field(default_factory=list)
+
+    def put(self, time: int, value: Value, quality: int = 0) -> None:
+        """In its place."""
+        at = next((i for i, t in enumerate(self.time) if t > time), len(self.time))
+        self.time.insert(at, time)
+        self.value.insert(at, value)
+        self.quality.insert(at, quality)
+
+    def take(self, value: Value) -> int:
+        """Away with it; its time."""
+        at = self.value.index(value)
+        del self.value[at], self.quality[at]
+        return self.time.pop(at)
+
+
+def served(values: Sequence[Value], step: int = S, quality: Sequence[int] | None = None) -> Column:
+    times = array("q", [T + i * step for i in range(len(values))])
+    return Column(times, list(values), array("I", quality or [0] * len(values)))
+
+
+def stored(said: Column, rule: Rule = ARRIVAL) -> Stored:
+    """All of it: at the server's own time, or half a millisecond after it was served."""
+    after = 0 if rule.stamps == "source" else MS // 2
+    return Stored([t + after for t in said.time], list(said.value), list(said.quality))
+
+
+def judged(said: Column, has: Stored, rule: Rule | None = ARRIVAL, losses=(), **bounds: Any) -> SignalVerdict:
+    return whole(said, has, rule, losses, **bounds)[0]
+
+
+def whole(
+    said: Column, has: Stored, rule: Rule | None = ARRIVAL, losses=(), **bounds: Any
+) -> tuple[SignalVerdict, Verdict]:
+    pace = served(list(range(len(said.time) + 60)))
+    rules = None if rule is None else {SIGNAL: rule, OTHER: ARRIVAL}
+    verdict = judge({SIGNAL: said, OTHER: pace}, {SIGNAL: has, OTHER: stored(pace)}, rules, losses, Bounds(**bounds))
+    return next(each for each in verdict.signals if each.signal == "x"), verdict
+
+
+def faults(verdict: SignalVerdict) -> tuple[int, int, int, int]:
+    return verdict.missing, verdict.wrong, verdict.late, verdict.duplicated
+
+
+# --- k of each, and no other -----------------------------------------------------------------------------------------
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> tuple[Rule, list[Value], dict[str, list[int]]]:
+    """Numbers that never come back within the reach of the judge, and places for each kind of fault, well apart."""
+    rule = draw(st.sampled_from([ARRIVAL, SOURCE]))
+    count = draw(st.integers(40, 120))
+    steps = draw(st.lists(st.integers(1, 50), min_size=count, max_size=count))
+    kind = draw(st.sampled_from(["int", "float", "text"]))
+    total, values = 0, []
+    for step in steps:
+        total += step
+        values.append({"int": total, "float": total / 8, "text": f"part {total}"}[kind])
+    places = draw(st.permutations(range(1, count - 4, 4)))
+    found, at = {}, 0
+    for fault in ("drop", "alter", "duplicate", "delay"):
+        k = draw(st.integers(0, len(places) // 4))
+        found[fault] = list(places[at : at + k])
+        at += k
+    return rule, values, found
+
+
+@settings(max_examples=200, deadline=None)
+@given(spoilt())
+def test_exactly_what_was_spoilt_is_found(case):
+    rule, values, places = case
+    said = served(values)
+    has = stored(said, rule)
+    for i in places["drop"]:
+        has.take(values[i])
+    for i in places["alter"]:
+        time = has.take(values[i])
+        has.put(time, values[i] + "?" if isinstance(values[i], str) else -1 - values[i])
+    for i in places["duplicate"]:
+        has.put(said.time[i] + 700 * MS, values[i])
+    for i in places["delay"]:
+        has.put(has.take(values[i]) + 1700 * MS, values[i])
+    verdict = judged(said, has, rule)
+    assert faults(verdict) == tuple(len(places[kind]) for kind in ("drop", "alter", "delay", "duplicate"))
+    assert verdict.served == len(values)
+    assert verdict.sound == (not (places["drop"] or places["alter"] or places["duplicate"]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([0, 1]), min_size=20, max_size=60), st.data())
+def test_equal_values_do_not_hide_what_is_missing(values, data):
+    """A bit that toggles: which of two equal ones is missing cannot be seen, that one is can."""
+    said = served(values)
+    has = stored(said)
+    gone = data.draw(st.sets(st.integers(0, len(values) - 1), max_size=5))
+    for i in sorted(gone, reverse=True):
+        del has.time[i], has.value[i], has.quality[i]
+    assert faults(judged(said, has)) == (len(gone), 0, 0, 0)
+
+
+@pytest.mark.parametrize("rule", [ARRIVAL, SOURCE, None])
+def test_control_nothing_is_found_where_all_is_well(rule):
+    said = served([1, 2.5, "a", True, 2**63, 7])
+    verdict = judged(said, stored(said, rule or ARRIVAL), rule)
+    assert faults(verdict) == (0, 0, 0, 0)
+    assert (verdict.served, verdict.stored, verdict.unread, verdict.coming, verdict.own) == (6, 6, 0, 0, 0)
+
+
+# --- wrong -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "instead"),
+    [(5, 6), (5, "5"), (1, True), (2**60, 2**60 + 1), ("auto", "Auto"), (5.0, None), (0.0, 1e-300)],
+)
+def test_a_value_that_was_not_served_is_wrong(value, instead):
+    said = served([value] * 9)
+    has = stored(said)
+    has.value[4] = instead
+    has.quality[4] = SERVER_BAD if instead is None else 0
+    verdict = judged(said, has)
+    assert faults(verdict) == (0, 1, 0, 0)
+    assert verdict.faulty[0].time == has.time[4]
+    assert "nothing of the kind was served" in verdict.faulty[0].what
+
+
+def test_the_last_digit_of_a_float_is_rounding():
+    said = served([0.1 + 0.2, 5])
+    has = Stored([T + MS, T + S + MS], [0.3, 5.0], [0, 0])
+    assert faults(judged(said, has)) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("rule", [ARRIVAL, SOURCE])
+def test_a_stamp_before_it_was_served_is_wrong(rule):
+    said = served(list(range(10)))
+    has = stored(said, rule)
+    has.put(has.take(5) - 30 * MS, 5)
+    verdict = judged(said, has, rule)
+    assert faults(verdict) == (0, 1, 0, 0)
+    assert "before it was served" in verdict.faulty[0].what
+
+
+def test_two_values_that_changed_places_are_not_as_they_were_served():
+    said = served(list(range(10)))
+    has = stored(said)
+    has.value[3], has.value[4] = has.value[4], has.value[3]
+    verdict = judged(said, has)
+    assert verdict.wrong
+    assert not verdict.sound
+
+
+def test_a_value_of_long_ago_is_wrong():
+    said = served(list(range(40)))
+    has = stored(said)
+    has.value[30] = 5
+    assert faults(judged(said, has)) == (0, 1, 0, 0)
+
+
+def test_a_doubt_that_nobody_had_and_one_that_was_lost():
+    said = served([1, 2, 3, 4], quality=[0, 0x408F0000, 0, 0])  # UncertainInitialValue
+    assert judged(said, stored(said)).sound
+    has = stored(said)
+    has.quality[1], has.quality[2] = 0, 0x408F0000
+    verdict = judged(said, has)
+    assert faults(verdict) == (0, 2, 0, 0)
+    assert "stored as good, and it was uncertain" in verdict.faulty[0].what
+
+
+# --- late ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bound_for_late_readings():
+    said = served(list(range(10)))
+    has = stored(said)
+    has.put(has.take(5) + 800 * MS, 5)
+    assert faults(judged(said, has)) == (0, 0, 0, 0)
+    assert faults(judged(said, has, late=500 * MS)) == (0, 0, 1, 0)
+
+
+def test_what_the_machine_needed_to_answer_is_not_lateness():
+    said = served(list(range(10)))
+    has = stored(said)
+    has.put(has.take(5) + 1500 * MS, 5)
+    assert faults(judged(said, has)) == (0, 0, 1, 0)
+    said.took[5] = 1.5
+    assert faults(judged(said, has)) == (0, 0, 0, 0)
+
+
+# --- what need not be there ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_after_the_timeout_is_unread():
+    said = served(list(range(10)))
+    has = stored(said)
+    has.take(5)
+    said.took[5] = 0.9
+    assert faults(judged(said, has, replace(ARRIVAL, timeout=1.0))) == (1, 0, 0, 0)
+    said.took[5] = 1.2
+    verdict = judged(said, has, replace(ARRIVAL, timeout=1.0))
+    assert (*faults(verdict), verdict.unread) == (0, 0, 0, 0, 1)
+
+
+def test_what_is_newer_than_the_store_is_on_its_way():
+    said = served(list(range(10)))
+    has = stored(said)
+    for value in (6, 7, 8, 9):
+        has.take(value)
+    verdict = judge({SIGNAL: said}, {SIGNAL: has}, {SIGNAL: ARRIVAL})
+    assert (verdict.total("coming"), verdict.total("missing")) == (4, 0)
+    assert "4 readings of the last 6 s were on their way" in verdict.sentence()
+    assert judge({SIGNAL: said}, {SIGNAL: has}, {SIGNAL: ARRIVAL}, (), Bounds(settled=T + 8 * S)).total("missing") == 3
+    assert judged(said, has).missing == 4  # the store has gone on with other signals
+
+
+def test_a_store_that_has_nothing_is_missing_all():
+    assert judge({SIGNAL: served(list(range(10)))}, {}, {SIGNAL: ARRIVAL}).total("missing") == 10
+
+
+def test_a_declared_loss():
+    said = served(list(range(20)))
+    has = stored(said)
+    for value in (5, 6, 7, 12):
+        has.take(value)
+    verdict = judged(said, has, losses=[Declared(said.time[5], said.time[6], *SIGNAL)])
+    assert (verdict.declared, verdict.missing) == (2, 2)
+    for other in (Declared(T, T + 20 * S, "lathe"), Declared(T, T + 20 * S, "press", "y")):
+        assert judged(said, has, losses=[other]).missing == 4
+    assert judged(said, has, losses=[Declared(T, T + 20 * S)]).declared == 4
+
+
+def test_an_absence():
+    said = served(list(range(20)))
+    has = stored(said)
+    has.take(5)
+    has.take(12)
+    verdict = judged(said, has, absences=((T + 4 * S, T + 6 * S),))
+    assert (verdict.unread, verdict.missing) == (1, 1)
+
+
+def test_marks_of_the_gateway_are_no_values():
+    said = served(list(range(10)))
+    has = stored(said)
+    has.put(T + 4 * S + 500 * MS, None, NO_COMMUNICATION)
+    verdict = judged(said, has)
+    assert (*faults(verdict), verdict.own) == (0, 0, 0, 0, 1)
+
+
+def test_what_the_store_says_did_not_come_is_not_lost_silently():
+    """A mark is stored once, when it begins, and holds until the next reading; timeout and way before it are its own."""
+    said = served(list(range(10)))
+    has = stored(said)
+    for value in (3, 4, 5, 7):
+        has.take(value)
+    assert judged(said, has).missing == 4
+    has.put(said.time[3] + 400 * MS, None, NO_COMMUNICATION)
+    verdict = judged(said, has, replace(ARRIVAL, timeout=0.5))
+    assert (verdict.marked, verdict.missing, verdict.own) == (3, 1, 1)
+    assert judged(said, has, replace(ARRIVAL, timeout=0.3)).missing == 2  # it was noticed later than that
+    has.quality[has.value.index(None)] = NOT_AVAILABLE  # that is what a machine says
+    assert judged(said, has, replace(ARRIVAL, timeout=0.5)).missing == 4
+
+
+def test_a_server_that_has_not_come_back_is_marked_and_one_that_has_must_be_explained():
+    said = served(list(range(10)))
+    has = stored(said, SOURCE)
+    for value in (6, 7, 8, 9):
+        has.take(value)
+    has.put(said.time[6] + 300 * MS, None, NO_COMMUNICATION)
+    assert (judged(said, has, SOURCE).marked, judged(said, has, SOURCE).missing) == (4, 0)
+    has.put(said.time[9], 9)
+    assert (judged(said, has, SOURCE).marked, judged(said, has, SOURCE).missing) == (0, 3)
+    gap = Declared(said.time[6], said.time[8], *SIGNAL)
+    assert judged(said, has, SOURCE, [gap]).declared == 3
+
+
+def test_what_a_subscription_began_with():
+    """What was served before the first reading of a subscription was not asked for; one that brought nothing is missing."""
+    said = served(list(range(10)))
+    has = stored(said, SOURCE)
+    for value in (0, 1, 2):
+        has.take(value)
+    assert (judged(said, has, SOURCE).unread, judged(said, has, SOURCE).missing) == (3, 0)
+    assert judged(said, Stored(), SOURCE).missing == 10
+
+
+def test_a_value_confirmed_after_a_mark_of_the_gateway():
+    said = served([1, 2, 3, 4])
+    has = stored(said, SOURCE)
+    has.put(T + S + 200 * MS, None, NO_COMMUNICATION)
+    has.put(T + S + 600 * MS, 2)
+    assert (*faults(judged(said, has, SOURCE)), judged(said, has, SOURCE).own) == (0, 0, 0, 0, 2)
+    has.take(None)
+    assert faults(judged(said, has, SOURCE)) == (0, 0, 0, 1)
+    assert faults(judged(said, has, replace(SOURCE, repeats=True))) == (0, 0, 0, 0)
+
+
+def test_a_server_does_not_report_what_has_not_changed_but_every_event():
+    said = served(["a", "a", "b", "b", "c"])
+    has = Stored([T, T + 2 * S, T + 4 * S], ["a", "b", "c"], [0] * 3)
+    verdict = judged(said, has, SOURCE)
+    assert (verdict.missing, verdict.unchanged) == (0, 2)
+    assert judged(said, has, replace(SOURCE, every=True)).missing == 2
+    assert judged(said, Stored([T, T + 4 * S], ["a", "c"], [0] * 2), SOURCE).missing == 1
+
+
+def test_a_polled_server_is_only_judged_by_what_it_stored():
+    said = served(list(range(10)), 100 * MS)
+    polled = replace(SOURCE, sampled=True, repeats=True)
+    has = Stored([T + 200 * MS, T + 700 * MS], [2, 7], [0, 0])
+    assert (judged(said, has, polled).unread, judged(said, has, polled).missing) == (8, 0)
+    has.value[1] = 70
+    assert judged(said, has, polled).wrong == 1
+
+
+# --- bad readings ----------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_status_has_to_be_stored_once():
+    said = served([1, None, None, None, 5], quality=[0, SERVER_BAD, SERVER_BAD, SERVER_BAD, 0])
+    has = Stored([t + MS for t in said.time], list(said.value), list(said.quality))
+    del has.time[2:4], has.value[2:4], has.quality[2:4]  # bad is said when it begins
+    verdict = judged(said, has)
+    assert (*faults(verdict), verdict.unchanged) == (0, 0, 0, 0, 2)
+    has.take(None)
+    assert faults(judged(said, has)) == (1, 0, 0, 0)
+    has.put(said.time[1] + MS, None, 0x80AC0000)
+    assert faults(judged(said, has)) == (0, 1, 0, 0)
+
+
+def test_not_a_number_and_numbers_that_stand_for_none():
+    said = served([1.0, None, 3.0, -3276.8, 5.0])
+    has = Stored([t + MS for t in said.time], [1.0, None, 3.0, None, 5.0], [0, NOT_A_NUMBER, 0, NOT_AVAILABLE, 0])
+    assert faults(judged(said, has, replace(ARRIVAL, invalid=(-3276.8,)))) == (0, 0, 0, 0)
+    assert faults(judged(said, has)) == (1, 0, 0, 0)
+    has.value[3], has.quality[3] = -3276.8, 0
+    assert faults(judged(said, has, replace(ARRIVAL, invalid=(-3276.8,)))) == (0, 1, 0, 0)
+
+
+# --- by the settings -------------------------------------------------------------------------------------------------
+
+
+def test_report_change_with_a_deadband():
+    rule = replace(ARRIVAL, report="change", deadband=0.5)
+    said = served([10.0, 10.3, 10.5, 10.6, 10.7, 12.0, 12.0, 11.0])
+    has = Stored([said.time[i] + MS for i in (0, 3, 5, 7)], [10.0, 10.6, 12.0, 11.0], [0] * 4)
+    verdict = judged(said, has, rule)
+    assert (*faults(verdict), verdict.unchanged) == (0, 0, 0, 0, 4)
+    has.take(10.6)
+    assert faults(judged(said, has, rule)) == (1, 0, 0, 0)
+    assert faults(judged(said, has)) == (5, 0, 0, 0)
+
+
+def test_report_change_is_silent_no_longer_than_the_heartbeat():
+    rule = replace(ARRIVAL, report="change", heartbeat=10.0)
+    said = served([1] * 40)
+    beats = Stored([said.time[i] + MS for i in (0, 10, 20, 30)], [1] * 4, [0] * 4)
+    assert faults(judged(said, beats, rule)) == (0, 0, 0, 0)
+    del beats.time[1:3], beats.value[1:3], beats.quality[1:3]
+    assert judged(said, beats, rule).missing > 0
+
+
+def test_a_swinging_door_is_judged_by_the_line():
+    rule = replace(ARRIVAL, report="swinging-door", deadband=0.5)
+    said = served([0.0, 1.0, 2.0, 3.0, 4.0, 3.0, 2.0])
+    corners = Stored([said.time[i] + MS for i in (0, 4, 6)], [0.0, 4.0, 2.0], [0] * 3)
+    verdict = judged(said, corners, rule)
+    assert (*faults(verdict), verdict.unchanged) == (0, 0, 0, 0, 4)
+    corners.take(4.0)
+    assert judged(said, corners, rule).missing == 5  # 1, 2, 3, 4 and 3 are not on the line from 0 to 2: 0.33, 0.67, 1 …
+
+
+def test_texts_of_states():
+    rule = replace(ARRIVAL, texts=True, doubts=frozenset({UNKNOWN_STATE}))
+    said = served(["off", "auto", 17])
+    has = Stored([t + MS for t in said.time], ["off", "auto", "17"], [0, 0, UNKNOWN_STATE])
+    assert faults(judged(said, has, rule)) == (0, 0, 0, 0)
+    has.value[1] = "off"
+    assert judged(said, has, rule).wrong == 1
+
+
+def test_a_range_is_doubted_outside_only():
+    rule = replace(ARRIVAL, range=(0.0, 100.0), doubts=frozenset({OUT_OF_RANGE}))
+    said = served([50.0, 150.0, 60.0])
+    has = Stored([t + MS for t in said.time], [50.0, 150.0, 60.0], [0, OUT_OF_RANGE, 0])
+    assert faults(judged(said, has, rule)) == (0, 0, 0, 0)
+    assert judged(said, replace_quality(has, 1, 0), rule).wrong == 1
+    assert judged(said, replace_quality(has, 2, OUT_OF_RANGE), rule).wrong == 1
+
+
+def test_without_a_configuration_any_doubt_of_the_gateway_may_be_right():
+    said = served([50.0, 150.0, 60.0])
+    has = Stored([t + MS for t in said.time], [50.0, 150.0, 60.0], [0, OUT_OF_RANGE, 0])
+    assert (judged(said, has, None).wrong, judged(said, has, ARRIVAL).wrong) == (0, 1)
+    assert judged(said, replace_quality(has, 1, 0x408F0000), None).wrong == 1  # that would be a server's
+
+
+def replace_quality(has: Stored, i: int, quality: int) -> Stored:
+    found = Stored(list(has.time), list(has.value), list(has.quality))
+    found.quality[i] = quality
+    return found
+
+
+def test_a_clamped_value_is_at_its_end():
+    rule = replace(ARRIVAL, ends=(0.0, 250.0), doubts=frozenset({OUT_OF_RANGE}))
+    said = served([100.0, 260.5, -3.0])
+    has = Stored([t + MS for t in said.time], [100.0, 250.0, 0.0], [0, OUT_OF_RANGE, OUT_OF_RANGE])
+    assert faults(judged(said, has, rule)) == (0, 0, 0, 0)
+    has.value[1] = 260.5
+    assert judged(said, has, rule).wrong == 1
+
+
+def test_decimals_that_mean_something():
+    said = served([1.2345, 2.3456])
+    has = Stored([t + MS for t in said.time], [1.23, 2.35], [0, 0])
+    assert judged(said, has).wrong == 2
+    assert faults(judged(said, has, replace(ARRIVAL, near=0.0050001))) == (0, 0, 0, 0)
+
+
+COUNTER = Rule(counter=True, wraps_at=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "totals"),
+    [
+        ([995, 996, 997, 998, 3, 4, 5, 6], [995, 996, 997, 998, 1003, 1004, 1005, 1006]),  # round at 1000: 5 more
+        ([410, 411, 412, 413, 0, 1, 2, 3], [410, 411, 412, 413, 413, 414, 415, 416]),  # reset
+        ([410, 411, 412, 413, 861, 862, 863, 864], [410, 411, 412, 413, 413, 414, 415, 416]),  # another meter
+        ([410, 411, 412, 413, 0, 415, 416, 417], [410, 411, 412, 413, 413, 415, 416, 417]),  # a glitch
+    ],
+)
+def test_a_count_that_begins_anew(counts, totals):
+    said = served(counts)
+    has = Stored([t + MS for t in said.time], list(totals), [0] * 8)
+    rule = replace(COUNTER, doubts=frozenset({COUNTER_UNSETTLED}))
+    assert faults(judged(said, replace_quality(has, 4, COUNTER_UNSETTLED), rule)) == (0, 0, 0, 0)
+    assert "judged by what it can have added" in judged(said, has, rule).note
+    has.value[6] += 1  # counted twice
+    assert judged(said, has, rule).wrong == 1
+    has.value[6] -= 1
+    has.value[4:] = [value + 77 for value in totals[4:]]  # and out of nothing
+    assert judged(said, has, rule).wrong >= 3
+    del has.time[6], has.value[6], has.quality[6]
+    has.value[4:] = [*totals[4:6], *totals[7:]]
+    assert judged(said, has, rule).missing == 1
+
+
+def test_a_total_goes_on_from_before_and_that_is_said():
+    said = served([5, 6, 7, 8, 9])
+    has = Stored([t + MS for t in said.time], [105, 106, 107, 108, 109], [0] * 5)
+    verdict = judged(said, has, COUNTER)
+    assert faults(verdict) == (0, 0, 0, 0)
+    assert verdict.note == "totals are 100 above the count"
+    has.value[3] = 107  # counted late
+    assert judged(said, has, COUNTER).wrong == 1
+    assert judged(said, stored(said), COUNTER).note == ""
+
+
+# --- which of them ---------------------------------------------------------------------------------------------------
+
+
+def test_only_what_was_asked_for():
+    said = served(list(range(20)))
+    has = stored(said)
+    has.take(3)
+    has.take(12)
+    verdict = judged(said, has, since=T + 10 * S, until=T + 15 * S)
+    assert (verdict.served, verdict.missing, verdict.missed[0].value) == (6, 1, 12)
+
+
+def test_a_server_whose_clock_is_set():
+    """An hour ahead for five readings; the store has them by time, and the newest of them is not what it has come to."""
+    times = [T + i * S + (3600 * S if 5 <= i < 10 else 0) for i in range(20)]
+    said = Column(array("q", times), list(range(20)), array("I", [0] * 20))
+    has = Stored()
+    for t, value in zip(times, range(18), strict=False):
+        has.put(t, value)
+    verdict = judge({SIGNAL: said}, {SIGNAL: has}, {SIGNAL: SOURCE}, (), Bounds(settle=S // 2))
+    assert (verdict.sound, verdict.total("coming")) == (True, 2)
+    has.take(7)
+    has.take(12)
+    assert judge({SIGNAL: said}, {SIGNAL: has}, {SIGNAL: SOURCE}).total("missing") == 2
+
+
+def test_what_the_ledger_does_not_tell_of():
+    """The store has what was read before the simulator began, and what the ledger had not written down yet."""
+    said = served(list(range(5)))
+    has = stored(said)
+    has.put(T - 5 * S, 77)
+    has.put(T + 300 * S, 4)
+    verdict = judge({SIGNAL: said}, {SIGNAL: has}, {SIGNAL: ARRIVAL})
+    assert verdict.sound
+    assert verdict.total("outside") == 2
+
+
+def test_what_cannot_be_judged_says_so():
+    said = served([1, 2])
+    no = judge(
+        {SIGNAL: said, ("gone", "a"): said},
+        {("press", "oee"): stored(said)},
+        {SIGNAL: Rule(not_judged="it is computed")},
+    )
+    assert {(each.name, each.not_judged) for each in no.signals} == {
+        ("press/x", "it is computed"),
+        ("gone/a", "the configuration has no such signal"),
+        ("press/oee", "nothing of it was served"),
+    }
+    assert no.judged == 0
+    assert "not judged, it is computed: press/x" in no.table().splitlines()
+    assert no.sentence() == "Nothing could be judged; 3 signals not judged."
+
+
+def test_a_table_that_can_be_read():
+    said = served(list(range(10)))
+    has = stored(said)
+    has.take(4)
+    has.value[6] = 77
+    _, verdict = whole(said, has)
+    lines = str(verdict).splitlines()
+    assert lines[0].split() == ["signal", "served", "stored", "missing", "wrong", "late", "duplicated"]
+    assert lines[1].split() == ["press/x", "10", "9", "1", "1", "0", "0"]  # the worst first
+    assert lines[3].split() == ["all", "of", "them", "80", "79", "1", "1", "0", "0"]
+    assert "press/x" in lines[4]
+    assert "77: stored, and nothing of the kind was served around that time: it was 7, " in lines[4]
+    assert "4: served, and not stored" in lines[5]
+    assert lines[6] == "Not sound: of 80 readings served, 1 missing, 1 wrong."
+
+
+CONFIGURATION = """\
+version: 1
+connections:
+  panel: {protocol: modbus-tcp, host: 127.0.0.1, port: 1502, timeout: 700ms}
+  cnc: {protocol: opcua, url: "opc.tcp://127.0.0.1:1840", security: None}
+machines:
+  press:
+    connection: panel
+    signals:
+      temp: {holding: 0, type: int16, scale: 0.1, unit: Cel, store_as: "[degF]", range: [0, 100], deadband: 1%, report: change}
+      fill: {holding: 1, type: uint16, raw_range: [0, 1000], scaled_range: [0, 50], clamp: true, precision: 1}
+      mode: {holding: 2, type: uint16, enum: {0: "off"}}
+      level: {holding: 3, type: int16, scale: 0.1, invalid: -32768}
+      parts: {holding: 4, type: uint16, kind: counter, scale: 10, delta: true}
+      power: {holding: 6, type: int16, scale_from: power_sf, invalid: -1}
+      power_sf: {holding: 7, type: int16}
+    computed:
+      twice: {value: "2 * temp"}
+  lathe:
+    connection: cnc
+    namespaces: {m: "urn:m"}
+    signals:
+      speed: {node: "m:s=a", type: float}
+      load: {node: "m:s=b", type: float, mode: poll}
+      torque: {node: "m:s=c", type: float, report: change, unit: from-server, deadband: 1%}
+"""
+
+
+def test_rules_follow_from_the_configuration(tmp_path: Path):
+    """Worked out by hand: 0 to 100 Cel are 32 to 212 degF; 1 % of that are 1.8; 65536 tens are 655,360."""
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION)
+    rules = rules_of(load(tmp_path / "gateway.yaml", protocols()))
+    temp, fill, parts = (rules["press", name] for name in ("temp", "fill", "parts"))
+    assert temp.range == pytest.approx((32, 212))
+    assert (temp.deadband, temp.report, temp.timeout) == (pytest.approx(1.8), "change", pytest.approx(0.7))
+    assert fill.ends == (0, 50)
+    assert fill.near == pytest.approx(0.05, rel=1e-3)
+    assert rules["press", "mode"].texts
+    assert rules["press", "level"].invalid == pytest.approx((-3276.8,))
+    assert (parts.counter, parts.wraps_at) == (True, 655360)
+    assert (rules["lathe", "speed"].stamps, rules["lathe", "speed"].repeats) == ("source", False)
+    assert (rules["lathe", "load"].sampled, rules["lathe", "load"].repeats) == (True, True)
+    assert {name for (_, name), rule in rules.items() if rule.not_judged} == {"power", "parts_delta", "twice", "torque"}
