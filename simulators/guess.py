@@ -19,7 +19,7 @@ _USUAL: Mapping[str, tuple[float, float]] = {
     "1/min": (1500, 40), "/min": (1500, 40), "{rpm}": (1500, 40), "m/s": (2, 0.3), "mm": (120, 30), "L/min": (24, 5), "m3/h": (8, 2),
     "s": (12, 0.3), "min": (12, 0.3), "h": (1200, 1),
 }  # fmt: skip
-_ENERGIES = ("W.h", "kW.h", "MW.h", "V.A.h", "kV.A.h", "var.h", "kvar.h", "J", "kJ", "MJ")
+ENERGIES = ("W.h", "kW.h", "MW.h", "V.A.h", "kV.A.h", "var.h", "kvar.h", "J", "kJ", "MJ")
 _ENERGY_AT_FIRST = 10_000  # at most
 _MOMENT = "2026-03-04T05:06:07"
 
@@ -53,7 +53,7 @@ def guess(settings: SignalSettings, value_type: str, cycle: float, seed: int, to
         return waves.constant(_MOMENT)
     if value_type == "string":
         return waves.constant(f"TEXT-{seed % 1000:03}")
-    if settings.kind == "counter" and settings.unit not in _ENERGIES:
+    if settings.kind == "counter" and settings.unit not in ENERGIES:
         return waves.counter(cycle, seed % 1000)
     wave = _number(settings, phase, seed)
     whole = value_type == "int" and settings.linear == (None, None) and not settings.scale_from
@@ -86,7 +86,7 @@ def power_of_ten(scaled: Iterable[SignalSettings]) -> int:
 
 
 def _number(settings: SignalSettings, phase: float, seed: int) -> Number:
-    if settings.unit in _ENERGIES:
+    if settings.unit in ENERGIES:
         return waves.energy(lambda _: 5200.0, 600.0, first=seed % _ENERGY_AT_FIRST)
     middle, swing = _usual(settings)
     room = _room(settings)
@@ -108,7 +108,7 @@ def _usual(settings: SignalSettings) -> tuple[float, float]:
 
 def _highest(settings: SignalSettings) -> float:
     """How large its values become, in a day or so."""
-    if settings.unit in _ENERGIES:
+    if settings.unit in ENERGIES:
         return 2.0 * _ENERGY_AT_FIRST
     middle, swing = _usual(settings)
     return abs(middle) + 1.2 * swing

@@ -4,22 +4,27 @@
                                                             └─▶ Ledger: what was served, and when
 
 A folder in `simulators/` is the server side of the adapter of the same name: its `__init__.py` has
-`async def serve(context: Context) -> Server`, and imports its heavy library inside.
+`async def serve(context: Context) -> Server`, and imports its heavy library inside. What plays a recording back is
+`async def serve_recording(replaying: Replaying) -> Server` there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from gateway.clock import Clock
-from gateway.config import ConnectionSettings, MachineSettings
+from gateway.config import Configuration, ConnectionSettings, MachineSettings
 from gateway.errors import GatewayError
 from gateway.model import MachinePath, Value
+from gateway.recording import Entry, Head
 from simulators.ledger import Ledger
 from simulators.waves import Wave
+
+if TYPE_CHECKING:  # what stands there is made from what stands here
+    from simulators.happenings import Happenings
 
 
 class NotSimulatedError(GatewayError):
@@ -59,6 +64,19 @@ class TlsFiles(NamedTuple):
     ca: Path | None = None
 
 
+@dataclass(slots=True)
+class Pace:
+    """The time that waves, programmes and faults go by. Stamps, the ledger and answers go by the clock alone."""
+
+    start: int | None  # ns since 1970; None: not begun yet
+    speed: float = 1.0  # seconds of it in a second
+    ahead: float = 0.0  # what it is at the start
+
+    def seconds(self, now: int) -> float:
+        """Its time, when the clock shows this. Before it has begun it stands: building servers takes a while."""
+        return self.ahead if self.start is None else (now - self.start) / 1e9 * self.speed + self.ahead
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a server is made from: one connection of the configuration and the machines behind it."""
@@ -74,6 +92,41 @@ class Context:
     tls: TlsFiles | None = None  # None: a throw-away certificate
     keep: Path | None = None  # where what should be the same at the next start is kept; None: nowhere
     left_out: dict[str, str] = field(default_factory=dict)  # machine/signal -> why it is not served; filled by `serve`
+    happenings: Happenings | None = None  # what goes wrong there
+    time: Pace | None = None  # of all servers of the plant; None: from `start` on, as fast as the clock
+
+    @property
+    def pace(self) -> Pace:
+        return self.time or Pace(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """What a server is made from that says once more what a machine said: a recording of one connection."""
+
+    name: str  # of the server, for people
+    head: Head
+    entries: Iterable[Entry]  # in the order of their times; can be gone through more than once
+    ledger: Ledger
+    clock: Clock
+    start: int  # ns since 1970, when the replay began
+    configuration: Configuration | None = None  # what the machine's signals are, where that is known
+    machines: Sequence[str] = ()  # those of the configuration that are behind the recorded connection
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: where the recorded connection leads to; 0: any free one
+    protocol: str | None = None  # instead of the recorded one
+    speed: float = 1.0  # seconds of the recording in one of the replay
+    loop: bool = False  # it begins again at its end; else the last values stay
+    begin: float = 0.0  # seconds into the recording
+    ideal: bool = False  # without delays, and without what went wrong
+    tls: TlsFiles | None = None  # as in Context
+    keep: Path | None = None  # as in Context
+    left_out: dict[str, str] = field(default_factory=dict)  # as in Context
+    stamps: Literal["moved", "recorded"] = "moved"  # time stamps of the machine's own: so that it runs now, or as they were
+
+    def at(self, now: int) -> int:
+        """ns into the recording at this time (ns since 1970), counted on through all rounds of a loop."""
+        return round((now - self.start) * self.speed) + round(self.begin * 1e9)
 
 
 class Server(Protocol):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
@@ -19,9 +20,10 @@ from urllib.parse import urlsplit
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration, ConnectionSettings
 from gateway.errors import GatewayError
+from simulators.faults import happenings
 from simulators.ledger import Ledger
-from simulators.machine import Context, NotSimulatedError, Server, SimulatedMachine, TlsFiles
-from simulators.scenario import Scenario, make_machines
+from simulators.machine import Context, NotSimulatedError, Pace, Server, SimulatedMachine, TlsFiles
+from simulators.scenario import NOTHING, Scenario, make_faults, make_machines
 
 FLUSH_INTERVAL = 1.0
 
@@ -36,11 +38,13 @@ class _Family(Protocol):
 class Plant:
     """A plant that runs."""
 
-    start: int  # ns since 1970: t = 0 of the waves
+    start: int  # ns since 1970: when waves, programmes and faults began
     ledger: Ledger
     machines: Mapping[str, Sequence[SimulatedMachine]]  # by connection
     servers: dict[str, Server] = field(default_factory=dict)  # by connection; two may share one
     left_out: dict[str, str] = field(default_factory=dict)  # connections and signals that cannot be simulated, and why
+    happened: Counter[str] = field(default_factory=Counter)  # the faults of the scenario, by kind
+    notes: Mapping[str, str] = field(default_factory=dict)  # what is to be told of the scenario, by its places
 
     @property
     def ports(self) -> dict[str, int]:
@@ -66,16 +70,23 @@ async def simulate(
     host: str = "127.0.0.1",
     clock: Clock | None = None,
     tls: TlsFiles | None = None,
+    speed: float = 1.0,
+    start_at: float = 0.0,
+    report: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Plant]:
     """Start a server for every connection, and stop them all at the end. The ledger stays open.
 
     Ports are those of the configuration, or counted from `port_base` on; 0 lets the system choose each. With a base,
     serial lines are where the system puts them; else their end is linked to the path of the configuration, if that is free.
+    Waves, programmes and faults run `speed` times as fast, and begin `start_at` seconds after their start; stamps and
+    answers are those of the clock. `report` is told when a fault happens, a line each.
     Raises ConfigErrors for a scenario that does not fit, GatewayError for a port that cannot be had.
     """
-    clock = clock or SystemClock()
+    clock, scenario = clock or SystemClock(), scenario or NOTHING
     machines = make_machines(configuration, scenario)
-    plant = Plant(clock.now(), ledger or Ledger(), machines)
+    faults = make_faults(configuration, scenario)
+    plant = Plant(clock.now(), ledger or Ledger(), machines, notes=scenario.notes)
+    pace = Pace(None, speed, start_at)
     async with AsyncExitStack() as stack:
         for number, names in enumerate(_shared(configuration)):
             port = None if port_base is None else port_base and port_base + number
@@ -91,6 +102,15 @@ async def simulate(
                 tls,
                 configuration.resolve(configuration.settings.gateway.data_dir) / "simulator",
                 plant.left_out,
+                happenings(
+                    names[0],
+                    faults,
+                    {name: [machine.path.machine for machine in machines[name]] for name in names},
+                    scenario.settings.seed,
+                    plant.happened,
+                    report,
+                ),
+                pace,
             )
             try:
                 server = await _serve(context)
@@ -99,6 +119,7 @@ async def simulate(
                 continue
             stack.push_async_callback(server.stop)
             plant.servers.update(dict.fromkeys(names, server))
+        plant.start = pace.start = clock.now()  # an OPC UA server takes a second or two until it is there
         flushing = asyncio.create_task(_keep_flushing(plant.ledger), name="flush[ledger]")
         try:
             yield plant

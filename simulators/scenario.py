@@ -3,40 +3,49 @@
 machines:
   press-07:
     cycle: 12s                                # the period of every wave that has none of its own
-    stops: {every: 10min, lasting: 40s}       # meanwhile those waves stand still
+    does: [{doing: set-up, for: 20min}, {doing: production, for: 4h}, {doing: break}]
+    stops: {every: 10min, lasting: 40s}       # within production; meanwhile those waves stand still
     signals:
       melt_temp: {wave: sine, mean: 210, amplitude: 4, period: 90s, noise: 0.3}
-      mode: {wave: stop, running: auto, stopped: manual}
+      mode: {wave: activity, values: {production: auto, set-up: setup}, otherwise: manual}
       program: BRACKET-12                     # a plain value is a constant
+faults:
+  - {fault: unreachable, connection: press, at: 2h, for: 40s}
+  - {fault: corrupted, chance: 0.5%}
 """
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from gateway.config import Configuration, MachineSettings, SignalSettings
-from gateway.config.explain import did_you_mean, explain
+from gateway.config.explain import did_you_mean, shown
 from gateway.config.fields import Name, Period, Section, mistake
 from gateway.config.yaml_file import Mark, Node, Source, mapping, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
-from simulators import waves
-from simulators.guess import guess, guess_event, power_of_ten, told_of
+from gateway.model import Value
+from simulators import programme, waves
+from simulators.faults import Meant, Reading, rebooted
+from simulators.guess import ENERGIES, guess, guess_event, power_of_ten, told_of
 from simulators.machine import SimulatedMachine, Told
+from simulators.programme import Doings, Programme
 from simulators.wave_settings import WAVES, Making, UnusableError, WaveSettings
 from simulators.waves import Number, Wave
+from simulators.written import Where, at, mistake_at, validated
 
-T = TypeVar("T", bound=Section)
+PRODUCTION = "production"
 
 
 class Stops(Section):
-    """When a machine stands still."""
+    """When a machine stands still while it produces."""
 
     every: Period = Field(description="From one stop to the next.", examples=["10min"])
     lasting: Period = Field(description="How long it stands.", examples=["40s"])
@@ -48,18 +57,65 @@ class Stops(Section):
         return self
 
 
+class Stretch(Section):
+    """Something a machine does for a while."""
+
+    doing: str = Field(min_length=1, description="Any word.", examples=["production", "tool-change"])
+    lasting: Period | None = Field(None, alias="for", description="How long; the last one may go on.", examples=["4h"])
+
+
 class MachineScenario(Section):
     """What one machine does."""
 
     cycle: Period = Field(10.0, description="The period of every wave that has none of its own.", examples=["12s"])
-    stops: Stops | None = Field(None, description="The machine stands still at times, and its cycle with it.")
+    does: list[Stretch] = Field(
+        default_factory=list, description="What it does, one after the other; else it runs all the time."
+    )
+    repeat: bool = Field(False, description="It begins with the first again after the last; else the last goes on.")
+    running: str = Field(PRODUCTION, description="What it does while it runs; else it stands, and its cycle with it.")
+    stops: Stops | None = Field(None, description="While it runs it stands still at times, and its cycle with it.")
     signals: dict[Name, Any] = Field(default_factory=dict, description="Waves by signal.")
+
+    @model_validator(mode="after")
+    def _runs(self) -> MachineScenario:
+        for i, stretch in enumerate(self.does):
+            if stretch.lasting is None and (self.repeat or i < len(self.does) - 1):
+                what = "it is repeated" if self.repeat else "something comes after it"
+                raise mistake(f"{stretch.doing} has no end, and {what}", "for example for: 30min", "does")
+        words = [stretch.doing for stretch in self.does]
+        if words and self.running not in words:
+            key = "running" if self.running != PRODUCTION else "does"
+            hint = did_you_mean(self.running, words) if key == "running" else f"say so with running: {words[0]}"
+            raise mistake(f"it never does '{self.running}', in which it runs", hint, key)
+        return self
+
+    def doings(self) -> Doings:
+        """What its waves go by."""
+        stretches = [programme.Stretch(each.doing, each.lasting or math.inf) for each in self.does]
+        stops = (self.stops.every, self.stops.lasting) if self.stops else ()
+        return programme.doings(Programme(stretches, self.repeat) if stretches else None, self.running, *stops)
 
 
 class ScenarioSettings(Section):
     """The whole of a scenario."""
 
+    like: str | None = Field(
+        None,
+        description="Another scenario, a file beside this one: what is not said here is as there.",
+        examples=["day.yaml"],
+    )
+    seed: int = Field(1, description="Of what happens by chance: the same seed and requests make the same faults.")
+    others: MachineScenario = Field(
+        default_factory=MachineScenario, description="What machines do that are not named here; without `signals`."
+    )
     machines: dict[Name, MachineScenario] = Field(default_factory=dict, description="Machines by name.")
+    faults: list[Any] = Field(default_factory=list, description="What goes wrong, when and where.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> ScenarioSettings:
+        if self.others.signals:
+            raise mistake("signals belong to a machine", "name it below `machines`", "others")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,35 +124,68 @@ class Scenario:
 
     settings: ScenarioSettings
     tree: Node
+    lenient: bool = False  # what it names that the configuration does not have is left out, and no mistake
+    notes: dict[str, str] = field(default_factory=dict)  # place -> what is to be told of it; filled by make_machines
 
 
 NOTHING = Scenario(ScenarioSettings(), mapping(Mark(Source(""))))
 
 
-def read_scenario(path: Path) -> Scenario:
-    """Raises ConfigErrors."""
-    tree = read_yaml(path)
+def read_scenario(path: Path, *, lenient: bool = False) -> Scenario:
+    """`lenient`: it may name machines, connections and signals that are not there. Raises ConfigErrors."""
+    tree = _with_base(path, ())
     errors: list[ConfigError] = []
-    settings = _validate(ScenarioSettings, tree, (), errors)
+    settings = validated(ScenarioSettings, tree, (), errors)
     if settings is None:
         raise ConfigErrors(errors)
-    return Scenario(settings, tree)
+    return Scenario(settings, tree, lenient)
+
+
+def _with_base(path: Path, above: tuple[Path, ...]) -> Node:
+    """The tree of a file, laid over that of the scenario it is like."""
+    tree = read_yaml(path)
+    like = tree.get("like")
+    if like is None or not isinstance(like.value, str):
+        return tree
+    base, chain = path.parent / like.value, (*above, path.resolve())
+    if base.resolve() in chain:
+        raise ConfigErrors([mistake_at(tree, ("like",), "a scenario cannot be like itself")])
+    if not base.is_file():
+        raise ConfigErrors([mistake_at(tree, ("like",), f"there is no file '{like.value}' beside this one")])
+    return _over(_with_base(base, chain), tree)
+
+
+def _over(below: Node, above: Node, depth: int = 4) -> Node:
+    """Joined key by key down to the signals of a machine: a wave is replaced as a whole."""
+    if not (depth and below.is_mapping and above.is_mapping):
+        return above
+    values, keys = dict(below.value), dict(below.keys)
+    for key, child in above.value.items():
+        values[key] = _over(values[key], child, depth - 1) if key in values else child
+        keys[key] = above.keys[key]
+    return Node(values, above.mark, keys)
 
 
 def make_machines(configuration: Configuration, scenario: Scenario | None = None) -> dict[str, list[SimulatedMachine]]:
     """The machines of every connection, with a wave for each signal. Raises ConfigErrors."""
     scenario = scenario or NOTHING
-    errors: list[ConfigError] = []
+    reading = Reading(configuration, scenario.tree, scenario.lenient, _wrong_value)
+    errors = reading.errors
     for name in scenario.settings.machines:
-        if name not in configuration.machines:
-            hint = did_you_mean(name, configuration.machines)
-            mark = scenario.tree.find(("machines", name), key=True)
-            errors.append(mark.error(f"the configuration has no machine '{name}'", hint, f"machines.{name}"))
+        if name in configuration.machines:
+            continue
+        message, hint = f"the configuration has no machine '{name}'", did_you_mean(name, configuration.machines)
+        if scenario.lenient:
+            scenario.notes[f"machines.{name}"] = message
+        else:
+            errors.append(mistake_at(scenario.tree, ("machines", name), message, hint, key=True))
+    faults = reading.all()
+    scenario.notes.update(reading.notes)
     made: dict[str, list[SimulatedMachine]] = {name: [] for name in configuration.connections}
     for name, machine in configuration.machines.items():
-        says = scenario.settings.machines.get(name, MachineScenario())
-        making = _Waves(name, machine, says, scenario.tree, errors)
-        waves_of_all = making.all()
+        says = scenario.settings.machines.get(name, scenario.settings.others)
+        making = _Waves(name, machine, says, scenario, errors)
+        waves_of_all = rebooted(name, machine, making.all(), faults)
         made[machine.connection].append(
             SimulatedMachine(configuration.path_of(name), machine, waves_of_all, making.told)
         )
@@ -105,12 +194,14 @@ def make_machines(configuration: Configuration, scenario: Scenario | None = None
     return made
 
 
-def _validate(model: type[T], node: Node, where: tuple[str, ...], errors: list[ConfigError]) -> T | None:
-    try:
-        return model.model_validate(node.plain())
-    except ValidationError as exc:
-        errors.extend(explain(exc, model, node, where))
-        return None
+def make_faults(configuration: Configuration, scenario: Scenario | None = None) -> Sequence[Meant]:
+    """The faults of a scenario, and where each of them happens. Raises ConfigErrors."""
+    scenario = scenario or NOTHING
+    reading = Reading(configuration, scenario.tree, scenario.lenient, _wrong_value)
+    faults = reading.all()
+    if reading.errors:
+        raise ConfigErrors(reading.errors)
+    return faults
 
 
 @dataclass(slots=True)
@@ -120,12 +211,16 @@ class _Waves:
     machine: str
     settings: MachineSettings
     says: MachineScenario
-    tree: Node
+    scenario: Scenario
     errors: list[ConfigError]
     made: dict[str, Wave] = field(default_factory=dict)
     told: dict[str, Told] = field(default_factory=dict)  # what the machine says of signals itself
     begun: list[str] = field(default_factory=list)  # being made now, each for the one before
     scaled: dict[str, list[SignalSettings]] = field(default_factory=dict)  # by the signal that holds their power of ten
+    doings: Doings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.doings = self.says.doings()
 
     def all(self) -> Mapping[str, Wave]:
         for signal in self.settings.signals.values():
@@ -133,13 +228,15 @@ class _Waves:
                 self.scaled.setdefault(signal.scale_from, []).append(signal)
         for name in self.says.signals:
             if name not in self.settings.signals:
-                where = self._where(name)
+                where, message = self._where(name), f"{self.machine} has no signal '{name}'"
+                if self.scenario.lenient:
+                    self.scenario.notes[".".join(map(str, where))] = message
+                    continue
                 hint = did_you_mean(name, self.settings.signals)
-                mark = self.tree.find(where, key=True)
-                self.errors.append(mark.error(f"{self.machine} has no signal '{name}'", hint, ".".join(where)))
+                self.errors.append(mistake_at(self.scenario.tree, where, message, hint, key=True))
         return {name: self._wave(name) for name in self.settings.signals}
 
-    def _where(self, signal: str) -> tuple[str, ...]:
+    def _where(self, signal: str) -> Where:
         return "machines", self.machine, "signals", signal
 
     def _wave(self, name: str) -> Wave:
@@ -151,58 +248,92 @@ class _Waves:
 
     def _make(self, name: str, signal: SignalSettings) -> Wave:
         seed = zlib.crc32(f"{self.machine}/{name}".encode())
-        given = self._given(name)
-        texts = [value for _, value in given.values() if isinstance(value, str)] if given else []
-        told = told_of(name, signal, value_type(signal), texts)
+        given = self._given(self._where(name))
+        told = told_of(name, signal, value_type(signal), self._texts(self._where(name), given))
         if any(told):
             self.told[name] = told
-        if given is None and name in self.scaled:
+        if given is not None:
+            return self._made(self._where(name), given, signal, told.unit or signal.unit, seed)
+        if name in self.scaled:
             return waves.constant(power_of_ten(self.scaled[name]))
-        if given is None and (part := getattr(signal, "part", None)):
+        if part := getattr(signal, "part", None):
             return guess_event(part, self.machine, self.says.cycle)
-        if given is None:
-            return guess(signal, value_type(signal), self.says.cycle, seed, told)
-        try:
-            _check_values(given, signal)
-            return given.make(self._making(told.unit or signal.unit, seed))
-        except UnusableError as exc:
-            path = (*self._where(name), *exc.path)
-            mark = self.tree.find(path)
-            self.errors.append(mark.error(exc.message, exc.hint, ".".join(map(str, path))))
-            return waves.constant(0)
+        guessed = guess(signal, value_type(signal), self.says.cycle, seed, told)
+        counts = signal.kind == "counter" and signal.unit not in ENERGIES
+        running = self.doings.running if self.doings.programme else None
+        return waves.on_time(guessed, running) if counts and running else guessed
 
-    def _given(self, name: str) -> WaveSettings | None:
-        """What the scenario says about a signal, None where that is nothing, or nothing that can be used."""
-        where = self._where(name)
-        node = self._node(where)
+    def _made(self, where: Where, given: WaveSettings, signal: SignalSettings, unit: str, seed: int) -> Wave:
+        """The wave of these settings; where it cannot be made, that is told, and it is 0."""
+
+        def inside(path: Where) -> Wave:
+            place = (*where, *path)
+            settings = self._given(place)
+            return self._made(place, settings, signal, unit, seed) if settings else waves.constant(0)
+
+        def note(text: str) -> None:
+            self.scenario.notes[f"{self.machine}/{where[3]}"] = text
+
+        try:
+            for path, value in given.written():
+                if wrong := _wrong_value(value, signal):
+                    raise UnusableError(path, *wrong)
+            return given.make(
+                Making(
+                    self.says.cycle,
+                    seed,
+                    unit,
+                    self.doings,
+                    self._number,
+                    inside,
+                    lambda value: _wrong_value(value, signal),
+                    Path(self.scenario.tree.find(where).source.name).parent,  # of the file in which that stands
+                    note,
+                )
+            )
+        except UnusableError as exc:
+            self.errors.append(mistake_at(self.scenario.tree, (*where, *exc.path), exc.message, exc.hint))
+        except ConfigError as exc:  # in a file that it names
+            self.errors.append(exc)
+        return waves.constant(0)
+
+    def _given(self, where: Where) -> WaveSettings | None:
+        """What the scenario says there, None where that is nothing, or nothing that can be used."""
+        node = at(self.scenario.tree, where)
         if node is None:
             return None
         if not node.is_mapping:
             value = Node(node.value, node.mark)
             node = mapping(node.mark, {"wave": (node.mark, Node("constant", node.mark)), "value": (node.mark, value)})
         form = node.get("wave")
-        if form is None or form.value not in WAVES:
-            message = "'wave' is missing" if form is None else f"the wave '{form.value}' is not known"
-            hint = did_you_mean(str(form.value) if form else "", WAVES)
-            mark = form.mark if form else self.tree.find(where, key=True)
-            self.errors.append(mark.error(message, hint, ".".join((*where, "wave"))))
+        if form is None or not isinstance(form.value, str) or form.value not in WAVES:
+            said = form.plain() if form else ""
+            message = f"{shown(said)} is not the name of a wave" if form else "'wave' is missing"
+            if isinstance(said, str) and said:
+                message = f"the wave '{said}' is not known"
+            mark = form.mark if form else self.scenario.tree.find(where, key=True)
+            self.errors.append(
+                mark.error(message, did_you_mean(str(said), WAVES), ".".join(map(str, (*where, "wave"))))
+            )
             return None
-        return _validate(WAVES[form.value], node, where, self.errors)
+        return validated(WAVES[form.value], node, where, self.errors)
 
-    def _node(self, where: tuple[str, ...]) -> Node | None:
-        node: Node | None = self.tree
-        for key in where:
-            node = node.get(key) if node else None
-        return node
+    def _texts(self, where: Where, given: WaveSettings | None) -> list[str]:
+        """The texts that the scenario gives a signal, in the order they are written."""
+        if given is None:
+            return []
+        texts = [value for _, value in given.written() if isinstance(value, str)]
+        for path in given.inside():
+            texts += self._texts((*where, *path), self._quiet((*where, *path)))
+        return texts
 
-    def _making(self, unit: str, seed: int) -> Making:
-        stops = self.says.stops
-        running: Number | None = None
-        stopped = waves.constant(False)
-        if stops:
-            running = waves.running_time(stops.every, stops.lasting)
-            stopped = waves.toggle(stops.every, stops.lasting / stops.every, stops.lasting / stops.every)
-        return Making(self.says.cycle, seed, unit, running, stopped, self._number)
+    def _quiet(self, where: Where) -> WaveSettings | None:
+        """The same as `_given`, where mistakes are told later."""
+        errors, self.errors = self.errors, []
+        try:
+            return self._given(where)
+        finally:
+            self.errors = errors
 
     def _number(self, name: str, path: tuple[str | int, ...]) -> Number:
         if name not in self.settings.signals:
@@ -216,18 +347,18 @@ class _Waves:
         return cast("Number", wave)
 
 
-def _check_values(given: WaveSettings, signal: SignalSettings) -> None:
-    """A state is written as its text; a number that is no state is allowed, as machines do say such things."""
+def _wrong_value(value: Value, signal: SignalSettings) -> tuple[str, str] | None:
+    """What is wrong with it, and what to do. A state is written as its text; a number that is no state is allowed."""
     states = list((signal.enum or {}).values())
-    for path, value in given.values():
-        if not isinstance(value, str) or value in states or getattr(signal, "texts_from_server", False):
-            continue
-        if states:
-            raise UnusableError(path, f"'{value}' is not a state of this signal", did_you_mean(value, states))
-        if getattr(signal, "type", None) == "datetime" and not _is_moment(value):
-            raise UnusableError(path, f"'{value}' is no date and time", "for example 2026-03-04T05:06:07")
-        if (wanted := value_type(signal)) in ("bool", "int", "float"):
-            raise UnusableError(path, f"'{value}' is text, and this signal is of type {wanted}")
+    if not isinstance(value, str) or value in states or getattr(signal, "texts_from_server", False):
+        return None
+    if states:
+        return f"'{value}' is not a state of this signal", did_you_mean(value, states)
+    if getattr(signal, "type", None) == "datetime" and not _is_moment(value):
+        return f"'{value}' is no date and time", "for example 2026-03-04T05:06:07"
+    if (wanted := value_type(signal)) in ("bool", "int", "float"):
+        return f"'{value}' is text, and this signal is of type {wanted}", ""
+    return None
 
 
 def _is_moment(text: str) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from math import isfinite
+from pathlib import Path as File
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
+from gateway.config.explain import did_you_mean
 from gateway.config.fields import Name, Period, Section, mistake
 from gateway.model import Value
+from gateway.units import UnitError, conversion, parse
 from simulators import waves
+from simulators.programme import STOP, Doings
+from simulators.series import NoColumnError, Series, read_table, series
 from simulators.waves import Number, Wave
 
 Scalar = bool | int | float | str
@@ -34,9 +40,12 @@ class Making:
     cycle: float
     seed: int  # of this signal
     unit: str
-    running: Number | None  # the seconds the machine has run, where it stops at times
-    stopped: Wave
+    doings: Doings  # what the machine does
     number: Callable[[str, Path], Number]  # the wave of another signal. Raises UnusableError
+    wave: Callable[[Path], Wave]  # the one that is written at this place of the settings
+    wrong: Callable[[Value], tuple[str, str] | None]  # what is wrong with a value of this signal, and what to do
+    folder: File  # where the scenario stands
+    note: Callable[[str], None]  # something to be told, which is no mistake
 
 
 class WaveSettings(Section):
@@ -48,9 +57,13 @@ class WaveSettings(Section):
     def make(self, making: Making) -> Wave:
         """The wave itself. Raises UnusableError."""
 
-    def values(self) -> Iterator[tuple[Path, Value]]:
+    def written(self) -> Iterator[tuple[Path, Value]]:
         """The values that are written out, and where: those of a signal with `enum` have to be states of it."""
         yield from ()
+
+    def inside(self) -> Sequence[Path]:
+        """Where other waves or values are written in this one."""
+        return ()
 
 
 class _Periodic(WaveSettings):
@@ -63,8 +76,8 @@ class _Periodic(WaveSettings):
         """A wave with a period of its own runs on; one with the machine's cycle stands still with the machine."""
         if self.period is not None:
             return form(self.period)
-        wave = form(making.cycle)
-        return waves.on_time(wave, making.running) if making.running else wave
+        wave, running = form(making.cycle), making.doings.running
+        return waves.on_time(wave, running) if running else wave
 
 
 class _Noisy(_Periodic):
@@ -86,7 +99,7 @@ class Constant(WaveSettings):
     def make(self, _: Making) -> Wave:
         return waves.constant(self.value)
 
-    def values(self) -> Iterator[tuple[Path, Value]]:
+    def written(self) -> Iterator[tuple[Path, Value]]:
         yield ("value",), self.value
 
 
@@ -137,7 +150,7 @@ class Steps(_Periodic):
     def make(self, making: Making) -> Wave:
         return self._make(making, lambda period: waves.steps(waves.by_phase(self.points), period, self.phase))
 
-    def values(self) -> Iterator[tuple[Path, Value]]:
+    def written(self) -> Iterator[tuple[Path, Value]]:
         for i, (_, value) in enumerate(self.points):
             yield ("points", i, 1), value
 
@@ -185,7 +198,18 @@ class Energy(WaveSettings):
     def make(self, making: Making) -> Wave:
         power = making.number(self.of, ("of",)) if self.of else cast("Number", waves.constant(self.power))
         per = _ENERGY.get(making.unit, 3.6e6) / _POWER[self.power_unit]
-        return waves.energy(power, self.period, self.first, per)
+        programme = making.doings.programme
+        if programme is None:
+            return waves.energy(power, self.period, self.first, per)
+        # Of each thing it does by itself, over the time it does it: a break adds what the machine draws in a break.
+        parts: list[Number] = [lambda _: self.first]
+        for word in programme.words:
+            drawn = waves.on_time(power, programme.moment(word))
+            in_all = programme.in_all(word)
+            period = min(self.period, in_all) if isfinite(in_all) else self.period
+            added = waves.energy(cast("Number", drawn), period, 0.0, per)
+            parts.append(cast("Number", waves.on_time(added, programme.spent(word))))
+        return waves.total(parts)
 
 
 class Spindle(_Periodic):
@@ -211,18 +235,94 @@ class Spindle(_Periodic):
 
 
 class Stop(WaveSettings):
-    """One value while the machine runs, another while it stops (`stops` of the machine)."""
+    """One value while the machine runs, another while it stands: in one of its `stops`, or not in production."""
 
     running: Scalar = Field(False, description="The value while it runs.", examples=["auto"])
     stopped: Scalar = Field(True, description="The value while it stops.", examples=["manual"])
 
     def make(self, making: Making) -> Wave:
-        running, stopped, is_stopped = self.running, self.stopped, making.stopped
+        running, stopped, is_stopped = self.running, self.stopped, making.doings.stopped
         return lambda t: stopped if is_stopped(t) else running
 
-    def values(self) -> Iterator[tuple[Path, Value]]:
+    def written(self) -> Iterator[tuple[Path, Value]]:
         yield ("running",), self.running
         yield ("stopped",), self.stopped
+
+
+class Activity(WaveSettings):
+    """What the machine does gives the value, or the wave that is followed meanwhile."""
+
+    values: dict[str, Any] = Field(
+        min_length=1,
+        description="Values or waves by what the machine does; `stop` is one of its `stops`, else as while it runs.",
+        examples=[{"production": "auto", "break": "manual"}],
+    )
+    otherwise: Any = Field(None, description="The value, or the wave, while it does anything else.", examples=["off"])
+
+    def inside(self) -> Sequence[Path]:
+        return [*(("values", word) for word in self.values), *([("otherwise",)] if self.otherwise is not None else [])]
+
+    def make(self, making: Making) -> Wave:
+        does = making.doings
+        for word in self.values:
+            if word not in (*does.words, STOP):
+                raise UnusableError(
+                    ("values", word), f"the machine never does '{word}'", did_you_mean(word, [*does.words, STOP])
+                )
+        by_word = {word: making.wave(("values", word)) for word in self.values}
+        if does.runs_in in by_word:
+            by_word.setdefault(STOP, by_word[does.runs_in])
+        missing = [word for word in does.words if word not in by_word]
+        if missing and self.otherwise is None:
+            raise UnusableError((), f"there is no value for '{missing[0]}'", "add it to `values`, or say `otherwise`")
+        otherwise = making.wave(("otherwise",)) if self.otherwise is not None else waves.constant(None)
+        activity = does.activity
+        return lambda t: by_word.get(activity(t), otherwise)(t)
+
+
+class Recorded(WaveSettings):
+    """Values from a CSV file."""
+
+    file: str = Field(min_length=1, description="Beside the scenario, or an absolute path.", examples=["oven.csv"])
+    column: str = Field(description="The column with the values.", examples=["temperature"])
+    time: str | None = Field(None, description="The column with the times; else the first that has some.")
+    every: Period | None = Field(None, description="Time from row to row, instead of a column.", examples=["15min"])
+    unit: str = Field("", description="Of the values, where the signal has another one (UCUM).", examples=["[degF]"])
+    repeat: bool = Field(False, description="It begins anew after its end; else the last value stands.")
+
+    def make(self, making: Making) -> Wave:
+        read = self._series(making)
+        for value in dict.fromkeys(read.values):
+            if wrong := making.wrong(value):
+                raise UnusableError(("column",), *wrong)
+        if self.unit and making.unit:
+            wave = self._converted(cast("Number", read.wave(self.repeat)), making)
+        else:
+            wave = read.wave(self.repeat)
+        if read.evened:
+            one = read.evened == 1
+            fate = (
+                "stamp does not rise, and is put between its"
+                if one
+                else "stamps do not rise, and are put between their"
+            )
+            making.note(f"{self.file}: {read.evened} time {fate} neighbours")
+        return wave
+
+    def _series(self, making: Making) -> Series:
+        try:
+            return series(read_table(making.folder / self.file), self.column, self.time, self.every)
+        except NoColumnError as exc:
+            raise UnusableError((exc.key,), exc.message, exc.hint) from exc
+
+    def _converted(self, wave: Number, making: Making) -> Wave:
+        try:
+            factor, offset = conversion(parse(self.unit), parse(making.unit))
+        except UnitError as exc:
+            raise UnusableError(("unit",), str(exc)) from exc
+        if isinstance(wave(0.0), str):
+            raise UnusableError(("unit",), f"column '{self.column}' has texts, and no unit")
+        return lambda t: wave(t) * factor + offset
 
 
 class _Derived(WaveSettings):
@@ -252,7 +352,7 @@ class Product(_Derived):
 WAVES: Mapping[str, type[WaveSettings]] = {
     model.__name__.lower(): model
     for model in (
-        Constant, Sine, Noise, Ramp, Cycle, Steps, Toggle, Counter, Energy, Spindle, Stop, Sum, Product,
+        Constant, Sine, Noise, Ramp, Cycle, Steps, Toggle, Counter, Energy, Spindle, Stop, Activity, Sum, Product,
     )
-}  # fmt: skip
+} | {"series": Recorded}  # fmt: skip
 """By the name in `wave:`."""

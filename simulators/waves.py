@@ -128,6 +128,12 @@ def running_time(every: float, lasting: float) -> Number:
     return wave
 
 
+def standing(every: float, lasting: float) -> Wave:
+    """Whether a machine like that stands."""
+    runs = every - lasting
+    return lambda t: t - math.floor(t / every) * every >= runs
+
+
 def total(waves: Sequence[Number], factor: float = 1.0) -> Number:
     """The sum of waves."""
     return lambda t: factor * sum(wave(t) for wave in waves)

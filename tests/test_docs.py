@@ -43,7 +43,9 @@ def test_links_lead_somewhere(readme):
 def test_commands_exist(readme):
     groups = get_command(app).commands
     text = readme.read_text()
-    for command in re.findall(r"^ {4}gateway (\w+)", text, re.MULTILINE) + re.findall(r"`gateway (\w+)", text):
+    for command in re.findall(r"^ {4}gateway (\w[\w-]*)", text, re.MULTILINE) + re.findall(
+        r"`gateway (\w[\w-]*)", text
+    ):
         assert command in groups, command
 
 

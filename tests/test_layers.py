@@ -21,7 +21,7 @@ LAYERS = (
     ("gateway.buffer", 4), ("gateway.mqtt", 4), ("gateway.publisher", 4), ("gateway.store", 4), ("gateway.commands", 4),
     ("gateway.web", 4),
     ("gateway.runtime", 5),
-    ("gateway.cli", 6), ("gateway.__main__", 6),
+    ("gateway.cli", 6), ("gateway.__main__", 6), ("simulators.rig", 6), ("simulators.pytest_plugin", 6),
     ("simulators", 7),
     ("gateway", 0),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import adapters
 from gateway import __version__
-from gateway.cli import buffer, config, demo, machine, profiles, query, record, run, simulate
+from gateway.cli import buffer, config, demo, machine, profiles, query, record, replay, run, simulate, verify
 
 
 class _Group(TyperGroup):
@@ -72,7 +72,9 @@ app.command()(machine.watch)
 app.command()(machine.plan)
 app.command()(simulate.simulate)
 app.command()(record.record)
+app.command()(replay.replay)
 app.command()(query.query)
+app.command("verify-flow")(verify.verify_flow)
 app.command()(buffer.audit)
 app.add_typer(buffer.app, name="buffer")
 app.add_typer(config.app, name="config")

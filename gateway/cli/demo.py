@@ -23,6 +23,7 @@ import typer
 
 from gateway.cli.common import run
 from gateway.cli.run import Verbose, set_up_logging
+from gateway.cli.simulate import ListScenarios, Scenario, Speed
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -43,14 +44,24 @@ def demo(
         float | None, typer.Option("--seconds", min=0, max=1e9, help="End by itself after so long.", show_default=False)
     ] = None,
     in_process: Annotated[bool, typer.Option("--in-process", help="Do without Mosquitto.")] = False,
+    scenario: Scenario = None,
+    list_scenarios: ListScenarios = False,
+    speed: Speed = 1.0,
     verbose: Verbose = False,
 ) -> None:
     """Run a small plant on this machine: simulated machines, broker, gateway, store and status page. Ctrl-C ends it."""
+    if list_scenarios:
+        from simulators.catalogue import listing
+
+        print(listing())
+        return
     set_up_logging(verbose, quiet=True)
-    run(_demo(port, data, seconds, in_process))
+    run(_demo(port, data, seconds, in_process, scenario, speed))
 
 
-async def _demo(port: int | None, data: Path | None, seconds: float | None, in_process: bool) -> None:
+async def _demo(
+    port: int | None, data: Path | None, seconds: float | None, in_process: bool, scenario: str | None, speed: float
+) -> None:
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -59,17 +70,20 @@ async def _demo(port: int | None, data: Path | None, seconds: float | None, in_p
     from gateway.config import load
     from gateway.runtime.app import App, paho_links, system_clock
     from gateway.runtime.registry import protocols
+    from simulators.catalogue import scenario_of
     from simulators.plant import simulate
-    from simulators.scenario import read_scenario
 
     folder = Path(sys.modules["simulators"].__file__ or "").parent / "demo"
     plan = load(folder / "gateway.yaml", protocols())
     async with contextlib.AsyncExitStack() as stack:
         kept = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
-        plant = await stack.enter_async_context(simulate(plan, read_scenario(folder / "scenario.yaml"), port_base=0))
+        behaviour = scenario_of(scenario or "quiet-day")
+        plant = await stack.enter_async_context(simulate(plan, behaviour, port_base=0, speed=speed, report=say))
         say(f"{sum(map(len, plant.machines.values()))} simulated machines: " + ", ".join(plan.machines))
         for connection, why in plant.left_out.items():
             say(f"{connection}: left out: {why}")
+        for place, note in plant.notes.items():
+            say(f"scenario: {place}: {note}")
         broker_port, links = await stack.enter_async_context(_broker(None if in_process else _mosquitto()))
         if broker_port:
             say(f"Mosquitto on 127.0.0.1:{broker_port}")

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import ConfigArgument, ConfigOption, load_config, run
+from gateway.cli.common import ConfigArgument, ConfigOption, load_config, run, seconds_of
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
 
 Scenario = Annotated[
-    Path | None, typer.Option("--scenario", metavar="FILE", help="How the machines behave.", show_default=False)
+    str | None,
+    typer.Option(
+        "--scenario",
+        metavar="FILE|NAME",
+        help="How the machines behave, and what goes wrong: a file, or one of --list-scenarios.",
+        show_default=False,
+    ),
+]
+ListScenarios = Annotated[bool, typer.Option("--list-scenarios", help="Name the scenarios that come with it.")]
+Speed = Annotated[
+    float,
+    typer.Option(
+        "--speed", metavar="N", min=0.001, max=1e6, help="The scenario runs N times as fast; stamps are real."
+    ),
+]
+From = Annotated[
+    str,
+    typer.Option("--from", metavar="DURATION", help="Begin so far into the scenario.", show_default=False),
 ]
 PortBase = Annotated[
     int | None,
@@ -47,6 +65,9 @@ def simulate(
     config: ConfigArgument = None,
     option: ConfigOption = None,
     scenario: Scenario = None,
+    list_scenarios: ListScenarios = False,
+    speed: Speed = 1.0,
+    begin: From = "0s",
     port_base: PortBase = None,
     ledger: LedgerFile = None,
     tls_cert: TlsCert = None,
@@ -56,29 +77,50 @@ def simulate(
     """Serve the machines of a configuration, without the machines. Ctrl-C ends it."""
     if (tls_cert is None) != (tls_key is None) or (tls_ca and not tls_cert):
         raise typer.BadParameter("--tls-cert and --tls-key belong together")
+    if list_scenarios:
+        from simulators.catalogue import listing
+
+        print(listing())
+        return
     given = (tls_cert, tls_key, tls_ca) if tls_cert and tls_key else None
-    run(_simulate(load_config(config, option), scenario, port_base, ledger, given))
+    start_at = seconds_of(begin, "--from")
+    run(_simulate(load_config(config, option), scenario, port_base, ledger, given, speed, start_at))
 
 
 async def _simulate(
     configuration: Configuration,
-    scenario: Path | None,
+    scenario: str | None,
     port_base: int | None,
     ledger: Path | None,
     tls: tuple[Path, Path, Path | None] | None,
+    speed: float,
+    start_at: float,
 ) -> None:
+    from simulators.catalogue import scenario_of
     from simulators.ledger import Ledger
     from simulators.machine import TlsFiles
     from simulators.plant import simulate as plant_of
-    from simulators.scenario import read_scenario
 
-    behaviour = read_scenario(scenario) if scenario else None
+    behaviour = scenario_of(scenario) if scenario else None
     with Ledger(ledger) as written:
         files = TlsFiles(*tls) if tls else None
-        async with plant_of(configuration, behaviour, written, port_base, tls=files) as plant:
+        async with plant_of(
+            configuration, behaviour, written, port_base, tls=files, speed=speed, start_at=start_at, report=happened
+        ) as plant:
             for connection, server in plant.servers.items():
                 machines = ", ".join(m.path.machine for m in plant.machines[connection])
                 print(f"{connection}: {server.place} ({machines})", flush=True)
             for connection, why in plant.left_out.items():
                 print(f"{connection}: left out: {why}", flush=True)
-            await asyncio.Event().wait()
+            for place, note in plant.notes.items():
+                print(f"scenario: {place}: {note}", flush=True)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                if plant.happened:
+                    print("happened: " + ", ".join(f"{kind} {count}" for kind, count in plant.happened.items()))
+
+
+def happened(text: str) -> None:
+    """A fault of the scenario, when it comes: those of single requests only the first time."""
+    print(f"{datetime.now().astimezone():%H:%M:%S} {text}", flush=True)

@@ -65,11 +65,16 @@ class Point:
 class _Window:
     """What was worked out for one request, to be used again each time it comes."""
 
+    there: bool  # whether the unit has such addresses
     size: int  # of a body that holds every signal as a whole
     answer: slice  # the part of it that was asked for
     put: Sequence[tuple[Point, int]]
     words: Sequence[tuple[int, bytes]]  # what stands fast, whatever a signal would have there
     served: Sequence[tuple[str, Sequence[tuple[Point, int]]]]  # by machine, what lies completely inside
+
+    def carried(self, body: bytes, t: float) -> Served:
+        """What is there at time t."""
+        return [(machine, {p.signal: p.take(body, at, t) for p, at in inside}) for machine, inside in self.served]
 
 
 class Image:
@@ -78,17 +83,17 @@ class Image:
     def __init__(self, points: Sequence[Point], words: Mapping[int, int] | None = None) -> None:
         """`words`: holding registers that no signal changes, by address."""
         self._points, self._words = points, words or {}
-        self._windows: dict[tuple[int, int, int], _Window | None] = {}
+        self._windows: dict[tuple[int, int, int], _Window] = {}
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """Its signals."""
+        return self._points
 
     def read(self, function: int, address: int, count: int, t: float) -> tuple[bytes, Served] | None:
         """The data of the answer and what it carries; None where the unit has no such addresses."""
-        request = function, address, count
-        if request not in self._windows:
-            if len(self._windows) > 1000:  # somebody looks through all addresses
-                self._windows.clear()
-            self._windows[request] = self._window(function, address, address + count)
-        window = self._windows[request]
-        if window is None:
+        window = self._known(function, address, count)
+        if not window.there:
             return None
         body = bytearray(window.size)
         for point, at in window.put:
@@ -96,17 +101,30 @@ class Image:
         for at, word in window.words:
             body[at : at + 2] = word
         data = bytes(body)
-        served = [(machine, {p.signal: p.take(data, at, t) for p, at in inside}) for machine, inside in window.served]
         answer = data[window.answer]
-        return (answer if function in (HOLDING, INPUT) else _bits(answer)), served
+        return (answer if function in (HOLDING, INPUT) else _bits(answer)), window.carried(data, t)
 
-    def _window(self, function: int, first: int, end: int) -> _Window | None:
+    def carried(self, function: int, address: int, count: int, data: bytes, t: float) -> Served:
+        """What an answer with this data carries, whoever made it."""
+        window = self._known(function, address, count)
+        body = bytearray(window.size)
+        body[window.answer] = data if function in (HOLDING, INPUT) else _cells(data, count)
+        return window.carried(bytes(body), t)
+
+    def _known(self, function: int, address: int, count: int) -> _Window:
+        request = function, address, count
+        if request not in self._windows:
+            if len(self._windows) > 1000:  # somebody looks through all addresses
+                self._windows.clear()
+            self._windows[request] = self._window(function, address, address + count)
+        return self._windows[request]
+
+    def _window(self, function: int, first: int, end: int) -> _Window:
         points = [p for p in self._points if p.function == function]
         words = self._words if function == HOLDING else {}
         lowest = min((*(p.address for p in points), *words), default=0) - _MARGIN
         highest = min(max((*(p.end for p in points), *(at + 1 for at in words)), default=-_MARGIN) + _MARGIN, 0x10000)
-        if first < lowest or end > highest:
-            return None
+        there = lowest <= first and end <= highest
         points = [p for p in points if p.address < end and p.end > first]
         start = min((p.address for p in points if p.address < first), default=first)
         stop = max((p.end for p in points if p.end > end), default=end)
@@ -115,6 +133,7 @@ class Image:
         inside = [(p, at) for p, at in placed if first <= p.address and p.end <= end]
         machines = dict.fromkeys(p.machine for p, _ in inside)
         return _Window(
+            there,
             (stop - start) * cell,
             slice((first - start) * cell, (end - start) * cell),
             # Of two signals at one place the one written first in the configuration is the last to be put there.
@@ -128,3 +147,8 @@ def _bits(cells: bytes) -> bytes:
     """One byte 0 or 1 for each bit, packed: the first bit is the lowest of the first byte."""
     digits = cells[::-1].hex()[1::2]
     return int(digits, 2).to_bytes((len(cells) + 7) // 8, "little")
+
+
+def _cells(data: bytes, count: int) -> bytes:
+    """The other way."""
+    return bytes(data[i >> 3] >> (i & 7) & 1 for i in range(count))

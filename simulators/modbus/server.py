@@ -12,14 +12,19 @@ import asyncio
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple, Protocol
 
 from gateway.clock import Clock
 from simulators.ledger import Ledger
+from simulators.machine import Pace
 from simulators.modbus.faults import Failure, Faults, Request
 from simulators.modbus.framing import Frame, Framing, NotModbusError
 from simulators.modbus.image import Served
+from simulators.modbus.script import NOTHING, Met, Script
+from simulators.modbus.transports import TcpTransport
 from simulators.modbus.wire_faults import KINDS, Packet, WireFaults
 
 _READ = struct.Struct(">BHH")
@@ -96,19 +101,29 @@ class ModbusServer:
     """One place, with the machines behind it by unit id."""
 
     def __init__(
-        self, units: Mapping[int, Unit], ledger: Ledger, clock: Clock, start: int, transport: Transport
+        self,
+        units: Mapping[int, Unit],
+        ledger: Ledger,
+        clock: Clock,
+        start: int,
+        transport: Transport,
+        pace: Pace | None = None,
     ) -> None:
         self.faults = Faults()
         self.wire = WireFaults()
+        self.script: Script | None = None  # the faults of the scenario
         self.baud = 0  # answers take as long as request and answer at this speed; 0: no time at all
         self.channels: list[Channel] = []
         self.transport = transport
-        self._units, self._ledger, self._clock, self._start = units, ledger, clock, start
+        self._units, self._ledger, self._clock, self._pace = units, ledger, clock, pace or Pace(start)
+        self._acting: asyncio.Task[None] | None = None
         self._line = _Conversation()  # of all channels together on a serial line
 
     async def listen(self) -> None:
         """Raises OSError."""
         await self.transport.open(lambda outlet: Channel(self, outlet))
+        if self.script is not None:
+            self._acting = asyncio.create_task(self._act(self.script), name=f"faults[{self.place}]")
 
     @property
     def port(self) -> int | None:
@@ -147,8 +162,30 @@ class ModbusServer:
 
     async def stop(self) -> None:
         """Close everything. Safe to call twice."""
+        acting, self._acting = self._acting, None
+        if acting is not None:
+            acting.cancel()
+            with suppress(asyncio.CancelledError):
+                await acting
         self.drop()
         await self.transport.close()
+
+    async def _act(self, script: Script) -> None:
+        """Cut what the scenario cuts, also where nobody asks for anything."""
+        t = script.seconds()
+        while (due := script.happenings.next_change(t)) < inf:
+            await asyncio.sleep(max(0.0, due - script.seconds()) / self._pace.speed)
+            if (now := script.seconds()) < due:
+                continue
+            if isinstance(self.transport, TcpTransport):
+                if script.happenings.away(now):
+                    self.transport.refuse()
+                else:
+                    await self.transport.accept()
+            for channel in list(self.channels):
+                channel.check()
+            script.happenings.count_all(now)
+            t = now
 
     def answer(self, unit: int, pdu: bytes, failure: Failure | None = None) -> Reply | None:
         """None for the silence of a serial line on which there is no such unit."""
@@ -158,7 +195,7 @@ class ModbusServer:
         code = failure if isinstance(failure, int) else self._objection(unit, pdu)
         if not code:
             function, address, count = _READ.unpack(pdu)
-            found = self._units[unit].read(function, address, count, (now - self._start) / 1e9)
+            found = self._units[unit].read(function, address, count, self._pace.seconds(now))
             if found is not None:
                 body, served = found
                 return Reply(bytes((function, len(body))) + body, now, served)
@@ -178,7 +215,7 @@ class ModbusServer:
     def write_down(self, reply: Reply) -> None:
         """Into the ledger, just before the answer leaves."""
         for machine, values in reply.served:
-            self._ledger.served(machine, reply.time, values)
+            self._ledger.served(machine, reply.time, values, took=(self._clock.now() - reply.time) / 1e9)
 
 
 class Channel:
@@ -191,7 +228,8 @@ class Channel:
         self._rest = b""
         self._waiting = 0  # packets that have not left yet
         self._free_at = 0.0  # when the last of them will leave
-        if server.faults.refuse:
+        self._opened = server.script.seconds() if server.script else 0.0
+        if server.faults.refuse or (server.script is not None and server.script.refuses()):
             outlet.abort()
         server.channels.append(self)
 
@@ -202,6 +240,12 @@ class Channel:
 
     def abort(self) -> None:
         self._outlet.abort()
+
+    def check(self) -> None:
+        """Close it where the scenario has cut it."""
+        lost = self._server.script and self._server.script.lost(self._opened)
+        if lost and lost.kind != "half-open":
+            self.abort()
 
     def received(self, data: bytes, whole: bool = False) -> None:
         """`whole`: nothing that belongs to it will follow."""
@@ -223,20 +267,21 @@ class Channel:
         server, talk = self._server, self._conversation
         talk.newest = request.transaction
         address, size = _READ.unpack(request.pdu)[1:] if len(request.pdu) == _READ.size else (0, 0)
-        failure = server.faults.judge(Request(request.unit, request.pdu[0], address, size))
+        met = server.script.meets(self._opened, request.unit) if server.script is not None else NOTHING
+        failure = server.faults.judge(Request(request.unit, request.pdu[0], address, size)) or met.failure
         if failure == "drop":
             self.abort()
         elif failure != "silence" and (reply := server.answer(request.unit, request.pdu, failure)):
-            self._answer(request, reply)
+            self._answer(request, reply, met)
 
-    def _answer(self, request: Frame, reply: Reply) -> None:
+    def _answer(self, request: Frame, reply: Reply, met: Met) -> None:
         server, talk = self._server, self._conversation
         if talk.dead:
             talk.dead -= 1
             return
         frame = Frame(request.transaction, request.unit, reply.pdu)
         right = self._framing.encode(frame)
-        delay = server.faults.delay
+        delay = server.faults.delay + met.delay
         if server.baud:
             length = len(self._framing.encode(request)) + len(right) + 2 * _SILENCE
             delay += length * self._framing.bits / server.baud
@@ -251,14 +296,15 @@ class Channel:
                 server.injected["twice-later"] += 1
                 self._send(packet.data, 0.0)
         # No other fault beside one that reaches into this exchange: each has to be noticed by itself.
-        if held or (name := server.wire.draw()) is None or not self._spoil(name, request, frame, reply, delay):
+        name = None if held else server.wire.draw() or met.kind
+        if not name or not self._spoil(name, request, frame, reply, delay, met):
             self._send(right, delay, reply)
         talk.before = right
         for packet in held:
             if packet.when == "after-next":
                 self._send(packet.data, 0.0)
 
-    def _spoil(self, name: str, request: Frame, answer: Frame, reply: Reply, delay: float) -> bool:
+    def _spoil(self, name: str, request: Frame, answer: Frame, reply: Reply, delay: float, met: Met) -> bool:
         """Send what comes of the answer instead; False if that fault is not possible here."""
         server, talk, kind = self._server, self._conversation, KINDS[name]
 
@@ -271,6 +317,8 @@ class Channel:
             return False
         if name != "twice-later":
             server.injected[name] += 1
+        if met.fault is not None and name == met.kind and server.script is not None:
+            server.script.happenings.count(met.fault)
         if name == "half-open":
             talk.dead = server.wire.spell if self._framing.serial else float("inf")
         written = None if not kind.served else reply
@@ -280,7 +328,7 @@ class Channel:
                 delay, written = 0.0, None
             elif packet.when == "late":
                 loop = asyncio.get_running_loop()
-                at = loop.time() + delay + server.wire.late
+                at = loop.time() + delay + (server.wire.late if met.late is None else met.late)
                 loop.call_at(at, self._send_late, packet)
                 if self._framing.serial and not kind.overtaken:
                     talk.busy[request.unit] = at

@@ -41,6 +41,7 @@ class TcpTransport:
         self._clean_up = clean_up
         self._host, self._wanted, self._tls, self._client_side = host, port, tls, client_side or {}
         self._server: asyncio.Server | None = None
+        self._channel: Open | None = None  # None: not opened, or closed
         self._port = 0
 
     @property
@@ -56,12 +57,24 @@ class TcpTransport:
         return ", ".join([f"127.0.0.1:{self._port}", *(f"{k}: {v}" for k, v in self._client_side.items() if v)])
 
     async def open(self, channel: Open) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Stream(channel), self._host, self._wanted, ssl=self._tls)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._channel = channel
+        await self.accept()
+
+    def refuse(self) -> None:
+        """Nobody listens at the port until `accept`; connections that there are stay."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    async def accept(self) -> None:
+        """Somebody listens at the port, which stays the same."""
+        if self._server is None and (channel := self._channel) is not None:
+            loop, port = asyncio.get_running_loop(), self._port or self._wanted
+            self._server = await loop.create_server(lambda: _Stream(channel), self._host, port, ssl=self._tls)
+            self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        server, self._server = self._server, None
+        server, self._server, self._channel = self._server, None, None
         if server is not None:
             server.close()
             await server.wait_closed()

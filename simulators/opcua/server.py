@@ -10,12 +10,13 @@ written again, as no subscription would report it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import tempfile
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,17 +33,17 @@ from adapters.opcua.config import OpcuaConnection
 from gateway.model import GOOD, Value
 from gateway.schedule import Ticks
 from simulators.machine import Context
+from simulators.opcua.cells import Moment
 from simulators.opcua.certificate import kept
 from simulators.opcua.events import Happening, Stream, alarm_fields
-from simulators.opcua.filters import install
+from simulators.opcua.monitoring import install
 from simulators.opcua.places import Path as Place
 from simulators.opcua.space import Placed, Space
 from simulators.opcua.variables import Variable
-from simulators.opcua.variants import variant
 
 ua: Any = asyncua.ua  # the types it declares are not those it takes
 
-_AT_ONCE = 100  # variables that are written without a break
+_AT_ONCE = 1000  # variables that are written without a break
 NO_VALUE = 0x80310000  # BadNoCommunication: the status where a wave has no value
 
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,11 +67,18 @@ if _chatty.level == logging.NOTSET:
 class OpcuaServer:
     """Fulfils `simulators.machine.Server`."""
 
-    def __init__(self, context: Context, before: Sequence[str] = ()) -> None:
-        """`before`: namespaces that come before those of the configuration, and so move their indexes."""
+    def __init__(self, context: Context, before: Sequence[str] = (), certificate: int = 0) -> None:
+        """`before`: namespaces that come before those of the configuration, and so move their indexes.
+
+        `certificate`: 0 for the one that is kept, anything else for another one.
+        """
         assert isinstance(context.connection, OpcuaConnection)
         self.status: dict[tuple[str, str], int] = {}  # machine and signal -> status code to show instead of good
+        self.paused = False  # nothing is written
+        self.hidden: Collection[Any] = ()  # nodes that are not there at the moment
+        self.shift: Callable[[str, float], int] = lambda *_: 0  # ns by which the clock of a machine is wrong
         self._context, self._connection, self._before = context, context.connection, before
+        self._certificate = certificate
         self._server = Server(user_manager=_Users(self._connection))
         self._space = Space(self._server)
         self._groups: dict[float, _Group] = {}  # by sampling interval
@@ -89,10 +97,28 @@ class OpcuaServer:
     def place(self) -> str:
         return f"127.0.0.1:{self._port}"
 
+    @property
+    def server(self) -> Server:
+        """The library's."""
+        return self._server
+
+    @property
+    def variables(self) -> Sequence[Placed]:
+        return self._space.variables
+
     async def start(self) -> None:
         """Build the address space and listen. Raises OSError where the port cannot be had."""
+        await self.build()
+        await self.listen()
+
+    async def build(self, in_background: bool = False) -> None:
+        """The address space, with the first values. `in_background`: a second in which other servers go on answering."""
+        with _growing():
+            await self._build(in_background)
+
+    async def _build(self, in_background: bool) -> None:
         server, context = self._server, self._context
-        await server.init()
+        await (asyncio.to_thread(lambda: asyncio.run(server.init())) if in_background else server.init())
         await server.set_application_uri(f"urn:shopfloor-gateway:simulator:{context.name}")
         install(server)
         wanted = self._connection.port if context.port is None else context.port
@@ -108,11 +134,15 @@ class OpcuaServer:
             self._groups.setdefault(stream[0].sampling, _Group()).streams.append(stream)
         for group in self._groups.values():
             await self._write(group)
-        await server.start()
-        self._port = _port(server)
+
+    async def listen(self) -> None:
+        """Raises OSError where the port cannot be had."""
+        await self._server.start()
+        self._port, context = _port(self._server), self._context
         self._writing = asyncio.create_task(self._keep_writing(), name=f"opcua simulator[{context.name}]")
 
     async def stop(self) -> None:
+        gc.unfreeze()
         writing, self._writing = self._writing, None
         if writing is None:
             return
@@ -141,6 +171,8 @@ class OpcuaServer:
         with tempfile.TemporaryDirectory() as thrown_away:
             folder = self._context.keep or Path(thrown_away)
             hosts = [] if host in ("0.0.0.0", "::") else [host]  # noqa: S104  # compared, not listened on
+            if self._certificate:
+                folder = Path(thrown_away)
             files = kept(folder / "opcua", self._context.name, server.get_application_uri(), [*hosts, link.host])
             await server.load_certificate(files.certificate)
             await server.load_private_key(files.key)
@@ -166,27 +198,34 @@ class OpcuaServer:
 
     async def _write(self, group: _Group) -> None:
         """Write what has changed, raise what has happened, and write it down."""
+        if self.paused:
+            return
         now = self._context.clock.now() // 1000 * 1000  # what asyncua can put into a time stamp
-        t = (now - self._context.start) / 1e9
-        news = [(placed, *found) for placed in group.variables if (found := self._news(placed.variable, t))]
+        t = self._context.pace.seconds(now)
+        there = group.variables
+        if self.hidden:
+            there = [placed for placed in there if placed.node not in self.hidden]
+        news = [(placed, *found) for placed in there if (found := self._news(placed.variable, t))]
         happened = [(stream, node, event) for stream, node in group.streams if (event := stream.news(t))]
         self._write_down([(placed.variable, values, status) for placed, values, status in news], now, t)
-        stamp = _1970 + timedelta(microseconds=now // 1000)
+        moments: dict[int, Moment] = {}  # by what the clock is wrong
         for written, (placed, values, status) in enumerate(news, 1):
             if written % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # clients want an answer meanwhile
-            value = variant(placed.variable.shape, values, placed.encodings) if values is not None else None
-            await self._server.write_attribute_value(
-                placed.node, ua.DataValue(value, ua.StatusCode(status), stamp, stamp)
-            )
+            shift = self.shift(placed.variable.first.machine, t)
+            moment = moments.get(shift) or moments.setdefault(shift, Moment(now + shift))
+            await placed.cell.put(values, status, moment)
         for i, (stream, node, happening) in enumerate(happened):
-            await self._raise(stream, node, happening, now + i * 1000)  # no two at one time
+            shift = self.shift(stream.listeners[0].machine, t)
+            await self._raise(stream, node, happening, now + shift + i * 1000)  # no two at one time
 
     def _news(self, variable: Variable, t: float) -> tuple[dict[Place, Value] | None, int] | None:
         """Values and status of a variable, where they are others than before."""
         values = variable.values(t)
-        given = (self.status.get((point.machine, point.signal), GOOD) for point in variable.points)
-        status = next(filter(None, given), NO_VALUE if values is None else GOOD)
+        status = NO_VALUE if values is None else GOOD
+        if self.status:
+            given = (self.status.get((point.machine, point.signal), GOOD) for point in variable.points)
+            status = next(filter(None, given), status)
         if variable.shown == (values, status):
             return None
         variable.shown = values, status
@@ -199,12 +238,12 @@ class OpcuaServer:
         quality: dict[str, dict[str, int]] = defaultdict(dict)
         for variable, values, status in news:
             good = values if status < 0x80000000 else None
-            for point in variable.points:
-                columns[point.machine][point.signal] = variable.meant(point, good, t)
+            for point, place in variable.placed:
+                columns[point.machine][point.signal] = None if good is None else point.meant(good[place], t)
                 if status:
                     quality[point.machine][point.signal] = status
         for machine, column in columns.items():
-            self._context.ledger.served(machine, now, column, quality[machine])
+            self._context.ledger.served(machine, now + self.shift(machine, t), column, quality[machine])
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -226,6 +265,22 @@ class _Group:
 
     variables: list[Placed] = field(default_factory=list)
     streams: list[tuple[Stream, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def _growing() -> Iterator[None]:
+    """While very many objects are made that stay until `gc.unfreeze`.
+
+    Looking for garbage among them would take longer than making them; and later hold everything up for a second, each time.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _event(node: Any, happening: Happening, time: datetime) -> Any:

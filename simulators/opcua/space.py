@@ -11,7 +11,7 @@ Data types of structures and enumerations stand below those of the standard, wit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import asyncua.ua
@@ -21,6 +21,8 @@ from asyncua.server.server import Server
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from simulators.machine import SimulatedMachine
+from simulators.opcua.cells import Cell
+from simulators.opcua.copies import Pattern
 from simulators.opcua.events import Stream
 from simulators.opcua.places import NodeId, Place, steps_text
 from simulators.opcua.shapes import Array, Plain, Shape
@@ -39,7 +41,7 @@ class Placed(NamedTuple):
 
     variable: Variable
     node: Any
-    encodings: Mapping[int, Any]  # of its structures, by the id() of their records
+    cell: Cell
 
 
 class Space:
@@ -55,6 +57,7 @@ class Space:
         self._inside: Counter[str] = Counter()  # nodes in them
         self._named: set[Any] = set()  # node ids that the configuration gives out
         self._known: dict[Any, Any] = {}  # what stands at a place, or on the way to it -> node
+        self._patterns: dict[Any, Pattern] = {}  # of single values, by folder and type
         self._taken: dict[Any, str] = {}  # nodes that were made -> for what
 
     async def build(
@@ -96,14 +99,26 @@ class Space:
             return
         parent, id, name = found
         name = name or ua.QualifiedName(variable.first.signal, id.NamespaceIndex)
-        encodings: dict[int, Any] = {}
+        encodings: dict[int, Any] = {}  # node ids of its structures, by the id() of their records
         type = await self._data_type(variable.shape, name, name.Name, encodings)
-        first = variant(variable.shape, {}, encodings)
-        node = await parent.add_variable(id, name, first, datatype=type)
+        node = await self._make(variable.shape, type, parent, id, name, encodings)
         self._known[variable.place] = node
         self._taken[node.nodeid] = variable.first.name
         await self._add_properties(variable, node)
-        self.variables.append(Placed(variable, node.nodeid, encodings))
+        attribute = self._server.iserver.aspace[node.nodeid].attributes[ua.AttributeIds.Value]
+        self.variables.append(Placed(variable, node.nodeid, Cell(attribute, variable.shape, encodings)))
+
+    async def _make(self, shape: Shape, type: Any, parent: Any, id: Any, name: Any, encodings: dict[int, Any]) -> Any:
+        nodes = self._server.iserver.aspace
+        alike = parent.nodeid, type, isinstance(shape, Plain) and shape.type
+        pattern = self._patterns.get(alike)
+        if pattern is not None and id not in nodes:
+            pattern.again(id, name)
+            return self._server.get_node(id)
+        node = await parent.add_variable(id, name, variant(shape, {}, encodings), datatype=type)
+        if isinstance(shape, Plain):
+            self._patterns[alike] = Pattern(nodes, parent.nodeid, id)
+        return node
 
     async def _add_stream(self, place: Place, planned: Plan) -> None:
         stream = planned.streams[place]

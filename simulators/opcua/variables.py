@@ -8,8 +8,8 @@ A signal that has no place beside those before it is left out, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine, OpcuaSignal
 from gateway.model import Value
@@ -30,25 +30,24 @@ class Variable:
     points: list[Point]
     shape: Shape
     sampling: float  # seconds
-    leading: Mapping[Path, Point] = field(default_factory=dict)
+    placed: Sequence[tuple[Point, Path]] = ()  # all points, and where they stand
+    leading: Sequence[tuple[Point, Path]] = ()  # those that are shown
     shown: object = None  # values and status that were written last
 
     def __post_init__(self) -> None:
-        self.leading = {point.place: point for point in reversed(self.points)}
+        self.placed = [(point, point.place) for point in self.points]
+        first = {place: point for point, place in reversed(self.placed)}
+        self.leading = [(point, place) for place, point in first.items()]
 
     def values(self, t: float) -> dict[Path, Value] | None:
         """The raw value at each place; None where one has none, as there is one status for all of them."""
         values: dict[Path, Value] = {}
-        for place, point in self.leading.items():
+        for point, place in self.leading:
             value = point.raw(t)
             if value is None:
                 return None
             values[place] = value
         return values
-
-    def meant(self, point: Point, values: Mapping[Path, Value] | None, t: float) -> Value:
-        """What one of its signals is, with these values in the variable; None: there are none."""
-        return None if values is None else point.meant(values[point.place], t)
 
     @property
     def first(self) -> Point:

@@ -6,8 +6,9 @@ other), so that a field can have any name: asyncua's way needs a Python class, w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
+from struct import Struct
 from typing import Any
 
 import asyncua.ua
@@ -55,6 +56,31 @@ def variant(shape: Shape, values: Values, encodings: Mapping[int, Any]) -> Any:
     if len(shape.lengths) == 1:
         return ua.Variant(flat, kind)
     return ua.Variant(_nested(flat, shape.lengths), kind, list(shape.lengths))
+
+
+def encoder(shape: Shape, encodings: Mapping[int, Any]) -> Callable[[Values], bytes]:
+    """What makes the bytes of a variant of these values: Part 6, 5.2.2.16. Single values, as most are, are made quickly."""
+    if isinstance(shape, Plain) and (quick := _BINARY.get(type_of(shape))):
+        return lambda values: quick(values[()])
+    return lambda values: ua_binary.variant_to_binary(variant(shape, values, encodings))
+
+
+def _number(type: Any, code: str) -> Callable[[Any], bytes]:
+    pack, first = Struct(f"<B{code}").pack, type.value
+    return lambda value: pack(first, value)
+
+
+def _text(value: Any) -> bytes:
+    data: bytes = value.encode("utf-8", "surrogateescape")
+    return _TEXT.pack(ua.VariantType.String, len(data)) + data
+
+
+_TEXT = Struct("<Bi")
+_CODES = {"Boolean": "?", "Int32": "i", "UInt32": "I", "Int64": "q", "Double": "d"}
+_BINARY: Mapping[Any, Callable[[Any], bytes]] = {
+    **{ua.VariantType[name]: _number(ua.VariantType[name], code) for name, code in _CODES.items()},
+    ua.VariantType.String: _text,
+}
 
 
 def _places(shape: Array, prefix: Path) -> Iterator[Path]:

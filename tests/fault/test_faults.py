@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from flow.plants import modbus_plant
-from gateway.model import GOOD
-from gateway.store.historian import Historian
+from flow.verdicts import verdict_at_the_end
 from parts.gateway import Gateway, Simulated, StoreProcess
 from parts.mosquitto import Mosquitto
 from parts.node_opcua import NodeOpcua
@@ -35,19 +34,11 @@ def stored_messages(gateway: Gateway) -> int:
 
 
 def missing(ledger: Path, data: Path, machine: str = "m00") -> list[str]:
-    """Values that were served and are not in the store, except the newest, which may have been on its way."""
-    reader = Historian.open_read_only(data / "historian.sqlite")
-    lacking = []
-    for (name, signal), served in columns(read_ledger(ledger)).items():
-        if name != machine:
-            continue
-        found = reader.query(name, signal, 0, time.time_ns())
-        values = [v for v, q in zip(found.value, found.quality, strict=True) if q == GOOD]
-        expected = list(served.value)
-        if values not in (expected, expected[:-1]):
-            lacking.append(f"{signal}: {len(expected)} served, {len(values)} stored")
-    reader.close()
-    return lacking
+    """Signals of which something was served and is not in the store, or something else is."""
+    verdict = verdict_at_the_end(ledger, data / "historian.sqlite")
+    mine = [each for each in verdict.signals if each.machine == machine]
+    assert len(mine) == SIGNALS
+    return [f"{each.signal}: {each.missing} missing, {each.wrong} wrong" for each in mine if not each.sound]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 import simulators.modbus
-from gateway.adapter import Adapter, Command, WriteResult
+from gateway.adapter import Adapter, Command, Tap, WriteResult
 from gateway.clock import SystemClock
 from gateway.config import Configuration, load
 from gateway.counters import FlowCounters
@@ -38,7 +38,8 @@ from gateway.store.open import historian_path, open_store
 from gateway.store.reader import HistorianReader
 from gateway.store.writer import StoreWriter
 from simulators.ledger import Ledger
-from simulators.machine import Context
+from simulators.machine import Context, Server
+from simulators.plant import Plant
 from simulators.scenario import Scenario, make_machines
 from simulators.waves import Wave
 
@@ -104,10 +105,14 @@ class Gate:
     async def close(self) -> Sequence[Batch | Gap] | None:
         return await self.adapter.close()
 
+    def open(self) -> None:
+        """Let it read."""
+        self._open.set()
+
     async def once(self) -> None:
         """Let it read, and wait until that is handed on."""
         self.waits.clear()
-        self._open.set()
+        self.open()
         async with asyncio.timeout(PATIENCE):
             await self.waits.wait()
 
@@ -122,6 +127,7 @@ class Compressed:
     counters: FlowCounters
     ledger: Ledger
     gates: Mapping[str, Gate]  # by connection
+    servers: Mapping[str, Server]  # by connection
 
     async def step(self, now_ns: int, *connections: str, passed_ns: int | None = None) -> None:
         """It is `now_ns`. These connections are read, by default all; something of each of them has to be due."""
@@ -191,10 +197,13 @@ async def compressed(
     scenario: Scenario | None = None,
     *,
     believed: bool = False,
+    tap: Callable[[HandClock], Tap] | None = None,
+    plant: Callable[[HandClock], AbstractAsyncContextManager[Plant]] | None = None,
 ) -> AsyncIterator[Compressed]:
     """Machines, gateway and store. `waves`: by machine and signal, in seconds since `start_ns`, instead of the scenario's.
 
-    `believed`: the gateway goes by a SystemClock over the clocks that are moved by hand.
+    `believed`: the gateway goes by a SystemClock over the clocks that are moved by hand. `tap`: is told what passes on every
+    connection. `plant`: the machines, instead of simulated ones.
     """
     hand, counters, ledger, broker = HandClock(start_ns), FlowCounters(), Ledger.memory(), LocalBroker()
     clock = hand.believed() if believed else hand
@@ -202,11 +211,17 @@ async def compressed(
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(edge_module, "TICK", NEVER)
         connections = dict(configuration.connections)
-        for name, machines in make_machines(configuration, scenario).items():
+        servers: dict[str, Server] = {}
+        if plant is not None:
+            running = await stack.enter_async_context(plant(hand))
+            servers.update(running.servers)
+            connections.update(running.redirect(configuration).connections)
+        for name, machines in (make_machines(configuration, scenario) if plant is None else {}).items():
             made = [replace(m, waves={**m.waves, **(waves or {}).get(m.path.machine, {})}) for m in machines]
             context = Context(name, connections[name], made, ledger, hand, start_ns, port=0)
             server = await simulators.modbus.serve(context)
             stack.push_async_callback(server.stop)
+            servers[name] = server
             known = type(connections[name]).model_fields
             leading = {key: value for key, value in server.address.items() if key in known}
             connections[name] = connections[name].model_copy(update=leading)
@@ -221,18 +236,24 @@ async def compressed(
         edge = Edge(configuration, broker.link(), clock, counters, lambda: writer.status.reason)
         gates = {poller.name: Gate() for poller in edge.pollers}
         for poller in edge.pollers:
-            poller.build = partial(_behind, gates[poller.name], poller.build)
+            build = poller.build if tap is None else _tapped(poller.build, tap(hand))
+            poller.build = partial(_behind, gates[poller.name], build)
         task = asyncio.create_task(edge.run(), name="edge")
         stack.push_async_callback(_end, task, hand)
         async with asyncio.timeout(PATIENCE):
             for gate in gates.values():
                 await gate.waits.wait()
-        yield Compressed(configuration, hand, edge, counters, ledger, gates)
+        yield Compressed(configuration, hand, edge, counters, ledger, gates, servers)
 
 
 def _behind(gate: Gate, build: Callable[[], Adapter]) -> Gate:
     gate.adapter = build()
     return gate
+
+
+def _tapped(build: Callable[[], Adapter], tap: Tap) -> Callable[[], Adapter]:
+    assert isinstance(build, partial)
+    return partial(build.func, replace(build.args[0], tap=tap))
 
 
 async def _end(task: asyncio.Task[None], hand: HandClock) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parts.gateway import Simulated, gateway
 from parts.ports import free_port
+from parts.process import wait_until
 from parts.tls import Authority
 
 MACHINE = "signals: {count: {holding: 0, type: uint32, kind: counter}, lamp: {coil: 3}}"
@@ -45,3 +46,44 @@ def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
     done = gateway("simulate", str(path), "--tls-cert", "cert.pem")
     assert done.returncode == 2
     assert "--tls-cert and --tls-key belong together" in done.stderr
+
+
+CONFIG = "connections: {{c: {{protocol: modbus-tcp, host: 127.0.0.1, port: {port}}}}}\nmachines: {{saw: {{connection: c, {machine}}}}}\n"
+
+
+def test_a_scenario_by_name_in_fast_motion_tells_what_happens_and_what_it_leaves_out(tmp_path: Path) -> None:
+    """The power cut comes ten minutes into it: after half a second, from 9 min 45 s on and 30 times as fast."""
+    text = CONFIG.format(port=free_port(), machine=MACHINE)
+    arguments = ["--scenario", "plc-download", "--speed", "30", "--from", "585s"]
+    with Simulated(text, arguments=arguments) as machines:
+        wait_until(lambda: "c: reboot" in machines.log, 10, "the reboot")
+        machines.stop()
+        assert "scenario: machines.press-07: the configuration has no machine 'press-07'" in machines.log
+        assert "scenario: faults.2: the configuration has no machine 'lathe-02'" in machines.log
+        assert machines.log.splitlines()[-1] == "happened: reboot 1"
+
+
+def test_scenarios_are_named_where_there_is_no_such_one(tmp_path: Path) -> None:
+    listed = gateway("simulate", "--list-scenarios")
+    assert listed.returncode == 0
+    names = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert {"quiet-day", "bad-line", "flaky-bridge", "power-cut", "plc-download"} <= set(names)
+    assert gateway("demo", "--list-scenarios").stdout == listed.stdout
+    path = tmp_path / "gateway.yaml"
+    path.write_text(CONFIG.format(port=free_port(), machine=MACHINE))
+    done = gateway("simulate", str(path), "--scenario", "bad-lin", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'bad-line'?" in done.stderr
+    assert listed.stdout.strip() in done.stderr
+    done = gateway("simulate", str(path), "--from", "4")
+    assert done.returncode == 2
+    assert "--from: '4' has no unit" in done.stderr
+
+
+def test_the_demo_plays_a_scenario() -> None:
+    done = gateway(
+        "demo", "--in-process", "--port", "0", "--seconds", "4", "--scenario", "flaky-bridge", "--speed", "200"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "press: drop" in done.stdout
+    assert "Traceback" not in done.stderr

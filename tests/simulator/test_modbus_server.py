@@ -220,6 +220,7 @@ async def test_delayed_answers_keep_their_order_and_their_time(world: World) -> 
     assert loop.time() - began >= 0.1
     first, second = world.ledger.entries()
     assert second.time_ns - first.time_ns < 50_000_000  # the values are of the moment of the request
+    assert (first.took >= 0.05, second.took >= 0.1) == (True, True)
 
 
 async def test_dropped_and_refused_connections(world: World) -> None:

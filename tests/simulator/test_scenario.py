@@ -131,6 +131,13 @@ def test_signals_without_a_wave_get_a_likely_one(make: Make) -> None:
 
 MISTAKES = [
     (
+        signals("temp: {wave: [sine], mean: 210}"),
+        "scenario.yaml:4:20: error: machines.press-07.signals.temp.wave: a list is not the name of a wave\n"
+        "    4 |       temp: {wave: [sine], mean: 210}\n"
+        "      |                    ^\n"
+        "      = did you mean 'sine'?",
+    ),
+    (
         signals("temp: {wave: sin, mean: 210, amplitude: 4}"),
         "scenario.yaml:4:20: error: machines.press-07.signals.temp.wave: the wave 'sin' is not known\n"
         "    4 |       temp: {wave: sin, mean: 210, amplitude: 4}\n"
@@ -142,7 +149,7 @@ MISTAKES = [
         "scenario.yaml:4:7: error: machines.press-07.signals.temp.wave: 'wave' is missing\n"
         "    4 |       temp: {mean: 210}\n"
         "      |       ^~~~\n"
-        "      = known: constant, counter, cycle, energy, noise, product, ramp, sine, spindle, steps, stop, sum, toggle",
+        "      = known: activity, constant, counter, cycle, energy, noise, product, ramp, series, sine, spindle, steps, stop, sum, toggle",
     ),
     (
         signals("temp: {wave: sine, mean: 210, amplitud: 4}"),

@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.request import urlopen
 
 from bench.peers.programs import Subscriber
@@ -60,12 +60,23 @@ class Many(NodePart):
         return int(self.ask("ticks"))
 
 
+class Served(Protocol):
+    """A server with the Doubles v0, v1 … of urn:bench."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def count(self) -> int: ...
+
+
 class Handler(Part):
     """opcua_handler.py on all variables of a server."""
 
     patience = 300.0
 
-    def __init__(self, server: Many, publishing: float) -> None:
+    def __init__(self, server: Served, publishing: float) -> None:
+        """`publishing` in seconds."""
         super().__init__()
         self._arguments = [server.url, str(server.count), str(1e3 * publishing)]
         self._taken = 0
@@ -100,6 +111,19 @@ class Handler(Part):
             )
 
 
+class Reader(Handler):
+    """opcua_reader.py."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "bench.peers.opcua_reader", *self._arguments]
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        with self._log_path.open("ab") as log:
+            return subprocess.Popen(
+                self.command(), cwd=ROOT / "tests", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+
+
 class Checked(Subscriber):
     """opcua_subscriber.py."""
 
@@ -115,7 +139,7 @@ class OpcuaPlant(Gateway):
 
     patience = 300.0
 
-    def __init__(self, server: Many, broker: Mosquitto, *, publishing: float = 0.5, profile: str = "") -> None:
+    def __init__(self, server: Served, broker: Mosquitto, *, publishing: float = 0.5, profile: str = "") -> None:
         """`profile`: a file for what cProfile finds."""
         signals = "".join(f'      s{i}: {{node: "m:s=v{i}"}}\n' for i in range(server.count))
         super().__init__(

@@ -1,0 +1,271 @@
+"""Each scenario of the catalogue, in fast motion, against a gateway that runs: what it says happens, and all is well again.
+
+simulate(demo plant, scenario, speed) ─ loopback ─▶ gateway run ─▶ Mosquitto ─▶ historian
+        └─▶ ledger, plant.happened                     └─▶ status page
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import simulators
+from gateway.config import load
+from gateway.errors import UsageError
+from gateway.runtime.registry import protocols
+from parts.gateway import Gateway, gateway
+from parts.mosquitto import Mosquitto
+from parts.process import wait_until
+from simulators.catalogue import catalogue, listing, scenario_of
+from simulators.ledger import Ledger
+from simulators.machine import SimulatedMachine
+from simulators.plant import Plant, simulate
+from simulators.scenario import make_faults, make_machines
+
+DEMO = Path(simulators.__file__).parent / "demo" / "gateway.yaml"
+
+
+PORTS = {"panel": 15020, "press": 15021, "cnc": 15022}  # as they stand in the demo's configuration
+
+
+@dataclass(slots=True)
+class Shift:
+    """A plant that goes through a scenario, and the gateway that reads it."""
+
+    plant: Plant
+    gateway: Gateway
+    ledger: Path
+    signals: Mapping[str, Collection[str]]  # by machine
+
+    async def until(self, condition: Callable[[], object], what: str, timeout: float = 20) -> None:
+        """Wait; the plant goes on meanwhile."""
+        await asyncio.to_thread(wait_until, condition, timeout, what)
+
+    def tiles(self) -> dict[str, dict[str, Any]]:
+        return {tile["name"]: tile for tile in self.gateway.status()["machines"]}
+
+    def not_good(self) -> dict[str, str]:
+        """The signals of the machines that are not good. What is worked out from them takes its time.
+
+        A counter that began anew is uncertain until it counts: the scrap of the demo's lathe after half an hour.
+        """
+        return {
+            f"{name}/{s['name']}": s["quality"]
+            for name, tile in self.tiles().items()
+            for s in tile["signals"]
+            if s["quality"] not in ("good", "uncertain:counter-reset") and s["name"] in self.signals[name]
+        }
+
+
+Start = Callable[..., AbstractAsyncContextManager[Shift]]
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Mosquitto]:
+    with Mosquitto() as running:
+        yield running
+
+
+@pytest.fixture
+def start(broker: Mosquitto, tmp_path: Path) -> Start:
+    @asynccontextmanager
+    async def started(
+        name: str, speed: float, begin: float, change: Callable[[str], str] = lambda text: text
+    ) -> AsyncIterator[Shift]:
+        text = change(DEMO.read_text()).replace("poll: 1s", "poll: 200ms").replace("poll: 500ms", "poll: 100ms")
+        (tmp_path / "gateway.yaml").write_text(text)
+        plan = load(tmp_path / "gateway.yaml", protocols())
+        path = tmp_path / "ledger.jsonl"
+        with Ledger(path) as ledger:
+            async with simulate(plan, scenario_of(name), ledger, 0, speed=speed, start_at=begin) as plant:
+                for connection, port in PORTS.items():
+                    text = text.replace(str(port), str(plant.ports[connection]))
+                text = text.replace("gateway: {id: demo, data_dir: demo-data}", "gateway: {id: demo, data_dir: data}")
+                more = f'mqtt: {{url: "{broker.url}", root: {name}}}\nstore: {{kind: historian}}\n'
+                edge = Gateway(text + more)
+                try:
+                    await asyncio.to_thread(edge.start)
+                    yield Shift(plant, edge, path, {name: machine.signals for name, machine in plan.machines.items()})
+                    assert edge.running
+                    assert "Traceback" not in edge.log
+                finally:
+                    await asyncio.to_thread(edge.close)
+
+    return started
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to see a scenario in a few seconds."""
+
+    speed: float
+    begin: float  # minutes into it
+    kinds: set[str]  # that have to happen
+    over: float  # minutes into it when nothing happens any more
+
+
+CASES = {  # nothing happens in the first five seconds, in which the gateway starts
+    "quiet-day": Case(60, 0, set(), 8),
+    "busy-shift": Case(600, 0, set(), 90),
+    "bad-line": Case(120, 55, {"corrupted", "truncated", "silence"}, 85.2),
+    "flaky-bridge": Case(180, 48, {"exception", "late", "drop", "half-open", "unreachable"}, 88.2),
+    "power-cut": Case(30, 7.5, {"reboot"}, 12.4),
+    "plc-download": Case(60, 5, {"reboot", "namespace-change", "vanish"}, 15.4),
+    "wrong-clock": Case(180, 230, {"clock-jump"}, 270.2),
+    "small-server": Case(60, 0, {"limit", "drop", "status"}, 10.2),
+}
+
+
+def test_the_table_has_all_of_them() -> None:
+    assert {*CASES, "certificate-change"} == set(catalogue())
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_scenario_happens_and_all_is_well_again(start: Start, name: str) -> None:
+    case = CASES[name]
+    async with start(name, case.speed, case.begin * 60) as shift:
+        assert not shift.plant.notes
+        await shift.until(
+            lambda: {t["state"] for t in shift.tiles().values()} == {"online"}, "the machines to be online"
+        )
+        assert not shift.plant.happened, "the machine that the test runs on is too slow for it"
+        await shift.until(lambda: _minutes(shift.plant, case) >= case.over, "the end of it")
+        assert set(shift.plant.happened) >= case.kinds
+        await shift.until(lambda: not shift.not_good(), "all to be well again")
+        await asyncio.to_thread(shift.gateway.catch_up)
+        assert bool(shift.plant.happened) is bool(case.kinds)
+        assert shift.ledger.stat().st_size > 0
+
+
+def _minutes(plant: Plant, case: Case) -> float:
+    """How far it is into the scenario."""
+    return case.begin + (time.time_ns() - plant.start) / 60e9 * case.speed
+
+
+@pytest.mark.slow
+async def test_a_new_certificate_is_refused_until_somebody_trusts_it(start: Start) -> None:
+    def secured(text: str) -> str:
+        return text.replace("security: None}", "security: Basic256Sha256/SignAndEncrypt, trust: pinned}")
+
+    async with start("certificate-change", 60, 5 * 60, secured) as shift:
+
+        def lathe() -> dict[str, Any]:
+            return shift.tiles()["lathe-02"]
+
+        await shift.until(lambda: lathe()["state"] == "online", "the lathe")
+        await shift.until(lambda: shift.plant.happened, "another certificate")
+        # The gateway tries five times to take over its session before it looks who is there.
+        await shift.until(
+            lambda: "another certificate than the one that is pinned" in lathe()["reason"], "the refusal", 40
+        )
+        shown = lathe()["reason"].rpartition("thumbprint ")[2].partition(",")[0]
+        trust = ("opcua", "trust", "cnc", "--fingerprint", shown, "-c", str(shift.gateway.file))
+        trusted = await asyncio.to_thread(gateway, *trust)
+        assert trusted.returncode == 0, trusted.stderr
+        await shift.until(lambda: lathe()["state"] == "online", "the lathe to be back", 40)
+        assert shift.plant.happened == {"certificate-change": 1}
+
+
+# --- the catalogue as such -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_each_fits_the_demo_plant_and_says_what_it_is(name: str) -> None:
+    plan = load(DEMO, protocols())
+    scenario = scenario_of(name)
+    make_machines(plan, scenario)
+    make_faults(plan, scenario)
+    lacking = {"faults.0": "no connection here can have the fault 'certificate-change'"}
+    assert scenario.notes == (lacking if name == "certificate-change" else {})
+    assert any(line.startswith(f"{name} ") and len(line) < 200 for line in listing().splitlines())
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_each_can_be_played_with_another_plant(name: str, tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text("""
+connections: {c: {protocol: modbus-tcp, host: 127.0.0.1}, o: {protocol: opcua, url: "opc.tcp://127.0.0.1", security: auto}}
+machines:
+  saw: {connection: c, signals: {cuts: {holding: 0, type: uint32, kind: counter}}}
+  robot: {connection: o, signals: {speed: {node: "nsu=urn:x;s=Speed"}}}
+""")
+    plan = load(tmp_path / "gateway.yaml", protocols())
+    scenario = scenario_of(name)
+    machines = make_machines(plan, scenario)
+    faults = {meant.settings.fault: list(meant.machines) for meant in make_faults(plan, scenario)}
+    assert bool(faults) is (name not in ("quiet-day", "busy-shift"))
+    assert {place.partition(".")[0] for place in scenario.notes} <= {"machines", "faults"}
+    if name == "power-cut":
+        assert faults == {"reboot": ["saw", "robot"]}
+    if name == "busy-shift":
+        # The first 25 minutes are set-up: then a cycle of 10 s, and the micro-stops come after more than 7 minutes.
+        saw, t = machines["c"][0], 25 * 60
+        first = saw.value_at("cuts", 0)
+        assert [saw.value_at("cuts", x) for x in (t, t + 60)] == [first, first + 6]  # type: ignore[operator]
+
+
+def test_a_name_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        scenario_of("powercut")
+    assert "did you mean 'power-cut'?" in str(caught.value)
+    assert "\nflaky-bridge        A bridge between" in str(caught.value)
+    assert scenario_of("power-cut").lenient
+    (tmp_path / "power-cut").write_text("machines: {}\n")
+    assert not scenario_of("power-cut").lenient, "a file of one's own comes first"
+
+
+def test_a_scenario_is_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateway.errors import ConfigErrors
+    from simulators.scenario import read_scenario
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "day.yaml").write_text(
+        "seed: 7\nmachines: {m: {cycle: 3s, signals: {a: {wave: toggle, share: 0.2}, b: 1}}}\nfaults: [{fault: drop, at: 1s}]\n"
+    )
+    (tmp_path / "night.yaml").write_text("like: day.yaml\nmachines: {m: {signals: {a: 2}}, n: {cycle: 4s}}\n")
+    night = read_scenario(Path("night.yaml")).settings
+    assert (night.seed, night.machines["m"].cycle, night.machines["n"].cycle) == (7, 3, 4)
+    assert night.machines["m"].signals == {"a": 2, "b": 1}
+    assert len(night.faults) == 1
+    for text, message in (
+        ("like: night.yaml\n", "night.yaml:1:7: error: like: a scenario cannot be like itself"),
+        ("like: noon.yaml\n", "night.yaml:1:7: error: like: there is no file 'noon.yaml' beside this one"),
+    ):
+        (tmp_path / "night.yaml").write_text(text)
+        with pytest.raises(ConfigErrors) as caught:
+            read_scenario(Path("night.yaml"))
+        assert str(caught.value.errors[0]).startswith(message)
+
+
+def test_a_busy_shift_agrees_with_itself() -> None:
+    """Its energy is what its power adds up to, its counts are those of its cycles, and a break makes none."""
+    made = make_machines(load(DEMO, protocols()), scenario_of("busy-shift"))
+    machines = {machine.path.machine: machine for each in made.values() for machine in each}
+    meter, press = machines["meter-01"], machines["press-07"]
+
+    def number(machine: SimulatedMachine, signal: str, t: float) -> float:
+        value = machine.value_at(signal, t)
+        assert isinstance(value, int | float)
+        return value
+
+    hours = [3600.0 * hour for hour in range(9)]
+    energy = [number(meter, "energy_import", t) for t in hours]
+    for began, before, after in zip(hours, energy, energy[1:], strict=False):
+        added = sum(number(meter, "active_power_total", began + t) for t in range(0, 3600, 3)) * 3 / 3.6e6
+        assert after - before == pytest.approx(added, rel=0.05)
+    assert max(b - a for a, b in pairwise(energy)) > 1.1 * min(b - a for a, b in pairwise(energy))
+    # Eight hours: 408 minutes of production, less 36 s after every 7 min 24 s; a cycle takes 12 s.
+    cycles = number(press, "cycle_count", hours[8]) - number(press, "cycle_count", 0)
+    assert cycles == (408 * 60 - 51 * 36) // 12
+    assert cycles == sum(number(press, s, hours[8]) - number(press, s, 0) for s in ("parts_good", "parts_reject"))
+    in_break = [60 * minute for minute in (120, 125, 134.9)]  # after 25 min of set-up and 95 of production
+    assert len({press.value_at("cycle_count", t) for t in in_break}) == 1
+    assert {press.value_at("mode", t) for t in in_break} == {"off"}

@@ -1,0 +1,156 @@
+"""`gateway replay`, as anybody would call it: from a recording to a gateway that reads the recorded machine."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.recording import Entry, Head, Kind, Recorder
+from parts.gateway import COMMAND, Simulated, gateway
+from parts.mbpoll import mbpoll
+from parts.ports import free_port
+from parts.process import Part, wait_until
+from recording.captures import mbap
+from simulators.ledger import columns, read_ledger
+
+S = 1_000_000_000
+CONFIG = """version: 1
+gateway: {{id: edge-01, data_dir: data}}
+connections: {{panel: {{protocol: modbus-tcp, host: 127.0.0.1, port: {port}, timeout: 500ms}}}}
+machines:
+  meter:
+    connection: panel
+    poll: 200ms
+    signals: {{count: {{holding: 0, type: uint32, kind: counter}}, temp: {{holding: 10, type: int16, scale: 0.1, unit: Cel}}}}
+"""
+
+
+class Replayed(Part):
+    """`gateway replay`, until it is ended."""
+
+    def __init__(self, source: Path, *arguments: str) -> None:
+        super().__init__()
+        self.source, self.arguments = source, arguments
+
+    def command(self) -> list[str]:
+        return [COMMAND, "replay", str(self.source), *self.arguments]
+
+    def ready(self) -> bool:
+        return "127.0.0.1:" in self.log
+
+
+def recording(file: Path, seconds: int = 10, **head: Any) -> Path:
+    """Holding register 0 of unit 1 holds 0, 1, 2 … at 0, 1, 2 … s, and register 1 an exception of each."""
+    with Recorder(
+        file, Head(1_700_000_000 * S, **{"protocol": "modbus-tcp", "connection": "panel", **head})
+    ) as recorder:
+        for i in range(seconds):
+            for number, request, answer in ((1, "03 0000 0001", f"03 02 {i:04x}"), (2, "03 0001 0001", "83 04")):
+                for at, kind, data in ((0, Kind.SENT, request), (2_000_000, Kind.RECEIVED, answer)):
+                    recorder.put_at(Entry(i * S + at, kind, 0, 0, mbap(2 * i + number, 1, data)))
+        recorder.put_at(Entry(seconds * S, Kind.CLOSED, 0, 0, b""))
+    return file
+
+
+def test_from_a_machine_to_its_recording_to_a_gateway_that_reads_the_replay(tmp_path: Path) -> None:
+    """gateway simulate ─▶ gateway record ─▶ gateway replay --write-config --ledger ─▶ gateway read."""
+    port, replayed = free_port(), free_port()
+    file, written, ledger = tmp_path / "meter.rec", tmp_path / "replay.yaml", tmp_path / "served.jsonl"
+    with Simulated(CONFIG.format(port=port)) as machines:
+        config = str(machines.folder / "gateway.yaml")
+        done = gateway("record", "meter", "-o", str(file), "--for", "1500ms", "-c", config)
+        assert done.returncode == 0, done.stderr
+    arguments = ["--port-base", str(replayed), "--write-config", str(written), "--ledger", str(ledger), "--loop"]
+    with Replayed(file, *arguments) as replay:
+        wait_until(written.exists)
+        done = gateway("read", "meter", "--json", "-c", str(written))
+        assert done.returncode == 0, done.stderr
+        assert f"panel: 127.0.0.1:{replayed} (meter)" in replay.log
+        assert "by adapter: " in replay.log
+        assert f"{written}: for `gateway run -c {written}`" in replay.log
+    found = {row["signal"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert {name: row["quality"] for name, row in found.items()} == {"count": "good", "temp": "good"}
+    served = columns(read_ledger(ledger))
+    assert {name: served["meter", name].value[-1] for name in found} == {
+        name: row["value"] for name, row in found.items()
+    }
+
+
+def values(port: int, address: int = 0) -> int:
+    return mbpoll(port, "holding", address)[address]
+
+
+def test_listen_from_and_ideal(tmp_path: Path) -> None:
+    file, port = recording(tmp_path / "m.rec", 100), free_port()
+    with Replayed(file, "--listen", f"127.0.0.1:{port}", "--from", "1min") as replay:
+        assert 60 <= values(port) <= 75
+        assert f"panel: 127.0.0.1:{port}" in replay.log
+        assert "modbus-tcp, recorded 2023-11-1" in replay.log
+        assert "for 2 min by adapter: 200 exchanges with unit 1" in replay.log
+        with pytest.raises(RuntimeError, match="Slave device or server failure"):
+            values(port, 1)
+    with Replayed(file, "--listen", f"127.0.0.1:{port}", "--ideal") as replay:
+        assert values(port) <= 15  # the control: not from the first minute on
+        with pytest.raises(RuntimeError, match="Slave device or server failure"):
+            values(port, 1)  # it never said anything else
+        with pytest.raises(RuntimeError, match="Illegal data address"):
+            values(port, 2)
+        wait_until(lambda: "panel: somebody asks for addresses that were never read" in replay.log)
+
+
+def test_speed_and_loop(tmp_path: Path) -> None:
+    file, port = recording(tmp_path / "m.rec"), free_port()
+    with Replayed(file, "--listen", f"127.0.0.1:{port}", "--speed", "1000"):
+        wait_until(lambda: values(port) == 9)  # over in 10 ms, and there it stays
+        assert values(port) == 9
+    with Replayed(file, "--listen", f"127.0.0.1:{port}", "--speed", "10", "--loop"):
+        wait_until(lambda: values(port) > 5)
+        wait_until(lambda: values(port) < 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--listen", "5020"], "--listen 5020: host and port, for example 127.0.0.1:5020"),
+        (["--listen", "h:1", "--port-base", "0"], "two ways to say the same"),
+        (["--listen", "h:1", "--protocol", "modbus-rtu"], "modbus-rtu is a serial line"),
+        (["--protocol", "modbus-tpc"], "did you mean 'modbus-tcp'?"),
+        (["--speed", "0"], "--speed 0: more than 0"),
+        (["--stamps", "new"], "--stamps new: moved or recorded"),
+        (["--from", "soon"], "--from: 'soon'"),
+        (["--machine", "meter"], "machine 'meter' is one of a configuration"),
+        (["--port-base", "0", "--write-config", "new.yaml"], "the recording has no configuration"),
+        (["--write-config", "m.rec"], "m.rec is there already; --force replaces it"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: list[str], message: str) -> None:
+    recording(tmp_path / "m.rec")
+    done = gateway("replay", "m.rec", *arguments, cwd=tmp_path)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing\n")
+    done = gateway("replay", "notes.txt", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "notes.txt: cannot be replayed: it is neither" in done.stderr
+
+
+def test_ctrl_c_ends_it_and_the_ledger_is_whole(tmp_path: Path) -> None:
+    file, port, config = recording(tmp_path / "m.rec"), free_port(), tmp_path / "gateway.yaml"
+    config.write_text(CONFIG.format(port=port).replace("type: uint32", "type: uint16"))
+    command = [COMMAND, "replay", str(file), "-c", str(config), "--machine", "meter", "--ledger", str(tmp_path / "l")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"panel: 127.0.0.1:{port} (meter)\n"
+        values(port)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    assert process.returncode == 0
+    assert len(list(read_ledger(tmp_path / "l"))) == 1
