@@ -20,11 +20,11 @@ from gateway.config import Configuration, ConnectionSettings, MachineSettings
 from gateway.errors import GatewayError
 from gateway.model import MachinePath, Value
 from gateway.recording import Entry, Head
+from simulators.behaviour.waves import Wave
 from simulators.ledger import Ledger
-from simulators.waves import Wave
 
 if TYPE_CHECKING:  # what stands there is made from what stands here
-    from simulators.happenings import Happenings
+    from simulators.behaviour.happenings import Happenings
 
 
 class NotSimulatedError(GatewayError):
@@ -122,7 +122,9 @@ class Replaying:
     tls: TlsFiles | None = None  # as in Context
     keep: Path | None = None  # as in Context
     left_out: dict[str, str] = field(default_factory=dict)  # as in Context
-    stamps: Literal["moved", "recorded"] = "moved"  # time stamps of the machine's own: so that it runs now, or as they were
+    stamps: Literal["moved", "recorded"] = (
+        "moved"  # time stamps of the machine's own: so that it runs now, or as they were
+    )
 
     def at(self, now: int) -> int:
         """ns into the recording at this time (ns since 1970), counted on through all rounds of a loop."""

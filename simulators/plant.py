@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration, ConnectionSettings
 from gateway.errors import GatewayError
-from simulators.faults import happenings
+from simulators.behaviour.faults import happenings
+from simulators.behaviour.scenario import NOTHING, Scenario, make_faults, make_machines
 from simulators.ledger import Ledger
 from simulators.machine import Context, NotSimulatedError, Pace, Server, SimulatedMachine, TlsFiles
-from simulators.scenario import NOTHING, Scenario, make_faults, make_machines
 
 FLUSH_INTERVAL = 1.0
 

@@ -26,12 +26,12 @@ from gateway.config import Configuration, ConnectionSettings, load
 from gateway.config.explain import did_you_mean
 from gateway.errors import ConfigErrors, GatewayError, RecordingError, UsageError
 from gateway.recording import Head
+from simulators.behaviour.scenario import read_scenario
+from simulators.behaviour.series import read_table
 from simulators.ledger import Ledger
 from simulators.machine import NotSimulatedError, Replaying, Server, TlsFiles
 from simulators.plant import FLUSH_INTERVAL, Plant, simulate
 from simulators.replay_sources import recorded_in
-from simulators.scenario import read_scenario
-from simulators.series import read_table
 
 _NOTHING: Sequence[str] = ()
 

@@ -65,6 +65,6 @@ def _captured(path: Path) -> Sequence[Recording]:
 
 
 def _registers(path: Path, unit: int) -> Recording:
-    from simulators.modbus.registers import read_registers
+    from simulators.modbus.replay.registers import read_registers
 
     return read_registers(path, unit)

@@ -34,13 +34,13 @@ from gateway.model import Value, quality_text
 from gateway.recording import is_recording, read
 from gateway.runtime.registry import protocols
 from gateway.store.historian import Historian
-from simulators.judge import Bounds
+from simulators.behaviour.scenario import read_scenario
+from simulators.judge.judging import Bounds
+from simulators.judge.verdict import Verdict
 from simulators.ledger import Ledger, Served, read_ledger
 from simulators.machine import Server
 from simulators.plant import Plant, simulate
 from simulators.replay import replay
-from simulators.scenario import read_scenario
-from simulators.verdict import Verdict
 
 T = TypeVar("T")
 ANY = object()

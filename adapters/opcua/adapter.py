@@ -16,6 +16,7 @@ from dataclasses import replace
 from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from adapters.opcua.items import Notification
 from adapters.opcua.machine import Machine
+from adapters.opcua.overheard import Overheard
 from adapters.opcua.security.secure import Security
 from adapters.opcua.session import Session
 from adapters.opcua.wire import Values
@@ -42,6 +43,7 @@ class OpcuaAdapter:
             self._machines.append(Machine(path, settings, self._connection, context.counters.of(path.machine)))
             _warn_of_indexes(path.machine, settings)
         self._security = Security.of(context)
+        self._overheard = Overheard(context.tap) if context.tap is not None else None
         self._sizes: dict[str, int] = {}  # of requests that the server was found to take
         self._session: Session | None = None
         self._left_behind: Session | None = None  # one that was ended, and could not be closed
@@ -64,6 +66,13 @@ class OpcuaAdapter:
 
         From scratch means everything: whatever an earlier session knew may be wrong in another one.
         """
+        try:
+            await self._connect()
+        except NotConnectedError as exc:
+            self._tell_lost(exc)
+            raise
+
+    async def _connect(self) -> None:
         await self._stop_looking_back()
         self._kept_alive = False
         self._polls = []  # everything is read now
@@ -84,8 +93,9 @@ class OpcuaAdapter:
         context = self._context
         label = f"{context.name} {self._connection.host}:{self._connection.port}"
         self._session = session = Session(
-            self._connection, label, f"{context.gateway_id} {context.name}", context.clock, self._security, self._sizes
-        )
+            self._connection, label, f"{context.gateway_id} {context.name}", context.clock, self._security, self._sizes,
+            self._overheard,
+        )  # fmt: skip
         try:
             await session.open()
             if before and (missed := await session.inherit(before)) is not None:
@@ -108,7 +118,11 @@ class OpcuaAdapter:
         while not self._ready and not self._kept_alive:
             if self._session is None:
                 raise NotConnectedError(f"{self._context.name}: not connected")
-            await self._go_round(self._session)
+            try:
+                await self._go_round(self._session)
+            except NotConnectedError as exc:
+                self._tell_lost(exc)
+                raise
         ready, self._ready = self._ready, []
         if not ready:
             self._kept_alive = False
@@ -194,11 +208,17 @@ class OpcuaAdapter:
     async def close(self) -> Sequence[Batch | Gap]:
         left, self._ready = self._as_it_was(), []
         await self._hang_up()
+        if self._overheard is not None:
+            self._overheard.closed()
         try:
             await asyncio.wait_for(self._bury(), self._connection.timeout)
         except (NotConnectedError, TimeoutError) as exc:
             _log.debug("%s: %s", self._context.name, exc)
         return [*left, *(gap for machine in self._machines for gap in machine.last_words())]
+
+    def _tell_lost(self, exc: NotConnectedError) -> None:
+        if self._overheard is not None:
+            self._overheard.lost(str(exc))
 
     async def _hang_up(self) -> None:
         session, self._session = self._session, None
@@ -236,6 +256,8 @@ class OpcuaAdapter:
                 before = machine.header
                 self._ready += await machine.look_again(session, self._context.clock)
                 if machine.header is not before:  # which is announced by connect() only; the session goes on
+                    if self._overheard is not None:
+                        self._overheard.closed()
                     raise NotConnectedError(f"{self._context.name}: a missing node is there now: connecting again")
         self._plan()
 

@@ -28,7 +28,7 @@ from asyncua.common.node import Node
 from asyncua.common.ua_utils import data_type_to_variant_type
 from asyncua.common.utils import Buffer, create_nonce
 from asyncua.crypto import security_policies
-from asyncua.ua.ua_binary import Primitives1, struct_from_binary
+from asyncua.ua.ua_binary import Primitives1, struct_from_binary, struct_to_binary
 
 from adapters.opcua import events, wire
 from adapters.opcua.browsing import (
@@ -51,6 +51,7 @@ from adapters.opcua.framing import LEAST_BUFFER, MOST, Frames
 from adapters.opcua.history import Asked
 from adapters.opcua.items import TOO_MUCH, Deadband, Item
 from adapters.opcua.nodes import Kind, NodeId
+from adapters.opcua.overheard import Overheard
 from adapters.opcua.security.certificates import CertificateError, chain
 from adapters.opcua.security.choice import Endpoint, Login, Token, login_of, stronger, token_of
 from adapters.opcua.security.own import KeyPair, uri_of
@@ -78,8 +79,8 @@ Path = Sequence[tuple[int, str]]
 class Client:
     """One line to a server and one session on it. Raises whatever asyncua and the system raise; `Session` translates."""
 
-    def __init__(self, connection: OpcuaConnection, application: str) -> None:
-        """`application` is the name the server sees."""
+    def __init__(self, connection: OpcuaConnection, application: str, overheard: Overheard | None = None) -> None:
+        """`application` is the name the server sees; `overheard` is told of the services of the session."""
         self._connection = connection
         self._client = client = _Client(connection.url, timeout=connection.timeout)
         client.name = client.description = application
@@ -88,6 +89,7 @@ class Client:
         client.session_timeout = int(connection.session_timeout * 1000)
         client.secure_channel_timeout = int(CHANNEL_LIFETIME * 1000)
         self._session = client.uaclient.session = _Session(client.uaclient)
+        self._session.overheard = overheard
         self._highest: dict[int, int] = {}  # client handle of each subscription
         self._strangers = False  # values of others have come, and that was said
 
@@ -498,12 +500,33 @@ class Client:
 class _Session(UaSession):
     """asyncua's session, with answers as columns."""
 
+    overheard: Overheard | None = None
+
     def ensure_publish_loop(self) -> None:
         """We ask for notifications ourselves."""
 
     async def _send_request(self, request: Any, timeout: float | None = None, *more: Any) -> Buffer:
         """The answer, if it is one to this: what belongs to something else would be read as values."""
+        if self.overheard is not None and type(request) in _OVERHEARD:
+            return await self._send_overheard(self.overheard, request, timeout, *more)
         answer = await super()._send_request(request, timeout, *more)
+        _fits(request, answer)
+        return answer
+
+    async def _send_overheard(self, overheard: Overheard, request: Any, *more: Any) -> Buffer:
+        """The same, told to a recording: without the header of the request, which holds the token of the session."""
+        ref = overheard.sent(request.TypeId.Identifier, struct_to_binary(request.Parameters))
+        try:
+            answer = await super()._send_request(request, *more)
+        except ua.UaStatusCodeError as exc:
+            fault = ua.ServiceFault()  # asyncua keeps the code only
+            fault.ResponseHeader.ServiceResult = ua.StatusCode(exc.code)
+            overheard.received(ref, struct_to_binary(fault))
+            raise
+        except Exception:
+            overheard.received(ref, b"")
+            raise
+        overheard.received(ref, bytes(answer))
         _fits(request, answer)
         return answer
 
@@ -541,6 +564,16 @@ class _Session(UaSession):
         result, values = wire.read_response(bytes(await self._send_request(request)))
         ua.StatusCode(result).check()
         return values
+
+
+# What a recording has: what is said of the machine, and nothing of who says it to whom.
+_OVERHEARD = frozenset((
+    ua.ReadRequest, ua.BrowseRequest, ua.BrowseNextRequest, ua.TranslateBrowsePathsToNodeIdsRequest,
+    ua.RegisterNodesRequest, ua.CreateSubscriptionRequest, ua.ModifySubscriptionRequest, ua.CreateMonitoredItemsRequest,
+    ua.ModifyMonitoredItemsRequest, ua.DeleteMonitoredItemsRequest, ua.DeleteSubscriptionsRequest,
+    ua.SetPublishingModeRequest, ua.PublishRequest, ua.RepublishRequest, ua.TransferSubscriptionsRequest,
+    ua.HistoryReadRequest, ua.CallRequest,
+))  # fmt: skip
 
 
 class _GarbledError(wire.GarbledError, ua.UaError):  # type: ignore[misc]  # of asyncua's as well, which lets those through

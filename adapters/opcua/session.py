@@ -23,6 +23,7 @@ from adapters.opcua.explain import explain
 from adapters.opcua.history import Backfill, pages
 from adapters.opcua.items import Item, Limit, Notification, in_batches
 from adapters.opcua.nodes import NodeId
+from adapters.opcua.overheard import Overheard
 from adapters.opcua.publishing import Publishing, SilentError
 from adapters.opcua.security.secure import Security
 from adapters.opcua.units import Unit
@@ -52,11 +53,16 @@ class Session:
         clock: Clock,
         security: Security,
         sizes: dict[str, int] | None = None,
+        overheard: Overheard | None = None,
     ) -> None:
-        """`label` begins every message. `sizes`: of requests that the server was found to take, kept for the next one."""
+        """`label` begins every message. `sizes`: of requests that the server was found to take, kept for the next one.
+
+        `overheard` is told when there is a session, and of what is said in it; that it has ended, the caller tells.
+        """
         self.uris: Sequence[str] = ()  # the namespaces of the server, in the order of their indexes
         self._connection, self._label, self._clock = connection, label, clock
-        self._client, self._security = Client(connection, application), security
+        self._client, self._security = Client(connection, application, overheard), security
+        self._overheard = overheard
         self.profile = servers.GENERIC  # what kind of server it is
         self._sizes = {} if sizes is None else sizes
         self._limits: dict[str, Limit] = {}  # by kind of request, as in servers.Limits
@@ -80,6 +86,8 @@ class Session:
                 await self._security.secure(self._client)
                 await self._client.dial()
                 await self._client.log_in()
+                if self._overheard is not None:
+                    self._overheard.opened()
                 self._start()
                 self.uris = await self._namespaces()
                 await self._learn_limits()
@@ -120,6 +128,8 @@ class Session:
             await self._client.redial()
         try:
             await self._client.take_over()
+            if self._overheard is not None:
+                self._overheard.opened()
             if not self.uris or list(await self._namespaces()) != list(self.uris):
                 return None
             self._start()

@@ -51,7 +51,7 @@ def demo(
 ) -> None:
     """Run a small plant on this machine: simulated machines, broker, gateway, store and status page. Ctrl-C ends it."""
     if list_scenarios:
-        from simulators.catalogue import listing
+        from simulators.behaviour.catalogue import listing
 
         print(listing())
         return
@@ -70,7 +70,7 @@ async def _demo(
     from gateway.config import load
     from gateway.runtime.app import App, paho_links, system_clock
     from gateway.runtime.registry import protocols
-    from simulators.catalogue import scenario_of
+    from simulators.behaviour.catalogue import scenario_of
     from simulators.plant import simulate
 
     folder = Path(sys.modules["simulators"].__file__ or "").parent / "demo"

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.store.contract import Columns, Reader
     from gateway.store.reader import HistorianReader
-    from simulators.judge import Bounds
+    from simulators.judge.judging import Bounds
+    from simulators.judge.rules import Rule, Signal
+    from simulators.judge.verdict import Declared, Verdict
     from simulators.ledger import Column, Served
-    from simulators.rules import Rule, Signal
-    from simulators.verdict import Declared, Verdict
 
 _AROUND = 3600 * 10**9  # ns before and after the ledger: what a server had changed long before, and what came late
 
@@ -56,7 +56,7 @@ def verify_flow(
 
     Exit code 1: readings are missing, wrong or duplicated, or nothing could be judged.
     """
-    from simulators.judge import Bounds
+    from simulators.judge.judging import Bounds
 
     if not ledger.is_file():
         raise UsageError(f"there is no ledger {ledger}: `gateway simulate CONFIG --ledger FILE` writes one")
@@ -114,9 +114,9 @@ def verdict_of(
 
     Raises UsageError for a ledger without a reading, LedgerError, StoreError, ConfigErrors.
     """
-    from simulators.judge import Bounds, judge
+    from simulators.judge.judging import Bounds, judge
+    from simulators.judge.rules import rules_of
     from simulators.ledger import columns, read_ledger
-    from simulators.rules import rules_of
 
     bounds = bounds or Bounds()
     served = columns(_asked(read_ledger(ledger), bounds))
@@ -189,7 +189,7 @@ def _known(reader: Reader, served: dict[Signal, Column], rules: dict[Signal, Rul
 def _losses(reader: Reader) -> tuple[list[Declared], list[str]]:
     """What the store knows to be lost, and what is to be said about it."""
     from gateway.store.reader import HistorianReader
-    from simulators.verdict import Declared
+    from simulators.judge.verdict import Declared
 
     if not isinstance(reader, HistorianReader):
         return [], ["Loss records are only read from a historian: what this store declares lost counts as missing."]
@@ -218,7 +218,7 @@ def _holes(reader: HistorianReader) -> list[str]:
 
 def _print_json(verdict: Verdict) -> None:
     from gateway.mqtt.payload import milliseconds
-    from simulators.verdict import COUNTS, Finding
+    from simulators.judge.verdict import COUNTS, Finding
 
     def shown(finding: Finding) -> dict[str, object]:
         return {"t": milliseconds(finding.time), "value": finding.value, "what": finding.what}

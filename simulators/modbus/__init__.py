@@ -20,7 +20,7 @@ from simulators.modbus.transports import SerialTransport, TcpTransport, UdpTrans
 from simulators.modbus.wire_faults import KINDS, WireFaults, kinds
 
 if TYPE_CHECKING:
-    from simulators.modbus.replayed import ReplayedServer
+    from simulators.modbus.replay.server import ReplayedServer
 
 __all__ = [
     "KINDS",
@@ -67,7 +67,7 @@ async def serve(context: Context) -> ModbusServer:
 
 async def serve_recording(replaying: Replaying) -> ReplayedServer:
     """A machine that says once more what it said. Raises OSError where its place cannot be had."""
-    from simulators.modbus.replayed import ReplayedServer, responder_of
+    from simulators.modbus.replay.server import ReplayedServer, responder_of
 
     transport, responder = _transport_of_replay(replaying), responder_of(replaying)
     # To read a long recording takes a while, which would be missing at its beginning.
@@ -99,7 +99,7 @@ def _transport(context: Context) -> Transport:
 
 def _transport_of_replay(replaying: Replaying) -> Transport:
     """As it was recorded, unless something else is wanted."""
-    from simulators.modbus.replayed import connection_of
+    from simulators.modbus.replay.server import connection_of
 
     connection = connection_of(replaying)
     protocol = replaying.protocol or replaying.head.protocol

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.model import Value
+from simulators.behaviour.waves import Wave
 from simulators.modbus.codec import Codec
-from simulators.waves import Wave
 
 Served = Sequence[tuple[str, dict[str, Value]]]  # machine, and its signals as the answer carried them
 

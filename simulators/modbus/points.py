@@ -7,11 +7,11 @@ from typing import cast
 
 from adapters.modbus.config import ModbusMachine, ModbusSignal
 from gateway.model import Value
+from simulators.behaviour.waves import Wave
 from simulators.machine import SimulatedMachine
 from simulators.modbus.codec import Codec, date_codec, number_codec, string_codec, whole
 from simulators.modbus.image import COILS, DISCRETE, HOLDING, INPUT, Image, Point
 from simulators.modbus.sunspec import Arrangement, placed
-from simulators.waves import Wave
 
 _LARGEST_POWER = 24  # of ten: a scale factor beyond it is none
 FUNCTIONS = {"coil": COILS, "discrete": DISCRETE, "holding": HOLDING, "input": INPUT}

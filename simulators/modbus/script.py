@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from simulators.fault_settings import Exceptional, Late, OnTheWire
-from simulators.happenings import Fault, Happenings
+from simulators.behaviour.fault_settings import Exceptional, Late, OnTheWire
+from simulators.behaviour.happenings import Fault, Happenings
 from simulators.machine import SimulatedMachine
 from simulators.modbus.faults import Failure
 from simulators.modbus.framing import Framing

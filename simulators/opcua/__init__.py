@@ -28,7 +28,7 @@ async def serve_recording(replaying: Replaying) -> Server:
     """A server that says once more what a machine said. Raises OSError where the port cannot be had."""
     if replaying.protocol not in (None, "opcua"):
         raise NotSimulatedError(f"what an OPC UA server said cannot be said over {replaying.protocol}")
-    from simulators.opcua.replayed import ReplayedServer
+    from simulators.opcua.replay.server import ReplayedServer
 
     server = ReplayedServer(replaying)
     await server.start()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.model import Value
+from simulators.behaviour.waves import Wave
 from simulators.opcua.points import whole
-from simulators.waves import Wave
 
 PARTS = ("severity", "source", "message", "state")
 PLAIN = "event"  # the state of what is no alarm

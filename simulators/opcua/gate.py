@@ -16,8 +16,8 @@ from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
 from asyncua.server.server import Server
 from asyncua.ua.ua_binary import uatcp_to_binary
 
-from simulators.fault_settings import Late
-from simulators.happenings import Happenings
+from simulators.behaviour.fault_settings import Late
+from simulators.behaviour.happenings import Happenings
 
 ua: Any = asyncua.ua
 

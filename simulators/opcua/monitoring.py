@@ -27,6 +27,10 @@ ua: Any = asyncua.ua
 
 _NOTIFICATION = ua.NodeId(ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary)
 _LENGTH, _HANDLE = Struct("<i"), Struct("<I")
+# Part 6, 5.2.2.17: bits of the mask a DataValue begins with, and bytes of what follows the status.
+_HAS_STATUS, _BEHIND_STATUS = 0x02, ((0x04, 8), (0x08, 8), (0x10, 2), (0x20, 2))
+_STATUS = Struct("<I")
+_OVERFLOW = 0x0480  # InfoType DataValue, Overflow: Part 4, 7.39.1
 _NO_DIAGNOSTICS = _LENGTH.pack(0)
 _EVERY = Filter()
 _NOT_ALLOWED, _INVALID = ua.StatusCodes.BadFilterNotAllowed, ua.StatusCodes.BadDeadbandFilterInvalid
@@ -93,9 +97,11 @@ class Item(MonitoredItemData):
         if queue is None:
             waiting[self.id] = [self._prefix + change.encoded]
             return self.subscription.at_once
-        if len(queue) >= self.queue_size > 0:
-            del queue[0]
         queue.append(self._prefix + change.encoded)
+        if len(queue) > self.queue_size > 0:
+            del queue[0]
+            if self.queue_size > 1:  # Part 4, 5.13.1.5: nobody expects all of them from a queue of one
+                queue[0] = _overflowed(queue[0])
         return False
 
     async def publish(self) -> None:
@@ -115,6 +121,19 @@ class Item(MonitoredItemData):
             self._written = written
             if publish:
                 await self.publish()
+
+
+def _overflowed(entry: bytes) -> bytes:
+    """The same, and that values before it are missing."""
+    mask = entry[_HANDLE.size]
+    behind = sum(size for bit, size in _BEHIND_STATUS if mask & bit)  # bytes
+    if mask & _HAS_STATUS:
+        at = len(entry) - behind - _STATUS.size
+        status: int = _STATUS.unpack_from(entry, at)[0]
+        return entry[:at] + _STATUS.pack(status | _OVERFLOW) + entry[at + _STATUS.size :]
+    at = len(entry) - behind
+    begins = entry[: _HANDLE.size] + bytes((mask | _HAS_STATUS,)) + entry[_HANDLE.size + 1 : at]
+    return begins + _STATUS.pack(_OVERFLOW) + entry[at:]
 
 
 class _Written:

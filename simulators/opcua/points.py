@@ -11,9 +11,9 @@ from typing import cast
 
 from adapters.opcua.config import OpcuaSignal
 from gateway.model import Value, ValueType
+from simulators.behaviour.waves import Wave
 from simulators.machine import NOTHING_TOLD, Told
 from simulators.opcua.places import Path
-from simulators.waves import Wave
 
 _TYPES: dict[type, ValueType] = {bool: "bool", int: "int", float: "float", str: "string"}
 _INT64 = 2**63

@@ -14,7 +14,7 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
-from simulators.fault_settings import (
+from simulators.behaviour.fault_settings import (
     CertificateChange,
     ClockJump,
     Drop,
@@ -26,8 +26,8 @@ from simulators.fault_settings import (
     Status,
     Vanish,
 )
-from simulators.faults import signals_of
-from simulators.happenings import Fault, Happenings
+from simulators.behaviour.faults import signals_of
+from simulators.behaviour.happenings import Fault, Happenings
 from simulators.machine import Context
 from simulators.opcua.absence import Absence
 from simulators.opcua.cells import Moment

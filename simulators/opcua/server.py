@@ -12,31 +12,27 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncua.ua
 from asyncua.common.event_objects import BaseEvent
-from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.server import Server
-from asyncua.server.user_managers import UserManager
 
 from adapters.opcua.config import OpcuaConnection
 from gateway.model import GOOD, Value
 from gateway.schedule import Ticks
 from simulators.machine import Context
 from simulators.opcua.cells import Moment
-from simulators.opcua.certificate import kept
 from simulators.opcua.events import Happening, Stream, alarm_fields
 from simulators.opcua.monitoring import install
+from simulators.opcua.offer import Offer
 from simulators.opcua.places import Path as Place
 from simulators.opcua.space import Placed, Space
 from simulators.opcua.variables import Variable
@@ -49,14 +45,6 @@ NO_VALUE = 0x80310000  # BadNoCommunication: the status where a wave has no valu
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER = ua.NodeId(ua.ObjectIds.Server)
 _ALARM = ua.NodeId(ua.ObjectIds.AlarmConditionType)
-
-_POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
-_MODES = ("Sign", "SignAndEncrypt")
-_SECURITY: dict[str, Any] = {
-    f"{policy}/{mode}": ua.SecurityPolicyType[f"{policy.replace('_', '')}_{mode}"]
-    for policy in (*_POLICIES, "Basic128Rsa15", "Basic256")
-    for mode in _MODES
-}
 
 _log = logging.getLogger(__name__)
 _chatty = logging.getLogger("asyncua")
@@ -78,8 +66,8 @@ class OpcuaServer:
         self.hidden: Collection[Any] = ()  # nodes that are not there at the moment
         self.shift: Callable[[str, float], int] = lambda *_: 0  # ns by which the clock of a machine is wrong
         self._context, self._connection, self._before = context, context.connection, before
-        self._certificate = certificate
-        self._server = Server(user_manager=_Users(self._connection))
+        self._offer = Offer(self._connection, context.name, None if certificate else context.keep)
+        self._server = Server()
         self._space = Space(self._server)
         self._groups: dict[float, _Group] = {}  # by sampling interval
         self._writing: asyncio.Task[None] | None = None
@@ -119,12 +107,11 @@ class OpcuaServer:
     async def _build(self, in_background: bool) -> None:
         server, context = self._server, self._context
         await (asyncio.to_thread(lambda: asyncio.run(server.init())) if in_background else server.init())
-        await server.set_application_uri(f"urn:shopfloor-gateway:simulator:{context.name}")
+        await self._offer.protect(server, context.host)
         install(server)
         wanted = self._connection.port if context.port is None else context.port
         server.set_endpoint(urlsplit(self._connection.url)._replace(netloc=f"{context.host}:{wanted}").geturl())
         server.socket_address = (context.host, wanted)
-        await self._protect()
         await self._space.build(self._connection, context.machines, self._before)
         context.left_out.update(self._space.left_out)
         server.disable_clock(not self._space.reads_server)
@@ -142,7 +129,7 @@ class OpcuaServer:
         self._writing = asyncio.create_task(self._keep_writing(), name=f"opcua simulator[{context.name}]")
 
     async def stop(self) -> None:
-        gc.unfreeze()
+        self._offer.close()
         writing, self._writing = self._writing, None
         if writing is None:
             return
@@ -152,35 +139,6 @@ class OpcuaServer:
         await self._server.stop()
 
     # --- building --------------------------------------------------------------------------------------------------
-
-    async def _protect(self) -> None:
-        """What the connection asks for, and nothing else: its policy, all of them for `auto`, and its way to log in.
-
-        Any user certificate may log in, and any client's certificate is taken.
-        """
-        link, server, host = self._connection, self._server, self._context.host
-        token = ua.AnonymousIdentityToken
-        if link.user:
-            token = ua.UserNameIdentityToken
-        elif link.user_certificate:
-            token = ua.X509IdentityToken
-        server.set_identity_tokens([token])
-        if link.security == "None":
-            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-            return
-        with tempfile.TemporaryDirectory() as thrown_away:
-            folder = self._context.keep or Path(thrown_away)
-            hosts = [] if host in ("0.0.0.0", "::") else [host]  # noqa: S104  # compared, not listened on
-            if self._certificate:
-                folder = Path(thrown_away)
-            files = kept(folder / "opcua", self._context.name, server.get_application_uri(), [*hosts, link.host])
-            await server.load_certificate(files.certificate)
-            await server.load_private_key(files.key)
-        server.set_security_policy(
-            [_SECURITY[f"{policy}/{mode}"] for policy in _POLICIES for mode in _MODES]
-            if link.security == "auto"
-            else [_SECURITY[link.security]]
-        )
 
     # --- running ---------------------------------------------------------------------------------------------------
 
@@ -269,15 +227,11 @@ class _Group:
 
 @contextmanager
 def _growing() -> Iterator[None]:
-    """While very many objects are made that stay until `gc.unfreeze`.
-
-    Looking for garbage among them would take longer than making them; and later hold everything up for a second, each time.
-    """
+    """While very many objects are made that stay: looking for garbage among them would take longer than making them."""
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         if collecting:
             gc.enable()
@@ -294,19 +248,6 @@ def _event(node: Any, happening: Happening, time: datetime) -> Any:
             kind = ua.VariantType.String if isinstance(value, str) else ua.VariantType.Boolean
             event.add_property(name, value, kind)
     return event
-
-
-class _Users(UserManager):
-    def __init__(self, connection: OpcuaConnection) -> None:
-        self._user = connection.user
-        self._password = connection.password.value if connection.password else ""
-
-    def get_user(
-        self, iserver: Any, username: Any = None, password: Any = None, certificate: Any = None
-    ) -> User | None:
-        del iserver, certificate
-        known = self._user is None or (username == self._user and (password or "") == self._password)
-        return User(role=UserRole.User) if known else None
 
 
 def _port(server: Server) -> int:

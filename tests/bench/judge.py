@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulators.judge import judge
+from simulators.judge.judging import judge
+from simulators.judge.rules import Rule
+from simulators.judge.verdict import Verdict
 from simulators.ledger import Ledger, columns, read_ledger
-from simulators.rules import Rule
-from simulators.verdict import Verdict
 
 SIGNALS, ANSWERS = 100, 50_000
 T, SECOND = 1_763_789_123_000_000_000, 1_000_000_000

@@ -37,11 +37,11 @@ from gateway.runtime.registry import protocols
 from gateway.store.open import historian_path, open_store
 from gateway.store.reader import HistorianReader
 from gateway.store.writer import StoreWriter
+from simulators.behaviour.scenario import Scenario, make_machines
+from simulators.behaviour.waves import Wave
 from simulators.ledger import Ledger
 from simulators.machine import Context, Server
 from simulators.plant import Plant
-from simulators.scenario import Scenario, make_machines
-from simulators.waves import Wave
 
 NEVER = 1e6  # seconds of real time: what Edge does by itself twice a second is done by hand here
 PATIENCE = 60.0  # seconds of real time, for an answer and for what is on its way into the store

@@ -27,8 +27,8 @@ from parts.gateway import Gateway, Simulated
 from parts.mosquitto import Mosquitto
 from parts.ports import free_port
 from parts.process import wait_until
+from simulators.judge.verdict import Verdict
 from simulators.ledger import Column, columns, read_ledger
-from simulators.verdict import Verdict
 
 PUBLISHING = 1.0  # seconds: twice as long as the server waits until it reports
 

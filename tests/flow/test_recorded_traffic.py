@@ -25,7 +25,7 @@ from conftest import SHARED
 from flow.compressed import HandClock
 from parts.mbpoll import mbpoll
 from parts.modbus_serial_client import modbus_serial
-from simulators.modbus.replayed import ReplayedServer
+from simulators.modbus.replay.server import ReplayedServer
 from simulators.replay import replay
 
 pytestmark = pytest.mark.shared

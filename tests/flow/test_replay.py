@@ -28,16 +28,16 @@ from gateway.model import MachinePath
 from gateway.recording import Head, Recorder, read
 from gateway.schedule import Backoff
 from gateway.store.open import historian_path
+from simulators.behaviour.waves import Wave
 from simulators.ledger import Ledger
 from simulators.machine import SimulatedMachine
 from simulators.modbus import Broken, ModbusServer, kinds
-from simulators.modbus.conversation import Exchange, conversation
 from simulators.modbus.framing import MBAP, RTU, Framing
 from simulators.modbus.points import images
-from simulators.modbus.replayed import ReplayedServer
+from simulators.modbus.replay.conversation import Exchange, conversation
+from simulators.modbus.replay.server import ReplayedServer
 from simulators.modbus.transports import TcpTransport
 from simulators.replay import Replay, replay
-from simulators.waves import Wave
 
 S = 1_000_000_000
 START = 1_790_000_000 * S

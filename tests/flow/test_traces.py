@@ -35,8 +35,8 @@ from gateway.model import (
 )
 from gateway.normalizer.counter import Counter
 from gateway.runtime.registry import protocols
+from simulators.behaviour.scenario import Scenario, make_machines, read_scenario
 from simulators.ledger import columns as ledger_columns
-from simulators.scenario import Scenario, make_machines, read_scenario
 
 MACHINES = Path(__file__).parents[3] / "shared" / "traces" / "machines"
 NS = 10**9

@@ -7,9 +7,9 @@ from pathlib import Path
 from gateway.cli.verify import verdict_of
 from gateway.config import load
 from gateway.runtime.registry import protocols
-from simulators.judge import MS, Bounds
+from simulators.judge.judging import MS, Bounds
+from simulators.judge.verdict import Verdict
 from simulators.ledger import read_ledger
-from simulators.verdict import Verdict
 
 
 def verdict_at_the_end(ledger: Path, historian: Path, config: Path | None = None, under_way: float = 0.005) -> Verdict:

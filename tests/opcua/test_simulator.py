@@ -17,13 +17,13 @@ from gateway.errors import NotConnectedError
 from gateway.model import GOOD, Batch, Value
 from gateway.runtime.registry import protocols
 from opcua.helpers import MACHINE, Reader, context
-from simulators import waves
+from simulators.behaviour import waves
+from simulators.behaviour.waves import Wave
 from simulators.ledger import Ledger, columns
 from simulators.machine import Context, SimulatedMachine
 from simulators.opcua import serve
 from simulators.opcua.server import OpcuaServer
 from simulators.plant import simulate
-from simulators.waves import Wave
 
 SIGNALS: Mapping[str, Any] = {
     "speed": {"node": "m:s=Speed", "sampling": "50ms"},

@@ -17,14 +17,14 @@ from gateway.runtime.registry import protocols
 from opcua.helpers import MACHINE, Reader
 from opcua.test_simulator import simulated
 from parts.node_opcua import NAMESPACE
-from simulators import waves
+from simulators.behaviour import waves
+from simulators.behaviour.scenario import make_machines, read_scenario
+from simulators.behaviour.waves import Wave
 from simulators.ledger import columns
 from simulators.machine import Context, Told
 from simulators.opcua import server as server_module
 from simulators.opcua.server import OpcuaServer
 from simulators.plant import simulate
-from simulators.scenario import make_machines, read_scenario
-from simulators.waves import Wave
 
 
 @pytest.fixture

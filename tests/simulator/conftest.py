@@ -15,10 +15,10 @@ from adapters.modbus.config import ModbusMachine
 from adapters.modbus.connections import ModbusTcp
 from gateway.config import Configuration, Protocol, load
 from gateway.model import MachinePath, Value
+from simulators.behaviour.waves import Wave, constant
 from simulators.machine import SimulatedMachine
 from simulators.modbus.image import Image
 from simulators.modbus.points import images
-from simulators.waves import Wave, constant
 
 PROTOCOLS = {"modbus-tcp": Protocol("modbus-tcp", ModbusTcp, ModbusMachine)}
 

@@ -24,11 +24,11 @@ from gateway.runtime.registry import protocols
 from parts.gateway import Gateway, gateway
 from parts.mosquitto import Mosquitto
 from parts.process import wait_until
-from simulators.catalogue import catalogue, listing, scenario_of
+from simulators.behaviour.catalogue import catalogue, listing, scenario_of
+from simulators.behaviour.scenario import make_faults, make_machines
 from simulators.ledger import Ledger
 from simulators.machine import SimulatedMachine
 from simulators.plant import Plant, simulate
-from simulators.scenario import make_faults, make_machines
 
 DEMO = Path(simulators.__file__).parent / "demo" / "gateway.yaml"
 
@@ -224,7 +224,7 @@ def test_a_name_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_scenario_is_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gateway.errors import ConfigErrors
-    from simulators.scenario import read_scenario
+    from simulators.behaviour.scenario import read_scenario
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "day.yaml").write_text(

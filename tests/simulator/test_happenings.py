@@ -17,12 +17,12 @@ from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from gateway.config import Configuration, Protocol, load
 from gateway.errors import ConfigErrors
 from simulators import modbus, opcua
-from simulators.fault_settings import FAULTS, ON_THE_WIRE, STATUS_CODES, Drop, Exceptional
-from simulators.faults import happenings
-from simulators.happenings import Happenings, Moments
+from simulators.behaviour.fault_settings import FAULTS, ON_THE_WIRE, STATUS_CODES, Drop, Exceptional
+from simulators.behaviour.faults import happenings
+from simulators.behaviour.happenings import Happenings, Moments
+from simulators.behaviour.scenario import Scenario, make_faults, make_machines, read_scenario
+from simulators.behaviour.wave_settings import WAVES
 from simulators.modbus import KINDS
-from simulators.scenario import Scenario, make_faults, make_machines, read_scenario
-from simulators.wave_settings import WAVES
 
 # --- moments -----------------------------------------------------------------------------------------------------------
 

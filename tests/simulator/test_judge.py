@@ -26,10 +26,10 @@ from gateway.model import (
     Value,
 )
 from gateway.runtime.registry import protocols
-from simulators.judge import Bounds, judge
+from simulators.judge.judging import Bounds, judge
+from simulators.judge.rules import Rule, rules_of
+from simulators.judge.verdict import Declared, SignalVerdict, Verdict
 from simulators.ledger import Column
-from simulators.rules import Rule, rules_of
-from simulators.verdict import Declared, SignalVerdict, Verdict
 
 MS, S = 1_000_000, 1_000_000_000
 T = 1_763_789_123_000_000_000  # a whole number of microseconds, as all of OPC UA's here

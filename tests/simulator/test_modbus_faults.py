@@ -20,11 +20,11 @@ from flow.compressed import HandClock
 from gateway.clock import Clock
 from gateway.config import Configuration, Protocol, load
 from gateway.errors import NotConnectedError
+from simulators.behaviour.scenario import read_scenario
 from simulators.ledger import Ledger
 from simulators.modbus import kinds
 from simulators.modbus.framing import MBAP, RTU
 from simulators.plant import Plant, simulate
-from simulators.scenario import read_scenario
 
 SECOND = 10**9
 TIMEOUT = "60ms"

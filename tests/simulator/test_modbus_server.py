@@ -13,10 +13,10 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from gateway.config import Configuration
 from parts.mbpoll import mbpoll
+from simulators.behaviour.scenario import read_scenario
 from simulators.ledger import Ledger, Served
 from simulators.modbus import Broken, ModbusServer
 from simulators.plant import Plant, simulate
-from simulators.scenario import read_scenario
 
 CONFIG = """
 connections: {panel: {protocol: modbus-tcp, host: 127.0.0.1}}

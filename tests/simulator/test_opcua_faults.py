@@ -16,9 +16,9 @@ from adapters.opcua.config import OpcuaConnection, OpcuaMachine
 from gateway.config import Protocol, load
 from gateway.model import GOOD
 from opcua.helpers import Reader
+from simulators.behaviour.scenario import read_scenario
 from simulators.ledger import Ledger
 from simulators.plant import Plant, simulate
-from simulators.scenario import read_scenario
 
 CONFIG = """
 gateway: {{id: test, data_dir: data}}

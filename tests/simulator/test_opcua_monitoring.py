@@ -15,12 +15,12 @@ from asyncua.client.client import Client
 
 from gateway.config import load
 from gateway.runtime.registry import protocols
+from simulators.behaviour.scenario import read_scenario
 from simulators.ledger import Ledger, columns
 from simulators.opcua.cells import Cell, Moment
 from simulators.opcua.server import OpcuaServer
 from simulators.opcua.shapes import Array, Plain, Shape
 from simulators.plant import simulate
-from simulators.scenario import read_scenario
 
 ua: Any = asyncua.ua
 

@@ -16,10 +16,10 @@ from gateway.errors import GatewayError
 from gateway.runtime.registry import protocols
 from parts.mbpoll import mbpoll
 from parts.ports import free_port
+from simulators.behaviour.scenario import make_machines, read_scenario
 from simulators.ledger import Ledger, columns, read_ledger
 from simulators.machine import SimulatedMachine
 from simulators.plant import simulate
-from simulators.scenario import make_machines, read_scenario
 
 Load = Callable[[str], Configuration]
 

@@ -15,10 +15,10 @@ from adapters.modbus.plan import Limits, polls
 from gateway.config import load
 from gateway.model import GOOD, Batch, Header, Signal
 from gateway.normalizer.plan import Plan
+from simulators.behaviour.scenario import make_machines
 from simulators.machine import SimulatedMachine
 from simulators.modbus.image import Image
 from simulators.modbus.points import FUNCTIONS, images
-from simulators.scenario import make_machines
 
 CONFIG = Path(modbus.__file__).parents[2] / "config"
 PROFILES = sorted(

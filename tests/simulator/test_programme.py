@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from gateway.config import Configuration
 from gateway.errors import ConfigErrors
+from simulators.behaviour.programme import Programme, Stretch, doings
+from simulators.behaviour.scenario import make_machines, read_scenario
 from simulators.machine import SimulatedMachine
-from simulators.programme import Programme, Stretch, doings
-from simulators.scenario import make_machines, read_scenario
 
 # 100 s: set-up 10, production 40, break 20, production 30.
 SHIFT = [Stretch("set-up", 10), Stretch("production", 40), Stretch("break", 20), Stretch("production", 30)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymodbus.framer import FramerRTU
 
 from gateway.recording import Entry, Kind
-from simulators.modbus.conversation import FRAMINGS, Away, Came, Cut, End, Exchange, conversation, fits
+from simulators.modbus.replay.conversation import FRAMINGS, Away, Came, Cut, End, Exchange, conversation, fits
 
 MS = 1_000_000
 READ = bytes.fromhex("03 006b 0003")  # MODBUS Application Protocol V1.1b3, 6.3: its example

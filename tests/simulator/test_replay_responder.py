@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulators.modbus.conversation import Away, Came, Cut, End, Exchange, Item
-from simulators.modbus.responder import Responder, Said
+from simulators.modbus.replay.conversation import Away, Came, Cut, End, Exchange, Item
+from simulators.modbus.replay.responder import Responder, Said
 
 S = 1_000_000_000
 MS = 1_000_000

@@ -23,9 +23,9 @@ from parts.modbus_serial_client import modbus_serial
 from simulators.ledger import Ledger
 from simulators.machine import NotSimulatedError, Replaying
 from simulators.modbus import serve_recording
-from simulators.modbus.conversation import Exchange, conversation
 from simulators.modbus.framing import MBAP, RTU, Frame, Framing
-from simulators.modbus.replayed import ReplayedServer, renumbered
+from simulators.modbus.replay.conversation import Exchange, conversation
+from simulators.modbus.replay.server import ReplayedServer, renumbered
 from simulators.modbus.transports import TcpTransport
 
 S = 1_000_000_000

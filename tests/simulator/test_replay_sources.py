@@ -17,8 +17,8 @@ from parts.mbpoll import mbpoll
 from parts.ports import free_port
 from recording.captures import Talk, mbap, merged, pcap
 from simulators.ledger import Ledger
-from simulators.modbus.registers import read_registers
-from simulators.modbus.replayed import ReplayedServer
+from simulators.modbus.replay.registers import read_registers
+from simulators.modbus.replay.server import ReplayedServer
 from simulators.replay import Replay, replay
 
 S = 1_000_000_000

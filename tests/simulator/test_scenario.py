@@ -10,8 +10,8 @@ import pytest
 
 from gateway.config import Configuration
 from gateway.errors import ConfigErrors
+from simulators.behaviour.scenario import make_machines, read_scenario
 from simulators.machine import SimulatedMachine
-from simulators.scenario import make_machines, read_scenario
 
 CONFIG = """
 site: {enterprise: acme, site: hanoi}

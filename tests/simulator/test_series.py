@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.config import Configuration
 from gateway.errors import ConfigError, ConfigErrors
-from simulators.scenario import Scenario, make_machines, read_scenario
-from simulators.series import NoColumnError, Series, read_table, rising, series
+from simulators.behaviour.scenario import Scenario, make_machines, read_scenario
+from simulators.behaviour.series import NoColumnError, Series, read_table, rising, series
 
 TRACES = Path(__file__).parents[3] / "shared" / "traces" / "machines"
 

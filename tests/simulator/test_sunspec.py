@@ -17,12 +17,12 @@ from gateway.config import load
 from gateway.counters import FlowCounters
 from gateway.model import Batch, quality_text
 from parts.mbpoll import mbpoll
+from simulators.behaviour.scenario import make_machines
 from simulators.ledger import Ledger
 from simulators.modbus import Arrangement, ModbusServer
 from simulators.modbus.image import HOLDING
 from simulators.modbus.points import images
 from simulators.plant import Plant, simulate
-from simulators.scenario import make_machines
 
 PROTOCOLS = {protocol.name: protocol for protocol in modbus.PROTOCOLS}
 CONFIG = """

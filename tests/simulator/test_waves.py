@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulators import waves
+from simulators.behaviour import waves
 
 times = st.floats(-1e6, 1e9)
 periods = st.floats(0.1, 1e4)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.model import BAD, OUT_OF_RANGE, REASONS, SEVERITY, UNCERTAIN, Value, quality_text
+from simulators.judge.rules import ROUNDING, Rule
+from simulators.judge.totals import totals
+from simulators.judge.verdict import SHOWN, Finding, SignalVerdict
 from simulators.ledger import Column
-from simulators.rules import ROUNDING, Rule
-from simulators.totals import totals
-from simulators.verdict import SHOWN, Finding, SignalVerdict
 
 MS, SECOND = 1_000_000, 1_000_000_000
 EARLY = MS  # ns: two clocks of one computer, and stamps in whole microseconds

@@ -17,7 +17,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from simulators.modbus.conversation import Away, Came, Cut, End, Exchange, Item, expected
+from simulators.modbus.replay.conversation import Away, Came, Cut, End, Exchange, Item, expected
 
 # MODBUS Application Protocol V1.1b3, 7
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_FAILED = 1, 2, 3, 11

@@ -16,11 +16,11 @@ from typing import Any
 
 from gateway.config import ConnectionSettings
 from simulators.machine import Replaying
-from simulators.modbus.carried import Carried
-from simulators.modbus.conversation import FRAMINGS, Came, conversation
 from simulators.modbus.faults import Failure, Request
 from simulators.modbus.framing import MBAP, Frame
-from simulators.modbus.responder import Responder, Said
+from simulators.modbus.replay.carried import Carried
+from simulators.modbus.replay.conversation import FRAMINGS, Came, conversation
+from simulators.modbus.replay.responder import Responder, Said
 from simulators.modbus.server import Channel, ModbusServer, Outlet, Reply, Transport
 from simulators.modbus.transports import TcpTransport
 

@@ -32,14 +32,14 @@ from gateway.config.fields import Name, Period, Section, mistake
 from gateway.config.yaml_file import Mark, Node, Source, mapping, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.model import Value
-from simulators import programme, waves
-from simulators.faults import Meant, Reading, rebooted
-from simulators.guess import ENERGIES, guess, guess_event, power_of_ten, told_of
+from simulators.behaviour import programme, waves
+from simulators.behaviour.faults import Meant, Reading, rebooted
+from simulators.behaviour.guess import ENERGIES, guess, guess_event, power_of_ten, told_of
+from simulators.behaviour.programme import Doings, Programme
+from simulators.behaviour.wave_settings import WAVES, Making, UnusableError, WaveSettings
+from simulators.behaviour.waves import Number, Wave
+from simulators.behaviour.written import Where, at, mistake_at, validated
 from simulators.machine import SimulatedMachine, Told
-from simulators.programme import Doings, Programme
-from simulators.wave_settings import WAVES, Making, UnusableError, WaveSettings
-from simulators.waves import Number, Wave
-from simulators.written import Where, at, mistake_at, validated
 
 PRODUCTION = "production"
 

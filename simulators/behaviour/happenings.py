@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from simulators.fault_settings import FaultSettings
+from simulators.behaviour.fault_settings import FaultSettings
 
 S = TypeVar("S", bound=FaultSettings)
 

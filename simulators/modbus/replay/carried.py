@@ -10,7 +10,7 @@ from gateway.model import Value
 from simulators.machine import Replaying, SimulatedMachine
 from simulators.modbus.image import HOLDING, Image, Point, Served
 from simulators.modbus.points import images
-from simulators.modbus.responder import Responder
+from simulators.modbus.replay.responder import Responder
 from simulators.modbus.sunspec import Arrangement
 
 _SUNSPEC_BASES = (40000, 50000, 0)  # SunSpec Information Model Specification V1.9, 6.2

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from simulators import waves
-from simulators.waves import Number, Wave
+from simulators.behaviour import waves
+from simulators.behaviour.waves import Number, Wave
 
 STOP = "stop"  # the activity of a machine in a micro-stop
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from gateway.model import DEVICE_FAILURE, NO_COMMUNICATION, NOT_CONNECTED, STALE, Value
-from simulators.matching import CODE, FREE, MS, SAME, SECOND, Matching
-from simulators.rules import ROUNDING
-from simulators.verdict import SHOWN, Declared, Finding
+from simulators.judge.matching import CODE, FREE, MS, SAME, SECOND, Matching
+from simulators.judge.rules import ROUNDING
+from simulators.judge.verdict import SHOWN, Declared, Finding
 
 PATIENCE = 1.0  # seconds until it is marked that nothing came, where no timeout is known
 WAY = 0.02  # seconds that a request may be under way

@@ -16,11 +16,11 @@ from itertools import islice
 from operator import le
 
 from gateway.model import REASONS, SEVERITY, UNCERTAIN
+from simulators.judge.matching import MS, SECOND, Bounds, Matching, Readings
+from simulators.judge.rules import Rule, Signal
+from simulators.judge.unstored import Unstored
+from simulators.judge.verdict import Declared, SignalVerdict, Verdict
 from simulators.ledger import Column
-from simulators.matching import MS, SECOND, Bounds, Matching, Readings
-from simulators.rules import Rule, Signal
-from simulators.unstored import Unstored
-from simulators.verdict import Declared, SignalVerdict, Verdict
 
 __all__ = ["MS", "SECOND", "Bounds", "Readings", "judge"]
 

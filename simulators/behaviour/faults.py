@@ -18,11 +18,11 @@ from gateway.config.explain import did_you_mean, shown
 from gateway.config.yaml_file import Node
 from gateway.errors import ConfigError
 from gateway.model import Value
-from simulators.fault_settings import FAULTS, FaultSettings, Reboot
-from simulators.guess import ENERGIES
-from simulators.happenings import Fault, Happenings, Moments
-from simulators.waves import Wave
-from simulators.written import at, mistake_at, validated
+from simulators.behaviour.fault_settings import FAULTS, FaultSettings, Reboot
+from simulators.behaviour.guess import ENERGIES
+from simulators.behaviour.happenings import Fault, Happenings, Moments
+from simulators.behaviour.waves import Wave
+from simulators.behaviour.written import at, mistake_at, validated
 
 CheckValue = Callable[[Value, SignalSettings], tuple[str, str] | None]
 """What is wrong with a value of a signal, and what to do."""

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TypeGuard
 
 from gateway.model import Value
-from simulators.rules import ROUNDING, Rule
+from simulators.judge.rules import ROUNDING, Rule
 
 SECOND = 1_000_000_000
 _LEAP = 4.0  # times the fastest pace so far: beyond it, a rise may be taken for another count

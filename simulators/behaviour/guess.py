@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.config import SignalSettings
 from gateway.model import Value
-from simulators import waves
+from simulators.behaviour import waves
+from simulators.behaviour.waves import Number, Wave
 from simulators.machine import NOTHING_TOLD, Told
-from simulators.waves import Number, Wave
 
 # Unit -> middle, how far it goes to either side. What is not listed is somewhere between 40 and 60.
 _USUAL: Mapping[str, tuple[float, float]] = {

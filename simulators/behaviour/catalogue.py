@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.config.explain import did_you_mean
 from gateway.errors import UsageError
-from simulators.scenario import Scenario, read_scenario
+from simulators.behaviour.scenario import Scenario, read_scenario
 
 FOLDER = Path(__file__).parent / "scenarios"
 

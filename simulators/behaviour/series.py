@@ -23,7 +23,7 @@ from gateway.config.explain import did_you_mean
 from gateway.config.yaml_file import display_name
 from gateway.errors import ConfigError
 from gateway.model import Value
-from simulators.waves import Wave
+from simulators.behaviour.waves import Wave
 
 _SEPARATORS = ",;\t|"
 _MOST_BYTES = 256 * 1024 * 1024

@@ -116,10 +116,8 @@ def conversation(entries: Iterable[Entry], protocol: str, echo: bool = False) ->
                 left += unsure
             if entry.data and not waiting:
                 yield Cut(now, number)
-        elif kind is Kind.LEFT_OUT:
-            # Where the rate was bounded nobody counted by links: then it is said of link 0.
-            for link in links.values() if number == 0 else filter(None, [links.get(number)]):
-                yield from link.forget()
+        elif kind is Kind.LEFT_OUT and number in links:
+            yield from links[number].forget()
         yield from reach.entry(now, kind, entry.data)
     for link in links.values():
         sure, unsure = _sure(link.end())

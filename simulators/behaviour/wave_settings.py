@@ -15,10 +15,10 @@ from gateway.config.explain import did_you_mean
 from gateway.config.fields import Name, Period, Section, mistake
 from gateway.model import Value
 from gateway.units import UnitError, conversion, parse
-from simulators import waves
-from simulators.programme import STOP, Doings
-from simulators.series import NoColumnError, Series, read_table, series
-from simulators.waves import Number, Wave
+from simulators.behaviour import waves
+from simulators.behaviour.programme import STOP, Doings
+from simulators.behaviour.series import NoColumnError, Series, read_table, series
+from simulators.behaviour.waves import Number, Wave
 
 Scalar = bool | int | float | str
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -1,0 +1,1 @@
+"""A recorded Modbus machine, answering once more."""

@@ -1,0 +1,1 @@
+"""A recorded OPC UA server, saying once more what it said."""
