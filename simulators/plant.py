@@ -87,6 +87,11 @@ async def simulate(
     faults = make_faults(configuration, scenario)
     plant = Plant(clock.now(), ledger or Ledger(), machines, notes=scenario.notes)
     pace = Pace(None, speed, start_at)
+
+    def tell(connection: str, kind: str) -> None:
+        plant.ledger.happened(clock.now(), "fault", connection=connection, kind=kind)
+        report(f"{connection}: {kind}")
+
     async with AsyncExitStack() as stack:
         for number, names in enumerate(_shared(configuration)):
             port = None if port_base is None else port_base and port_base + number
@@ -108,7 +113,7 @@ async def simulate(
                     {name: [machine.path.machine for machine in machines[name]] for name in names},
                     scenario.settings.seed,
                     plant.happened,
-                    report,
+                    tell,
                 ),
                 pace,
             )

@@ -12,7 +12,7 @@ from gateway.config.explain import did_you_mean
 from gateway.errors import UsageError
 from simulators.behaviour.scenario import Scenario, read_scenario
 
-FOLDER = Path(__file__).parent / "scenarios"
+FOLDER = Path(__file__).parents[1] / "scenarios"
 
 
 def catalogue() -> Mapping[str, Path]:

@@ -173,7 +173,7 @@ def happenings(
     served: Mapping[str, Collection[str]],
     seed: int,
     happened: Counter[str],
-    report: Callable[[str], None],
+    report: Callable[[str, str], None],
 ) -> Happenings | None:
     """The faults of one server; None where it has none. `served`: its connections, with their machines."""
     behind = {machine for machines in served.values() for machine in machines}

@@ -97,7 +97,7 @@ class Happenings:
     name: str
     faults: Sequence[Fault]
     happened: Counter[str] = field(default_factory=Counter)  # by kind; shared by all servers of a plant
-    report: Callable[[str], None] = lambda _: None
+    report: Callable[[str, str], None] = lambda *_: None  # is told the connection and the kind
     _said: set[str] = field(default_factory=set)
 
     def begin(self, t: float) -> None:
@@ -161,7 +161,7 @@ class Happenings:
         self.happened[fault.kind] += 1
         if t is not None or fault.kind not in self._said:
             self._said.add(fault.kind)
-            self.report(f"{self.name}: {fault.kind}")
+            self.report(self.name, fault.kind)
 
     def count_all(self, t: float) -> None:
         """Everything that has come by itself, by then."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TypeGuard
 
 from gateway.model import DEVICE_FAILURE, NO_COMMUNICATION, NOT_CONNECTED, STALE, Value
@@ -36,9 +36,7 @@ class Unstored:
         self.verdict, self.rule, self.said, self.bounds = found.verdict, found.rule, found.said, found.bounds
         self.owner, self.expected, self.bad = found.owner, found.expected, found.bad
         self.time, self.quality = found.time, found.quality
-        # A subscription begins with the value that holds then.
-        begun = self.time[0] if self.time else begun
-        self.begun = self.said.time[max(0, bisect_right(self.said.time, begun + SAME) - 1)]
+        self.unasked = self._before_all(begun)
 
     def count(self) -> None:
         """How many are missing, and how many are explained by what."""
@@ -56,6 +54,14 @@ class Unstored:
             setattr(self.verdict, why, getattr(self.verdict, why) + 1)
             if why == "missing" and len(self.verdict.missed) < SHOWN:
                 self.verdict.missed.append(Finding(said.time[i], self.expected[i], "served, and not stored"))
+
+    def _before_all(self, begun: int) -> frozenset[int]:
+        """What was served before the first that is stored: by the order of serving, as clocks are set back."""
+        if not self.time:
+            first = self.said.time[max(0, bisect_right(self.said.time, begun + SAME) - 1)]
+            return frozenset(i for i, t in enumerate(self.said.time) if t < first)
+        # A subscription begins with the value that holds then.
+        return frozenset(takewhile(lambda i: self.owner[i] < 0, self.sequence))
 
     def _coming(self) -> set[int]:
         """What was served last, after what the store has come to. A clock that was ahead for a while is no excuse."""
@@ -75,7 +81,7 @@ class Unstored:
         late = self.found.took(i) > (self.rule.timeout - WAY) * SECOND
         if late or self.rule.sampled or any(begin <= t <= end for begin, end in self.bounds.absences):
             return "unread"
-        if self.rule.stamps == "source" and t < self.begun:
+        if self.rule.stamps == "source" and i in self.unasked:
             return "unread"  # nobody had subscribed
         return "marked" if self._is_marked(i) else ""
 

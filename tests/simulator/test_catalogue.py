@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import simulators
+from gateway.cli.verify import verdict_of
 from gateway.config import load
 from gateway.errors import UsageError
 from gateway.runtime.registry import protocols
@@ -26,7 +27,8 @@ from parts.mosquitto import Mosquitto
 from parts.process import wait_until
 from simulators.behaviour.catalogue import catalogue, listing, scenario_of
 from simulators.behaviour.scenario import make_faults, make_machines
-from simulators.ledger import Ledger
+from simulators.judge import Bounds, Verdict
+from simulators.ledger import Ledger, read_events
 from simulators.machine import SimulatedMachine
 from simulators.plant import Plant, simulate
 
@@ -51,6 +53,16 @@ class Shift:
 
     def tiles(self) -> dict[str, dict[str, Any]]:
         return {tile["name"]: tile for tile in self.gateway.status()["machines"]}
+
+    async def verdict(self) -> Verdict:
+        """Whether all that was served is stored. The gateway is stopped."""
+        assert self.gateway.running
+        settled = time.time_ns() - 2_000_000_000
+        await asyncio.to_thread(self.gateway.catch_up)
+        await asyncio.to_thread(self.gateway.stop)
+        self.plant.ledger.flush()
+        historian = self.gateway.folder / "data" / "historian.sqlite"
+        return verdict_of(self.ledger, historian, load(self.gateway.file, protocols()), Bounds(settled=settled))[0]
 
     def not_good(self) -> dict[str, str]:
         """The signals of the machines that are not good. What is worked out from them takes its time.
@@ -94,7 +106,6 @@ def start(broker: Mosquitto, tmp_path: Path) -> Start:
                 try:
                     await asyncio.to_thread(edge.start)
                     yield Shift(plant, edge, path, {name: machine.signals for name, machine in plan.machines.items()})
-                    assert edge.running
                     assert "Traceback" not in edge.log
                 finally:
                     await asyncio.to_thread(edge.close)
@@ -140,9 +151,11 @@ async def test_a_scenario_happens_and_all_is_well_again(start: Start, name: str)
         await shift.until(lambda: _minutes(shift.plant, case) >= case.over, "the end of it")
         assert set(shift.plant.happened) >= case.kinds
         await shift.until(lambda: not shift.not_good(), "all to be well again")
-        await asyncio.to_thread(shift.gateway.catch_up)
         assert bool(shift.plant.happened) is bool(case.kinds)
-        assert shift.ledger.stat().st_size > 0
+        verdict = await shift.verdict()
+        assert {event.about["kind"] for event in read_events(shift.ledger)} == set(shift.plant.happened)
+        assert verdict.total("served") > 200
+        assert verdict.sound, verdict.table()
 
 
 def _minutes(plant: Plant, case: Case) -> float:
@@ -172,6 +185,7 @@ async def test_a_new_certificate_is_refused_until_somebody_trusts_it(start: Star
         assert trusted.returncode == 0, trusted.stderr
         await shift.until(lambda: lathe()["state"] == "online", "the lathe to be back", 40)
         assert shift.plant.happened == {"certificate-change": 1}
+        assert shift.gateway.running
 
 
 # --- the catalogue as such -----------------------------------------------------------------------------------------------

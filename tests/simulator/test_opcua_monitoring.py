@@ -18,6 +18,7 @@ from gateway.runtime.registry import protocols
 from simulators.behaviour.scenario import read_scenario
 from simulators.ledger import Ledger, columns
 from simulators.opcua.cells import Cell, Moment
+from simulators.opcua.monitoring import _overflowed
 from simulators.opcua.server import OpcuaServer
 from simulators.opcua.shapes import Array, Plain, Shape
 from simulators.plant import simulate
@@ -160,6 +161,25 @@ async def test_what_waits_is_no_more_than_the_queue_holds(tmp_path: Path) -> Non
         await small.until(lambda: 5 in small.values)
         await large.until(lambda: 5 in large.values)
         assert (small.values, large.values) == ([0, 4, 5], [0, 1, 2, 3, 4, 5])
+        # Part 4, 5.13.1.5: the oldest that is left tells that something is missing before it (InfoType DataValue, Overflow).
+        assert (small.status, large.status) == ([0, 0x480, 0], [0] * 6)
+
+
+@pytest.mark.parametrize(
+    ("entry", "marked"),
+    [
+        # client handle, mask, Int16 Variant; then status, source and server time stamp where the mask says so
+        ("01000000 01 04 0700", "01000000 03 04 0700 80040000"),
+        ("01000000 0f 04 0700 00000000 1111111111111111 2222222222222222",
+         "01000000 0f 04 0700 80040000 1111111111111111 2222222222222222"),
+        ("01000000 0d 04 0700 1111111111111111 2222222222222222",
+         "01000000 0f 04 0700 80040000 1111111111111111 2222222222222222"),
+        ("01000000 37 04 0700 00004080 1111111111111111 3333 4444", "01000000 37 04 0700 80044080 1111111111111111 3333 4444"),
+    ],
+)  # fmt: skip
+def test_overflow_in_the_bytes(entry: str, marked: str) -> None:
+    """By hand from Part 6, 5.2.2.17."""
+    assert _overflowed(bytes.fromhex(entry)) == bytes.fromhex(marked)
 
 
 async def test_a_disabled_item_is_silent_and_then_tells_what_is(tmp_path: Path) -> None:
