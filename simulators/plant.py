@@ -11,10 +11,10 @@ import asyncio
 import errno
 import importlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from gateway.clock import Clock, SystemClock
@@ -26,12 +26,6 @@ from simulators.ledger import Ledger
 from simulators.machine import Context, NotSimulatedError, Pace, Server, SimulatedMachine, TlsFiles
 
 FLUSH_INTERVAL = 1.0
-
-
-class _Family(Protocol):
-    """What the package of a protocol offers."""
-
-    async def serve(self, context: Context) -> Server: ...
 
 
 @dataclass(slots=True)
@@ -125,14 +119,8 @@ async def simulate(
             stack.push_async_callback(server.stop)
             plant.servers.update(dict.fromkeys(names, server))
         plant.start = pace.start = clock.now()  # an OPC UA server takes a second or two until it is there
-        flushing = asyncio.create_task(_keep_flushing(plant.ledger), name="flush[ledger]")
-        try:
+        async with flushed(plant.ledger):
             yield plant
-        finally:
-            flushing.cancel()
-            with suppress(asyncio.CancelledError):
-                await flushing
-            plant.ledger.flush()
 
 
 def _shared(configuration: Configuration) -> list[list[str]]:
@@ -145,21 +133,52 @@ def _shared(configuration: Configuration) -> list[list[str]]:
 
 
 async def _serve(context: Context) -> Server:
-    family = context.connection.protocol.partition("-")[0]
+    port = context.port if context.port is not None else _port(context.connection)
+    with asked_for(f"connections.{context.name}", context.host, port, "choose others with --port-base"):
+        server: Server = await family_of(context.connection.protocol).serve(context)
+        return server
+
+
+def family_of(protocol: str) -> Any:
+    """The package that has the server side of a protocol. Raises NotSimulatedError where there is none."""
+    family = protocol.partition("-")[0]
     module = f"simulators.{family}"
     try:
-        package = cast("_Family", importlib.import_module(module))
+        return importlib.import_module(module)
     except ModuleNotFoundError as exc:
         if exc.name != module:
             raise
         raise NotSimulatedError(f"there is no simulator for {family}") from exc
+
+
+@contextmanager
+def asked_for(name: str, host: str, port: int | None, hint: str) -> Iterator[None]:
+    """Say of a port that cannot be had why, and what to do: a GatewayError instead of the OSError."""
     try:
-        return await package.serve(context)
+        yield
     except OSError as exc:
-        port = context.port if context.port is not None else _port(context.connection)
         why = {errno.EADDRINUSE: "is taken", errno.EACCES: "is only for root"}.get(exc.errno or 0, f"fails: {exc}")
-        text = f"connections.{context.name}: port {port} on {context.host} {why}; choose others with --port-base"
-        raise GatewayError(text) from exc
+        which = f"port {port}" if port else "its port"
+        raise GatewayError(f"{name}: {which} on {host} {why}; {hint}") from exc
+
+
+@asynccontextmanager
+async def flushed(ledger: Ledger) -> AsyncIterator[None]:
+    """What it holds is handed to the operating system every second, and at the end."""
+
+    async def keep_flushing() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL)
+            ledger.flush()
+
+    flushing = asyncio.create_task(keep_flushing(), name="flush[ledger]")
+    try:
+        yield
+    finally:
+        flushing.cancel()
+        with suppress(asyncio.CancelledError):
+            await flushing
+        ledger.flush()
 
 
 def _port(connection: ConnectionSettings) -> int | None:
@@ -170,9 +189,3 @@ def _redirected(connection: ConnectionSettings, address: Mapping[str, object]) -
     """A connection that leads to this machine instead."""
     known = type(connection).model_fields
     return connection.model_copy(update={key: value for key, value in address.items() if key in known})
-
-
-async def _keep_flushing(ledger: Ledger) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_INTERVAL)
-        ledger.flush()

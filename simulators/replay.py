@@ -6,40 +6,32 @@ series of values ─▶ a scenario of a machine of the configuration ─▶ simu
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import importlib
 import json
 import pkgutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple
 
 import adapters
 from gateway import config
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration, ConnectionSettings, load
 from gateway.config.explain import did_you_mean
-from gateway.errors import ConfigErrors, GatewayError, RecordingError, UsageError
+from gateway.errors import ConfigErrors, RecordingError, UsageError
 from gateway.recording import Head
 from simulators.behaviour.scenario import read_scenario
 from simulators.behaviour.series import read_table
 from simulators.ledger import Ledger
 from simulators.machine import NotSimulatedError, Replaying, Server, TlsFiles
-from simulators.plant import FLUSH_INTERVAL, Plant, simulate
+from simulators.plant import Plant, asked_for, family_of, flushed, simulate
 from simulators.replay_sources import recorded_in
 
 _NOTHING: Sequence[str] = ()
-
-
-class _Family(Protocol):
-    """What the package of a protocol offers."""
-
-    async def serve_recording(self, replaying: Replaying) -> Server: ...
 
 
 @dataclass(slots=True)
@@ -146,14 +138,8 @@ async def replay(
             plant.recordings[replaying.name] = Recorded(
                 each.head, tuple(each.damage), replaying.machines, about, length
             )
-        flushing = asyncio.create_task(_keep_flushing(ledger), name="flush[ledger]")
-        try:
+        async with flushed(ledger):
             yield plant
-        finally:
-            flushing.cancel()
-            with suppress(asyncio.CancelledError):
-                await flushing
-            ledger.flush()
 
 
 def _meant(replaying: Replaying, plant: Replay, machine: str | None, stem: str, count: int) -> Replaying:
@@ -177,30 +163,11 @@ def _counted(base: int | None, number: int) -> int | None:
 
 
 async def _serve(replaying: Replaying) -> Server:
-    family = replaying.head.protocol.partition("-")[0]
-    module = f"simulators.{family}"
-    try:
-        package = cast("_Family", importlib.import_module(module))
-    except ModuleNotFoundError as exc:
-        if exc.name != module:
-            raise
-        raise NotSimulatedError(f"there is no simulator for {family}") from exc
-    try:
-        return await package.serve_recording(replaying)
-    except OSError as exc:
-        connections = replaying.configuration.connections if replaying.configuration else {}
-        port = replaying.port or getattr(connections.get(replaying.name), "port", None)
-        why = {errno.EADDRINUSE: "is taken", errno.EACCES: "is only for root"}.get(exc.errno or 0, f"fails: {exc}")
-        which = f"port {port}" if port else "its port"
-        raise GatewayError(
-            f"{replaying.name}: {which} on {replaying.host} {why}; choose another with --listen or --port-base"
-        ) from exc
-
-
-async def _keep_flushing(ledger: Ledger) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_INTERVAL)
-        ledger.flush()
+    connections = replaying.configuration.connections if replaying.configuration else {}
+    port = replaying.port or getattr(connections.get(replaying.name), "port", None)
+    with asked_for(replaying.name, replaying.host, port, "choose another with --listen or --port-base"):
+        server: Server = await family_of(replaying.head.protocol).serve_recording(replaying)
+        return server
 
 
 # --- whose recording it is ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.common import ConfigOption, Force, check_output, load_config, run, seconds_of, write_file
+from gateway.cli.simulate import LedgerFile, PortBase
 from gateway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,17 +28,6 @@ Source = Annotated[
 Listen = Annotated[
     str | None,
     typer.Option("--listen", metavar="HOST:PORT", help="On TCP there, whatever was recorded.", show_default=False),
-]
-PortBase = Annotated[
-    int | None,
-    typer.Option(
-        "--port-base",
-        metavar="N",
-        min=0,
-        max=65000,
-        help="Ports N, N+1, … instead of those that were recorded; 0: free ones.",
-        show_default=False,
-    ),
 ]
 Speed = Annotated[float, typer.Option("--speed", metavar="N", help="So many times as fast as it was.")]
 Loop = Annotated[bool, typer.Option("--loop", help="Begin again at the end; else what it said last stays.")]
@@ -66,10 +56,6 @@ SpokenAs = Annotated[
 Machine = Annotated[
     str | None,
     typer.Option("--machine", metavar="M", help="Which machine of the configuration it is.", show_default=False),
-]
-LedgerFile = Annotated[
-    Path | None,
-    typer.Option("--ledger", metavar="FILE", help="Write down every value that was served.", show_default=False),
 ]
 WriteConfig = Annotated[
     Path | None,
