@@ -57,7 +57,7 @@ async def serve(context: Context) -> ModbusServer:
             context.happenings,
             context.machines,
             transport.framing,
-            isinstance(transport, TcpTransport),
+            transport.connects,
             context.connection.timeout,
             lambda: pace.seconds(clock.now()),
         )

@@ -24,7 +24,6 @@ from simulators.modbus.faults import Failure, Faults, Request
 from simulators.modbus.framing import Frame, Framing, NotModbusError
 from simulators.modbus.image import Served
 from simulators.modbus.script import NOTHING, Met, Script
-from simulators.modbus.transports import TcpTransport
 from simulators.modbus.wire_faults import KINDS, Packet, WireFaults
 
 _READ = struct.Struct(">BHH")
@@ -58,6 +57,7 @@ class Transport(Protocol):
     """What a server is reached by."""
 
     framing: Framing
+    connects: bool  # clients connect, and can be refused
 
     @property
     def address(self) -> Mapping[str, object]:
@@ -73,6 +73,12 @@ class Transport(Protocol):
 
     async def open(self, channel: Callable[[Outlet], Channel]) -> None:
         """Raises OSError."""
+
+    def refuse(self) -> None:
+        """Nobody connects until `accept`; connections that there are stay. Only where clients connect."""
+
+    async def accept(self) -> None:
+        """Clients may connect, at the same place as before."""
 
     async def close(self) -> None:
         """Safe to call twice."""
@@ -177,7 +183,7 @@ class ModbusServer:
             await asyncio.sleep(max(0.0, due - script.seconds()) / self._pace.speed)
             if (now := script.seconds()) < due:
                 continue
-            if isinstance(self.transport, TcpTransport):
+            if self.transport.connects:
                 if script.happenings.away(now):
                     self.transport.refuse()
                 else:

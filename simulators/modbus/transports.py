@@ -27,6 +27,8 @@ _PEERS = 100  # over UDP, where nobody says goodbye
 class TcpTransport:
     """A TCP port, for frames of any kind, with or without TLS."""
 
+    connects = True
+
     def __init__(
         self,
         host: str,
@@ -100,6 +102,7 @@ class UdpTransport(asyncio.DatagramProtocol):
     """A UDP port. Each client is known by the port it sends from."""
 
     framing = MBAP
+    connects = False
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._wanted, self._port = host, port, 0
@@ -124,6 +127,12 @@ class UdpTransport(asyncio.DatagramProtocol):
         self._channel = channel
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(self._host, self._wanted))
         self._port = self._transport.get_extra_info("sockname")[1]
+
+    def refuse(self) -> None:
+        """There is nobody to be refused."""
+
+    async def accept(self) -> None:
+        """Nor to be let in again."""
 
     async def close(self) -> None:
         transport, self._transport = self._transport, None
@@ -156,6 +165,8 @@ class _Peer:
 class SerialTransport:
     """A serial line that is not there: the client finds its end under a path of the system."""
 
+    connects = False
+
     port = None
 
     def __init__(self, framing: Framing, wanted: Path | None = None) -> None:
@@ -186,6 +197,12 @@ class SerialTransport:
         self._link()
         self._channel = channel(self)
         asyncio.get_running_loop().add_reader(self._ours, self._readable)
+
+    def refuse(self) -> None:
+        """There is nobody to be refused."""
+
+    async def accept(self) -> None:
+        """Nor to be let in again."""
 
     async def close(self) -> None:
         if self.is_closing():

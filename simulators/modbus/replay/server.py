@@ -22,7 +22,6 @@ from simulators.modbus.replay.carried import Carried
 from simulators.modbus.replay.conversation import FRAMINGS, Came, conversation
 from simulators.modbus.replay.responder import Responder, Said
 from simulators.modbus.server import Channel, ModbusServer, Outlet, Reply, Transport
-from simulators.modbus.transports import TcpTransport
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +88,12 @@ class ReplayedServer(ModbusServer):
     async def listen(self) -> None:
         await self.transport.open(lambda outlet: _Channel(self, outlet))
         await self.look()
-        if self.responder.leaves and isinstance(self.transport, TcpTransport):
+        if self.responder.leaves and self.transport.connects:
             self._looking = asyncio.create_task(self._keep_looking(), name=f"replay[{self.replaying.name}]")
 
     async def look(self) -> None:
         """Be reached, or not, as the machine was at this time. Happens by itself, but later than a clock is moved by hand."""
-        if not isinstance(self.transport, TcpTransport):
+        if not self.transport.connects:
             return
         async with self._look:
             for channel in list(self.channels):
