@@ -188,7 +188,7 @@ def _configuration_of(head: Head, left_out: dict[str, str]) -> Configuration | N
         file = Path(folder) / "gateway.yaml"
         file.write_text(head.configuration, encoding="utf-8")
         try:
-            return load(file, _protocols(), whole_tree=True)
+            return load(file, _protocols(), env={}, whole_tree=True)
         except ConfigErrors as exc:
             first = exc.errors[0]
             left_out["ledger"] = (

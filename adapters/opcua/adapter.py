@@ -120,6 +120,8 @@ class OpcuaAdapter:
                 raise NotConnectedError(f"{self._context.name}: not connected")
             try:
                 await self._go_round(self._session)
+            except _AnewError:
+                raise
             except NotConnectedError as exc:
                 self._tell_lost(exc)
                 raise
@@ -258,8 +260,12 @@ class OpcuaAdapter:
                 if machine.header is not before:  # which is announced by connect() only; the session goes on
                     if self._overheard is not None:
                         self._overheard.closed()
-                    raise NotConnectedError(f"{self._context.name}: a missing node is there now: connecting again")
+                    raise _AnewError(f"{self._context.name}: a missing node is there now: connecting again")
         self._plan()
+
+
+class _AnewError(NotConnectedError):
+    """Nothing is lost: what has changed is announced by connecting again."""
 
 
 def _warn_of_indexes(machine: str, settings: OpcuaMachine) -> None:

@@ -114,10 +114,17 @@ def record(
     check_output(output, force)
     seconds = seconds_of(duration, "--for") if duration else None
     bounds = _size(max_size, "--max-size"), _size(max_rate, "--max-rate")
+    given = {"--listen": listen, "--for": duration, "--port": ports, "--server": server}
+    for option in ("--listen", "--for") if from_pcap is not None else ("--port", "--server"):
+        if given[option]:
+            with_capture = "are two things: one of them" if from_pcap is not None else "needs --from-pcap"
+            raise UsageError(f"{option}{' and --from-pcap' * (from_pcap is not None)} {with_capture}")
     if machine is None and from_pcap is None:
         raise UsageError("which machine? `gateway record MACHINE -o FILE`")
     chosen = _choose(load_config(None, config, whole_tree=True), machine) if machine else None
     if from_pcap is not None:
+        if output.exists() and from_pcap.exists() and output.samefile(from_pcap):
+            raise UsageError(f"{output} is the capture itself")
         _from_pcap(from_pcap, chosen, ports or [502], server, output, bounds[0], force)
     elif chosen is not None:
         work = _keep_asking if listen is None else _between(chosen, listen)
@@ -173,7 +180,7 @@ async def _record(
     size, rate = bounds
     with Recorder(output, _head(chosen, source), replace=force, most_size=size, most_rate=rate) as recorder:
         print(f"{', '.join(chosen.machines)} into {output}; Ctrl-C ends it", file=sys.stderr)
-        await _until(seconds, recorder, lambda say: work(chosen, recorder, say))
+        await _until(seconds, recorder, lambda say: work(chosen, recorder, say), lasting=source == "proxy")
 
 
 # --- from the machine ------------------------------------------------------------------------------------------------
@@ -210,6 +217,8 @@ async def _keep_asking(chosen: _Chosen, recorder: Recorder, say: Callable[[str],
 
 def _between(chosen: _Chosen, place: str) -> _Work:
     """Passes on what a master asks who comes there. Raises UsageError where that cannot be."""
+    from gateway.recording.proxy import check_place
+
     settings: Any = chosen.configuration.connections[chosen.connection]
     if settings.protocol not in _IN_THE_OPEN:
         raise UsageError(
@@ -217,11 +226,15 @@ def _between(chosen: _Chosen, place: str) -> _Work:
             "the machine is asked"
         )
     if isinstance(settings.port, str):
+        if not Path(place).exists():
+            raise UsageError(f"--listen {place}: there is no such serial port; it is the one that the master is wired to")
         return partial(_keep_joining, place, settings)
     host, _, port = place.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
         raise UsageError(f"--listen {place}: a host and a port of this computer, for example 0.0.0.0:5020")
-    return partial(_keep_passing_on, (host.strip("[]") or "127.0.0.1", int(port)), (settings.host, settings.port))
+    here = host.strip("[]") or "127.0.0.1", int(port)
+    check_place(here)  # before a file that is there is replaced
+    return partial(_keep_passing_on, here, (settings.host, settings.port))
 
 
 _IN_THE_OPEN = ("modbus-tcp", "modbus-rtu-over-tcp", "modbus-ascii", "modbus-rtu")
@@ -296,14 +309,25 @@ def _from_pcap(
 
 
 async def _until(
-    seconds: float | None, recorder: Recorder, work: Callable[[Callable[[str], None]], Awaitable[None]]
+    seconds: float | None,
+    recorder: Recorder,
+    work: Callable[[Callable[[str], None]], Awaitable[None]],
+    lasting: bool,
 ) -> None:
-    """Do that for so long, and keep the file up to date, until it is full. Raises RecordingError where it cannot go on."""
+    """Do that for so long, and keep the file up to date, until it is full; `lasting`: and go on then, as a plant hangs on it.
+
+    Raises RecordingError where the file cannot be written any more.
+    """
     progress = _Progress(recorder)
     working = asyncio.ensure_future(work(progress.say))
     keeping = asyncio.create_task(_keep(recorder, progress), name="record")
+    end = None if seconds is None else time.monotonic() + seconds
     try:
         await asyncio.wait((working, keeping), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if lasting and keeping.done() and not working.done():
+            why = recorder.trouble or f"{recorder.path} is as large as it may be"
+            progress.say(f"{why}: nothing more is recorded; what passes is passed on, until Ctrl-C")
+            await asyncio.wait((working,), timeout=None if end is None else end - time.monotonic())
         for task in (working, keeping):
             if task.done():
                 task.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ def without_secrets(data: Any, *, names: bool = True) -> Any:
     if not isinstance(data, dict):
         return data
     return {
-        key: HIDDEN if key in _SECRETS and (not names or isinstance(value, (str, int, float)))
-        else without_secrets(value, names=names)
+        key: HIDDEN if key in _SECRETS and _is_secret(value, names) else without_secrets(value, names=names)
         for key, value in data.items()
-    }  # fmt: skip
+    }
+
+
+def _is_secret(value: Any, names: bool) -> bool:
+    """A text, or where one is looked up; a signal may be called like one."""
+    return isinstance(value, (str, int, float)) or (not names and isinstance(value, dict) and set(value) == {"secret"})
 
 
 def text_of_machines(
@@ -51,9 +56,9 @@ def text_of_machines(
     }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "gateway.yaml"
-        file.write_text(write_yaml(base | alone), encoding="utf-8")
-        try:
-            load(file, protocols)
-        except ConfigErrors:
-            return write_yaml(base)
+        for data in (base | alone, base):
+            file.write_text(write_yaml(data), encoding="utf-8")
+            with suppress(ConfigErrors):
+                load(file, protocols, env={})
+                return write_yaml(data)
     return write_yaml(base | alone)

@@ -159,9 +159,18 @@ def overlay(below: Node, above: Node) -> Node:
     return Node(values, above.mark, keys)
 
 
+def _escaped(data: Any) -> Any:
+    """`${` is where something would be put in."""
+    if isinstance(data, str):
+        return data.replace("${", "$${")
+    if isinstance(data, dict):
+        return {key: _escaped(value) for key, value in data.items()}
+    return [_escaped(each) for each in data] if isinstance(data, list) else data
+
+
 def write_yaml(data: Any) -> str:
     """Plain data as YAML that read_yaml reads again, keys in their order."""
-    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.safe_dump(_escaped(data), sort_keys=False, allow_unicode=True, width=120)
     return text
 
 

@@ -55,7 +55,7 @@ class Recorder:
     ) -> None:
         """`monotonic`: seconds. Raises RecordingError where it cannot be written, or is there and not to be replaced."""
         self.path = path
-        self.entries = 0  # kept
+        self.entries = 0  # in the file
         self.left_out = 0  # over the bound on the rate
         self.sent = self.received = 0  # of those
         self.full = False  # the file is as large as it may be
@@ -178,9 +178,6 @@ class Recorder:
     def _keep(self, entry: Entry) -> None:
         self._waiting.append(entry)
         self._waiting_size += _cost(entry)
-        self.entries += 1
-        self.sent += entry.kind is Kind.SENT
-        self.received += entry.kind is Kind.RECEIVED
 
     def _refusal(self, exc: OSError) -> str:
         return f"{self.path} cannot be written any more: {exc.strerror}"
@@ -196,6 +193,9 @@ class Recorder:
             return
         self._before = max(0 if anew else self._before, entries[-1].at)
         self._since_restart += len(data)
+        self.entries += len(entries)
+        self.sent += sum(entry.kind is Kind.SENT for entry in entries)
+        self.received += sum(entry.kind is Kind.RECEIVED for entry in entries)
         self._write(_ANEW if anew else _ON, deflated)
 
     def _write(self, form: int, deflated: bytes) -> None:

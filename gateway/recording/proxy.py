@@ -82,7 +82,7 @@ async def proxy(
     try:
         server = await asyncio.get_running_loop().create_server(running.accept, *listen)
     except (OSError, UnicodeError, OverflowError) as exc:
-        raise UsageError(f"cannot listen at {listen[0]}:{listen[1]}: {_why(exc)}; {_hint(exc)}") from exc
+        raise _cannot_listen(listen, exc) from exc
     running.port = server.sockets[0].getsockname()[1]
     try:
         yield running
@@ -90,6 +90,22 @@ async def proxy(
         server.close()
         await running.close()
         await server.wait_closed()
+
+
+def check_place(place: tuple[str, int]) -> None:
+    """Raises UsageError where nobody could listen there now."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(*place, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except (OSError, UnicodeError, OverflowError) as exc:
+        raise _cannot_listen(place, exc) from exc
+
+
+def _cannot_listen(place: tuple[str, int], exc: Exception) -> UsageError:
+    return UsageError(f"cannot listen at {place[0]}:{place[1]}: {_why(exc)}; {_hint(exc)}")
 
 
 def _hint(exc: Exception) -> str:

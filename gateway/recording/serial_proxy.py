@@ -23,6 +23,8 @@ from gateway.recording.careful import CarefulTap, Listener
 _MOST_WAITING = 4096  # bytes: what a line of 19200 bit/s takes two seconds for
 _PIECE = 4096  # bytes read at once
 _RETRY = 1.0  # seconds
+_ECHO = 0.1  # seconds after which an echo does not come any more: it is on the line while that is sent
+_BITS = 11  # of a character on the line, at most
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
 
 
@@ -113,6 +115,7 @@ class _End:
         self._number = -1  # of its file
         self._waiting = bytearray()  # to be written
         self._echo = bytearray()  # written, and to come back
+        self._written_at = 0.0
 
     @property
     def connected(self) -> bool:
@@ -205,6 +208,10 @@ class _End:
             self._give_up(exc.strerror or str(exc))
             return len(data)
         if self._port.local_echo:
+            now, sending = asyncio.get_running_loop().time(), len(self._echo) * _BITS / self._port.baud
+            if now - self._written_at > sending + _ECHO:
+                self._echo.clear()  # that of what was written before was lost
+            self._written_at = now
             self._echo += data[:written]
         return written
 

@@ -64,6 +64,23 @@ def test_a_machine_that_needs_another_one_brings_all_of_them(plant, tmp_path_fac
     assert "CANARY" not in text
 
 
+def test_what_looks_like_a_secret_or_a_variable_and_is_none(tmp_path: Path, tmp_path_factory) -> None:
+    """A signal may be called token, and a text may have `${` in it: both are as they were where it is loaded again."""
+    (tmp_path / "gateway.yaml").write_text("""
+connections: {c: {protocol: modbus-tcp, host: a}, other: {protocol: opcua, url: "opc.tcp://b", user: bob, security: auto}}
+machines:
+  m: {connection: c, description: "costs $${HOME}, $${NOPE}", signals: {token: {holding: 1, type: int16}, password: {coil: 0}}}
+  lathe: {connection: other, signals: {speed: {node: "ns=2;s=Speed", type: float}}}
+""")
+    text = text_of_machines(load(tmp_path / "gateway.yaml", protocols(), whole_tree=True), "c", ["m"], protocols())
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "gateway.yaml"
+    elsewhere.write_text(text)
+    loaded = load(elsewhere, protocols(), env={})
+    assert list(loaded.machines["m"].signals) == ["token", "password"]
+    assert loaded.machines["m"].description == "costs ${HOME}, ${NOPE}"
+    assert "bob" not in text, "of others there is nothing"
+
+
 def test_secrets_are_hidden_and_their_names_where_nobody_else_has_them() -> None:
     data = {
         "password": "x", "token": {"secret": "n"}, "list": [{"token": 5}], "user": "u",

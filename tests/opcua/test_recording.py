@@ -11,6 +11,7 @@ import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_to_binary
 
+from adapters.opcua import adapter as adapter_module
 from adapters.opcua import build
 from adapters.opcua.adapter import OpcuaAdapter
 from adapters.opcua.client import _OVERHEARD
@@ -107,6 +108,19 @@ async def test_every_request_and_its_answer_in_pairs(cnc: NodeOpcua) -> None:
     assert {services[ref] for ref in unanswered} <= {PUBLISH}, "those that waited at the server at the end"
     # The value itself is in an answer to a Read: a Boolean, false, Good has no status of its own (Part 6, 5.2.2.17).
     assert any(b"\x01\x00" in body for ref, body in tap.answers.items() if services[ref] == READ)
+
+
+async def test_to_connect_again_by_itself_is_no_outage(cnc: NodeOpcua, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of an unknown type has appeared: the adapter ends the session and begins another one."""
+    monkeypatch.setattr(adapter_module, "LOOK_AGAIN", 0.3)
+    tap = Overheard()
+    async with tapped(Reader(cnc.url, {"door": "m:s=CNC1.DoorOpen", "late": "m:s=Late"}), tap) as it:
+        cnc.add("s=Late", "String", "here")
+        assert "a missing node is there now" in await it.lost()
+        await it.reconnect()
+        await it.until(lambda: it.values("late")[-1:] == ["here"])
+        cnc.remove("s=Late")
+    assert tap.line == [("opened", None), ("closed", ""), ("opened", None), ("closed", "")]
 
 
 async def test_answers_are_as_they_came(cnc: NodeOpcua) -> None:

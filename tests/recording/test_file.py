@@ -280,6 +280,8 @@ def test_a_file_grows_no_larger_than_it_may(tmp_path: Path) -> None:
             recorder.flush()
         assert recorder.over
         tap.sent(b"one more")
+    kept = sum(entry.kind is Kind.SENT for entry in read(path))
+    assert (recorder.sent, recorder.entries) == (kept, kept), "what is in the file is what is counted"
     assert 198_000 < path.stat().st_size <= 200_000
     recording = read(path)
     assert len(list(recording)) > 190

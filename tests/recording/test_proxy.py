@@ -510,6 +510,7 @@ def test_a_recording_that_is_full_stops_nothing(run: Run, tmp_path: Path) -> Non
                     piece = random.Random(number).randbytes(5_000)
                     await asyncio.gather(master.say(piece), machine.say(piece))
                     assert await asyncio.gather(master.hears(5_000), machine.hears(5_000)) == [piece, piece]
+                    recorder.flush()
             assert recorder.full
 
     run(scenario())

@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from gateway.errors import RecordingError
 from gateway.recording import Kind, read
 from parts.gateway import Simulated
 from parts.libmodbus import Libmodbus
@@ -42,7 +44,10 @@ def recorder(folder: Path, text: str, *args: str) -> subprocess.Popen[str]:
 
 
 def frames(path: Path, kind: Kind) -> list[bytes]:
-    return [entry.data for entry in read(path) if entry.kind is kind] if path.exists() else []
+    try:
+        return [entry.data for entry in read(path) if entry.kind is kind]
+    except RecordingError:  # it is being begun
+        return []
 
 
 def ask(unit: int, function: int, address: int, count: int) -> bytes:
@@ -138,6 +143,10 @@ def test_it_ends_when_the_file_is_as_large_as_it_may_be(tmp_path: Path) -> None:
         ([], "which machine?", 2),
         (["fast", "--for", "soon"], "--for", 2),
         (["fast", "--max-size", "big"], "--max-size", 2),
+        (["fast", "--port", "502"], "--port needs --from-pcap", 2),
+        (["fast", "--server", "10.0.0.1"], "--server needs --from-pcap", 2),
+        (["--from-pcap", "a", "--for", "5s"], "--for and --from-pcap are two things", 2),
+        (["--from-pcap", "a", "--listen", "127.0.0.1:5020"], "--listen and --from-pcap are two things", 2),
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, args: list[str], told: str, code: int) -> None:
@@ -196,6 +205,49 @@ def test_between_two_serial_ports(tmp_path: Path) -> None:
     assert process.returncode == 0, err
     assert b"".join(frames(tmp_path / "m.rec", Kind.SENT))[:6] == ask(1, 3, 0, 2)
     assert b"".join(frames(tmp_path / "m.rec", Kind.RECEIVED))[:7] == b"\x01\x03\x04\x00\x29\x00\x2a"
+
+
+def test_the_plant_goes_on_when_the_file_is_full(tmp_path: Path) -> None:
+    port = free_port()
+    with Libmodbus({(1, "holding", 0): [41, 42]}) as machine:
+        process = recorder(tmp_path, plant(machine.port), "line", "--listen", f"127.0.0.1:{port}", "--max-size", "1KiB")
+        wait_until(lambda: taken(port), 20, "somebody who listens")
+        told = read_lines(process)
+        for _ in range(400):
+            assert mbpoll(port, "holding", 0, 2) == {0: 41, 1: 42}
+            if "nothing more is recorded" in "".join(told):
+                break
+        assert "m.rec is as large as it may be: nothing more is recorded; what passes is passed on" in "".join(told)
+        assert mbpoll(port, "holding", 0, 2) == {0: 41, 1: 42}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert (tmp_path / "m.rec").stat().st_size <= 1024
+
+
+def read_lines(process: subprocess.Popen[str]) -> list[str]:
+    """What it says, as it says it."""
+    lines: list[str] = []
+
+    def keep_reading() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)  # as they come
+
+    threading.Thread(target=keep_reading, daemon=True).start()
+    return lines
+
+
+def test_a_place_that_is_taken_costs_no_file(tmp_path: Path) -> None:
+    (tmp_path / "m.rec").write_text("mine")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        process = recorder(tmp_path, plant(1), "line", "--listen", place, "--force")
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert f"cannot listen at {place}" in err
+    assert (tmp_path / "m.rec").read_text() == "mine"
 
 
 def taken(port: int) -> bool:
@@ -260,6 +312,14 @@ def test_a_capture_of_several_machines(tmp_path: Path) -> None:
     assert "port 99: nobody speaks modbus-tcp there" in err
     assert "10.20.0.11:502" in err
     assert frames(tmp_path / "m.rec", Kind.RECEIVED), "what was there is kept"
+
+
+def test_a_capture_is_not_replaced_by_its_recording(tmp_path: Path) -> None:
+    (tmp_path / "m.rec").write_bytes(pcap(merged(talk())))
+    process = recorder(tmp_path, plant(1), "--from-pcap", str(tmp_path / "m.rec"), "--force")
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, "is the capture itself" in err) == (2, True), err
+    assert (tmp_path / "m.rec").read_bytes() == pcap(merged(talk()))
 
 
 @pytest.mark.parametrize(("data", "told"), [(b"", "m.pcap"), (b"no capture at all", "m.pcap"), (None, "m.pcap")])

@@ -249,6 +249,27 @@ def test_converters_that_echo(run: Run) -> None:
     assert notes.all("received") == with_crc(TOLD) * 3
 
 
+def test_an_echo_that_is_lost_costs_no_answer(run: Run) -> None:
+    """The same request again, and an answer that begins like it: unit 1, function 3."""
+    notes = Notes()
+
+    async def scenario() -> None:
+        ports = SerialPort(left.b, parity="none"), SerialPort(right.a, parity="none", local_echo=True)
+        async with serial_proxy(*ports, lambda: notes), ends(left, right) as (master, machine):
+            await master.say(with_crc(ASKED))
+            assert await machine.hears(8) == with_crc(ASKED)  # and nothing comes back
+            await asyncio.sleep(0.2)  # as a master waits for an answer
+            await master.say(with_crc(ASKED))
+            assert await machine.hears(8) == with_crc(ASKED)
+            await machine.say(with_crc(ASKED))  # the echo of this one
+            await machine.say(with_crc(TOLD)[:2])
+            await machine.say(with_crc(TOLD)[2:])
+            assert await master.hears(len(with_crc(TOLD))) == with_crc(TOLD)
+
+    with pairs() as (left, right):
+        run(scenario())
+
+
 @pytest.mark.parametrize("n", range(4))
 def test_a_tap_that_fails_stops_nothing(run: Run, n: int) -> None:
     async def scenario() -> None:
