@@ -21,10 +21,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 from gateway.model import GOOD, Value
 
 AT_ONCE = 0.01  # seconds: an answer that took less is not said to have taken any time
+_LONGEST = 1 << 20  # bytes: no line is longer
+_BEGIN = b'{"t":'  # as every line is written
+_VALUES = frozenset((float, int, bool, str, type(None)))
+_CODES = range(1 << 32)
+_TIMES = range(-(1 << 63), 1 << 63)
 
 
 class LedgerError(GatewayError):
@@ -63,6 +68,7 @@ class Ledger:
     """Written by the servers, entry by entry. Without a path it keeps nothing."""
 
     def __init__(self, path: Path | None = None) -> None:
+        """Goes on with a ledger that is there. Raises UsageError for a file that is something else, OSError."""
         self.path = path
         self._file: BinaryIO | None = _open(path) if path else None
 
@@ -164,14 +170,28 @@ def columns(entries: Iterable[Served]) -> dict[tuple[str, str], Column]:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a file to go on with it, behind its last whole line."""
+    """Open a file to go on with it, behind its last whole line; one that is no ledger is left as it is."""
     file = path.open("ab+", buffering=1 << 18)
     end = file.tell()
-    file.seek(max(0, end - (1 << 20)))  # no line is longer
+    file.seek(0)
+    if end and not _begins_a_ledger(file.readline(_LONGEST)):
+        file.close()
+        what = "is there already, and is no ledger: what it holds would be cut"
+        raise UsageError(f"{path} {what}. Name another file for the ledger, or move this one away")
+    file.seek(max(0, end - _LONGEST))
     tail = file.read()
     if rest := len(tail) - (tail.rfind(b"\n") + 1):
         file.truncate(end - rest)
     return file
+
+
+def _begins_a_ledger(line: bytes) -> bool:
+    """Whether it is an entry, or what is left of one that was cut off with its process."""
+    try:
+        entries = list(_parse([line.rstrip(b"\n") + b"\n"], ""))
+    except LedgerError:
+        return not line.endswith(b"\n") and len(line) < _LONGEST and line[: len(_BEGIN)] == _BEGIN[: len(line)]
+    return bool(entries)
 
 
 def _parse(lines: Iterable[bytes], name: str) -> Iterator[Served | Happened]:
@@ -183,24 +203,37 @@ def _parse(lines: Iterable[bytes], name: str) -> Iterator[Served | Happened]:
             if not isinstance(entry, dict):
                 raise TypeError("it is no object")
             if "values" in entry:
-                yield Served(_time(entry), entry["machine"], *_answer(entry))
+                yield Served(_time(entry), _text(entry, "machine"), *_answer(entry))
             elif "event" in entry:
-                yield Happened(_time(entry), entry["event"], _about(entry))
+                yield Happened(_time(entry), _text(entry, "event"), _about(entry))
         except (ValueError, TypeError, KeyError) as exc:
             text = f"{name}:{number}: is no line of a ledger ({_reason(exc)}): is it one, as `gateway simulate --ledger` writes it?"
             raise LedgerError(text) from exc
 
 
 def _time(entry: Mapping[str, Any]) -> int:
-    if type(entry["t"]) is not int:
+    if type(entry["t"]) is not int or entry["t"] not in _TIMES:
         raise TypeError("`t` is not a whole number of ns")
     return entry["t"]
 
 
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    found = entry[key]
+    if not isinstance(found, str):
+        raise TypeError(f"`{key}` is not a text")
+    return found
+
+
 def _answer(entry: Mapping[str, Any]) -> tuple[Mapping[str, Value], Mapping[str, int], float]:
     values, quality, took = entry["values"], entry.get("quality", {}), entry.get("took", 0.0)
-    if not (isinstance(values, dict) and isinstance(quality, dict) and isinstance(took, int | float)):
-        raise TypeError("`values` and `quality` are mappings, `took` is a number")
+    if not (isinstance(values, dict) and isinstance(quality, dict)):
+        raise TypeError("`values` and `quality` are mappings")
+    if not _VALUES.issuperset(map(type, values.values())):
+        raise TypeError("a value is a number, true, false, a text or null")
+    if quality and not all(type(code) is int and code in _CODES for code in quality.values()):
+        raise TypeError("a quality is a status code, from 0 to 4294967295")
+    if type(took) not in (int, float) or not 0 <= took < 1e9:
+        raise TypeError("`took` is a number of seconds")
     return values, quality, took
 
 

@@ -27,6 +27,20 @@ if TYPE_CHECKING:  # what stands there is made from what stands here
     from simulators.behaviour.happenings import Happenings
 
 
+# What listens on all addresses, and one of them; asyncio takes "::" for those of IPv6 alone.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+def reached_at(host: str) -> str:
+    """Where a client on this computer reaches a server that listens on `host`."""
+    return _ANY.get(host, host)
+
+
+def netloc(host: str, port: int) -> str:
+    """As it stands in a URL: RFC 3986, 3.2.2."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class NotSimulatedError(GatewayError):
     """There is no simulator for this connection; the text says why."""
 

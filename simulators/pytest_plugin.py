@@ -60,12 +60,12 @@ def recorded_machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A real Mosquitto on a free port of this computer: `.url`, `.port`, `.log`, `.stop()`, `.start()`."""
-    from simulators.rig import NO_MOSQUITTO, Broker
+    from simulators.rig import Broker, NotInstalledError
 
     try:
         made = Broker(tmp_path / "broker")
-    except AssertionError:
-        pytest.fail(NO_MOSQUITTO, pytrace=False)
+    except NotInstalledError as exc:
+        pytest.fail(str(exc), pytrace=False)
     with made:
         yield made
 

@@ -77,6 +77,7 @@ async def replay(
     ledger: Ledger | None = None,
     clock: Clock | None = None,
     tls: TlsFiles | None = None,
+    keep: Path | None = None,
 ) -> AsyncIterator[Replay]:
     """Start a server for each recorded machine, and stop them at the end. The ledger stays open.
 
@@ -84,7 +85,8 @@ async def replay(
     what its machines are; else the recording's own. `machine`: which of them it is. `listen`: on TCP at this host and port, and
     those behind it. `port_base` and `clock`: as in `simulate`. `protocol`: how it is spoken, instead of as it was. `start`: seconds
     into the recording. `ideal`: without delays, and without what went wrong. `stamps`: of a machine that stamps its values itself,
-    moved so that it runs now, or as they were. Raises RecordingError, ConfigErrors, UsageError;
+    moved so that it runs now, or as they were. `keep`: where what should be the same at the next start is kept, such as a
+    certificate. Raises RecordingError, ConfigErrors, UsageError;
     GatewayError for a port that cannot be had.
     """
     if not 0 < speed < float("inf"):
@@ -99,6 +101,8 @@ async def replay(
             plant.notes = {**plant.notes, **notes}
             yield plant
         return
+    if keep is None and configuration is not None:
+        keep = configuration.resolve(configuration.settings.gateway.data_dir) / "simulator"
     plant = Replay(clock.now(), ledger, {}, configuration=configuration)
     how = Replaying(
         name="",
@@ -115,12 +119,13 @@ async def replay(
         ideal=ideal,
         tls=tls,
         # That of a recording's own configuration is one of the computer on which it was recorded.
-        keep=configuration.resolve(configuration.settings.gateway.data_dir) / "simulator" if configuration else None,
+        keep=keep,
         left_out=plant.left_out,
         stamps=stamps,
     )
     async with AsyncExitStack() as stack:
         for number, each in enumerate(sources):
+            _check_protocol(each.head, source)
             port = _counted(listen[1] if listen else port_base, number)
             replaying = _meant(
                 replace(how, entries=each, head=each.head, port=port), plant, machine, source.stem, len(sources)
@@ -132,6 +137,8 @@ async def replay(
             except NotSimulatedError as exc:
                 plant.left_out[replaying.name] = str(exc)
                 continue
+            except RecordingError as exc:
+                raise RecordingError(f"{source}: {exc}") from exc
             stack.push_async_callback(server.stop)
             plant.servers[replaying.name] = server
             about, length = getattr(server, "about", ""), getattr(server, "length", 0.0)
@@ -140,6 +147,15 @@ async def replay(
             )
         async with flushed(ledger):
             yield plant
+
+
+def _check_protocol(head: Head, source: Path) -> None:
+    """A protocol names a module that is imported: only those that are known. Raises RecordingError."""
+    if head.protocol not in _protocols():
+        known = ", ".join(_protocols())
+        raise RecordingError(
+            f"{source} is a recording of '{head.protocol[:50]}', which is not known; known are {known}"
+        )
 
 
 def _meant(replaying: Replaying, plant: Replay, machine: str | None, stem: str, count: int) -> Replaying:

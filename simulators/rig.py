@@ -52,6 +52,10 @@ _FOLDERS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 NO_MOSQUITTO = "mosquitto is not installed: apt-get install mosquitto, or brew install mosquitto, or see https://mosquitto.org/download"
 
 
+class NotInstalledError(AssertionError):
+    """A program that the rig needs is not there; the text says how to get it."""
+
+
 class Reading(NamedTuple):
     """As the store has it."""
 
@@ -157,6 +161,7 @@ class Machine:
         self._ended = asyncio.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=f"machine[{folder.name}]", daemon=True)
 
     @property
@@ -196,19 +201,30 @@ class Machine:
     def stop(self) -> None:
         """Nobody answers any more. Safe to call twice."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ended.set)
+            with suppress(RuntimeError):  # it ends by itself at this moment
+                self._loop.call_soon_threadsafe(self._end)
             self._thread.join(PATIENCE)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(PATIENCE)
-        if self._failure is not None:
-            raise self._failure
-        self.leads(self.configuration_path)
+        try:
+            if not self._ready.wait(PATIENCE):
+                raise AssertionError(f"the machines of {self.configuration_path} were not ready within {PATIENCE:g} s")
+            if self._failure is not None:
+                raise self._failure
+            self.leads(self.configuration_path)
+        except BaseException:
+            self.stop()  # nobody else does: there is no __exit__ for what was not entered
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _end(self) -> None:
+        self._ended.set()
+        if not self._ready.is_set() and self._serving is not None:
+            self._serving.cancel()  # they may never be ready
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -220,6 +236,7 @@ class Machine:
                 self._ready.set()
 
     async def _serve(self) -> None:
+        self._serving = asyncio.current_task()
         with Ledger(self.ledger) as ledger:
             running: AbstractAsyncContextManager[Plant] = self._make(load(self.configuration_path, protocols()), ledger)
             async with running as self.plant:
@@ -312,7 +329,7 @@ class Broker(Program):
     def __init__(self, folder: Path) -> None:
         program = shutil.which("mosquitto") or shutil.which("mosquitto", path=_FOLDERS)
         if program is None:
-            raise AssertionError(NO_MOSQUITTO)
+            raise NotInstalledError(NO_MOSQUITTO)
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__("mosquitto", [program, "-c", str(folder / "mosquitto.conf")], folder)
         self.port = 0

@@ -41,6 +41,8 @@ def load_config(argument: Path | None, option: Path | None = None, *, whole_tree
     from gateway.config import find_config, load
     from gateway.runtime.registry import protocols
 
+    if argument is not None and option is not None:
+        raise UsageError(f"{argument} and -c {option} are two configurations: one of them")
     configuration = load(find_config(argument or option), protocols(), whole_tree=whole_tree)
     for warning in configuration.warnings:
         print(warning, file=sys.stderr)
@@ -176,6 +178,8 @@ def size_text(size: int) -> str:
 
 def check_output(file: Path | None, force: bool) -> None:
     """Before the work is done that is to be written there. Raises UsageError."""
+    if file is not None and file.is_dir():
+        raise UsageError(f"{file} is a folder: name a file in it")
     if file is not None and file.exists() and not force:
         raise UsageError(f"{file} is there already; --force replaces it")
     if file is not None and not file.parent.is_dir():

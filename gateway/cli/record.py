@@ -27,6 +27,7 @@ from gateway.cli.common import (
 from gateway.errors import RecordingError, UsageError
 
 if TYPE_CHECKING:
+    from gateway.adapter import Tap
     from gateway.config import Configuration
     from gateway.recording import Head, Recorder
 
@@ -128,7 +129,7 @@ def record(
         _from_pcap(from_pcap, chosen, ports or [502], server, output, bounds[0], force)
     elif chosen is not None:
         work = _keep_asking if listen is None else _between(chosen, listen)
-        run(_record(chosen, work, "adapter" if listen is None else "proxy", output, seconds, bounds, force))
+        _record(chosen, work, "adapter" if listen is None else "proxy", output, seconds, bounds, force)
 
 
 def _choose(configuration: Configuration, name: str) -> _Chosen:
@@ -166,21 +167,19 @@ def _head(chosen: _Chosen, source: str) -> Head:
     return Head(time.time_ns(), protocol, chosen.connection, chosen.machines, text, source, __version__)
 
 
-async def _record(
-    chosen: _Chosen,
-    work: _Work,
-    source: str,
-    output: Path,
-    seconds: float | None,
-    bounds: tuple[int, int],
-    force: bool,
+def _record(
+    chosen: _Chosen, work: _Work, source: str, output: Path, seconds: float | None, bounds: tuple[int, int], force: bool
 ) -> None:
+    """Raises NotConnectedError where the machine said nothing at all."""
+    from gateway.errors import NotConnectedError
     from gateway.recording import Recorder
 
-    size, rate = bounds
-    with Recorder(output, _head(chosen, source), replace=force, most_size=size, most_rate=rate) as recorder:
-        print(f"{', '.join(chosen.machines)} into {output}; Ctrl-C ends it", file=sys.stderr)
-        await _until(seconds, recorder, lambda say: work(chosen, recorder, say), lasting=source == "proxy")
+    names = ", ".join(chosen.machines)
+    with Recorder(output, _head(chosen, source), replace=force, most_size=bounds[0], most_rate=bounds[1]) as recorder:
+        print(f"{names} into {output}; Ctrl-C ends it", file=sys.stderr)
+        run(_until(seconds, recorder, lambda say: work(chosen, recorder, say), lasting=source == "proxy"))
+    if source == "adapter" and not recorder.received and not recorder.full:
+        raise NotConnectedError(f"{names}: nothing was recorded, as there came nothing; `gateway read` tells more")
 
 
 # --- from the machine ------------------------------------------------------------------------------------------------
@@ -227,7 +226,9 @@ def _between(chosen: _Chosen, place: str) -> _Work:
         )
     if isinstance(settings.port, str):
         if not Path(place).exists():
-            raise UsageError(f"--listen {place}: there is no such serial port; it is the one that the master is wired to")
+            raise UsageError(
+                f"--listen {place}: there is no such serial port; it is the one that the master is wired to"
+            )
         return partial(_keep_joining, place, settings)
     host, _, port = place.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
@@ -245,9 +246,34 @@ async def _keep_passing_on(
 ) -> None:
     from gateway.recording.proxy import proxy
 
-    async with proxy(listen, machine, recorder.tap) as running:
+    def tap() -> Tap:
+        return _Loud(recorder.tap(), say, f"{machine[0]}:{machine[1]}", troubles)
+
+    troubles: set[str] = set()
+    async with proxy(listen, machine, tap) as running:
         say(f"lead the master to {listen[0]}:{running.port}; it is passed on to {machine[0]}:{machine[1]}")
         await asyncio.Event().wait()
+
+
+class _Loud:
+    """A tap that says when the machine cannot be reached, and when it is again, as a master does not know why."""
+
+    def __init__(self, tap: Tap, say: Callable[[str], None], machine: str, troubles: set[str]) -> None:
+        """`troubles`: what was said of it since it was reached; of all links together."""
+        self.sent, self.received, self.closed = tap.sent, tap.received, tap.closed
+        self._tap, self._say, self._machine, self._troubles = tap, say, machine, troubles
+
+    def opened(self) -> None:
+        self._tap.opened()
+        if self._troubles:
+            self._troubles.clear()
+            self._say(f"{self._machine}: reached again")
+
+    def failed(self, why: str) -> None:
+        self._tap.failed(why)
+        if why not in self._troubles:
+            self._troubles.add(why)
+            self._say(f"a master came, but {self._machine} cannot be reached: {why}")
 
 
 async def _keep_joining(port: str, settings: Any, _: _Chosen, recorder: Recorder, say: Callable[[str], None]) -> None:
@@ -335,6 +361,7 @@ async def _until(
         for task in (working, keeping):
             task.cancel()
         await asyncio.gather(working, keeping, return_exceptions=True)
+        recorder.end()
         recorder.close()
         progress.end()
     if recorder.trouble:

@@ -109,6 +109,7 @@ def replay(
         "stamps": stamps,
         "configuration": load_config(None, config, whole_tree=True) if config else None,
         "machine": machine,
+        "keep": written.parent / f"{written.stem}-data" / "simulator" if written is not None else None,
     }
     run(_replay(source, ledger, written, how))
 
@@ -150,6 +151,11 @@ async def _replay(source: Path, ledger: Path | None, written: Path | None, how: 
                         print(f"  damaged: {each}", flush=True)
             for what, why in plant.left_out.items():
                 print(f"{what}: left out: {why}", flush=True)
+            if not plant.servers:
+                raise UsageError(f"{source}: there is nothing to serve")
+            length = max((each.length for each in plant.recordings.values()), default=0.0)
+            if plant.recordings and not how["loop"] and how["start"] > length:
+                raise UsageError(f"--from is beyond the end of the recording, which is {_duration(length)} long")
             for what, note in plant.notes.items():
                 print(f"{what}: {note}", flush=True)
             if (
@@ -163,7 +169,7 @@ async def _replay(source: Path, ledger: Path | None, written: Path | None, how: 
                     flush=True,
                 )
             if written is not None:
-                write_file(written, configuration_text(plant))
+                write_file(written, configuration_text(plant, written.stem))
                 print(f"{written}: for `gateway run -c {written}`", flush=True)
             await asyncio.Event().wait()
 
@@ -178,12 +184,20 @@ def _machines(plant: Replay, name: str) -> str:
 def _about(recorded: Recorded) -> str:
     """`modbus-tcp, recorded 2026-03-04 05:06 for 8h 2min by adapter: 28,801 exchanges with unit 1`."""
     head = recorded.head
-    when = f" {datetime.fromtimestamp(head.started / 1e9, UTC).astimezone():%Y-%m-%d %H:%M}" if head.started else ""
+    when = _when(head.started)
     lasting = f" for {_duration(recorded.length)}" if recorded.length else ""
     about = f": {recorded.about}" if recorded.about else ""
     if head.source == "registers":
         return f"{head.protocol}{about}"
     return f"{head.protocol}, recorded{when}{lasting} by {head.source}{about}"
+
+
+def _when(started: int) -> str:
+    """ns since 1970; nothing where it is not known, or no time: a packet capture may say anything."""
+    try:
+        return f" {datetime.fromtimestamp(started / 1e9, UTC).astimezone():%Y-%m-%d %H:%M}" if started else ""
+    except (OverflowError, ValueError, OSError):
+        return ""
 
 
 def _duration(seconds: float) -> str:
@@ -193,8 +207,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def configuration_text(plant: Replay) -> str:
-    """YAML of what was recorded, with the connections leading to the replay, that can be run. Raises UsageError."""
+def configuration_text(plant: Replay, name_of_file: str) -> str:
+    """YAML of what was recorded, with the connections leading to the replay, that can be run. Raises UsageError.
+
+    Gateway, data and topics have names of their own: nothing of a replay gets among the readings of the real machine.
+    """
     from gateway.config.shown import text_of_machines
     from gateway.config.yaml_file import parse_yaml, write_yaml
     from gateway.runtime.registry import protocols
@@ -218,4 +235,6 @@ def configuration_text(plant: Replay) -> str:
     for name in served:
         settings = as_protocol(data["connections"][name], plant.servers[name].address)
         data["connections"][name] = {key: str(v) if isinstance(v, Path) else v for key, v in settings.items()}
+    data["gateway"] = {"id": "replay", "data_dir": f"{name_of_file}-data"}
+    data["mqtt"] = {"root": "replay"}
     return write_yaml(data)

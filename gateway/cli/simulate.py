@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -114,13 +115,23 @@ async def _simulate(
                 print(f"{connection}: {server.place} ({machines})", flush=True)
             for connection, why in plant.left_out.items():
                 print(f"{connection}: left out: {why}", flush=True)
-            for place, note in plant.notes.items():
-                print(f"scenario: {place}: {note}", flush=True)
+            for line in _notes(plant.notes):
+                print(f"scenario: {line}", flush=True)
             try:
                 await asyncio.Event().wait()
             finally:
                 if plant.happened:
                     print("happened: " + ", ".join(f"{kind} {count}" for kind, count in plant.happened.items()))
+
+
+def _notes(notes: Mapping[str, str]) -> Iterator[str]:
+    """What is to be told of a scenario; machines and signals that are not there together, as there may be many."""
+    absent = [note for place, note in notes.items() if place.startswith("machines.")]
+    if len(absent) > 1:
+        yield f"{absent[0]}, and {len(absent) - 1} more machines and signals of it are not in this configuration"
+    for place, note in notes.items():
+        if len(absent) == 1 or not place.startswith("machines."):
+            yield f"{place}: {note}"
 
 
 def happened(text: str) -> None:

@@ -54,7 +54,7 @@ def verify_flow(
 ) -> None:
     """Compare what machines served with what the store has, while a gateway runs or afterwards.
 
-    Exit code 1: readings are missing, wrong or duplicated, or nothing could be judged.
+    Exit code 1: readings are missing, wrong or duplicated, the store ends long before the ledger, or nothing could be judged.
     """
     from simulators.judge.judging import Bounds
 
@@ -199,19 +199,25 @@ def _losses(reader: Reader) -> tuple[list[Declared], list[str]]:
 
 def _holes(reader: HistorianReader) -> list[str]:
     """Messages that a gateway has numbered, and that are neither stored nor declared lost."""
+    from collections import defaultdict
     from itertools import pairwise
 
-    declared = {
-        (each.gateway, each.loss.epoch, seq)
-        for each in reader.losses(0, 2**62)
-        if 0 < each.loss.last - each.loss.first < 10_000
-        for seq in range(each.loss.first, each.loss.last + 1)
-    }
+    from gateway.mqtt.payload import merge_ranges
+
+    stored: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for each in reader.stretches():
+        stored[each.gateway, each.epoch].append((each.first, each.last))
+    declared: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for lost in reader.losses(0, 2**62):
+        if lost.loss.first > 0:  # 0: what was lost never had a message
+            declared[lost.gateway, lost.loss.epoch].append((lost.loss.first, lost.loss.last))
     lacking = 0
-    for before, after in pairwise(reader.stretches()):
-        if (before.gateway, before.epoch) == (after.gateway, after.epoch):
-            numbers = range(before.last + 1, after.first)
-            lacking += sum((after.gateway, after.epoch, seq) not in declared for seq in numbers)
+    for origin, ranges in stored.items():
+        oldest, newest = min(ranges)[0], max(ranges)[1]
+        known = merge_ranges([*ranges, *declared[origin]])
+        lacking += sum(
+            after[0] - before[1] - 1 for before, after in pairwise(known) if oldest <= before[1] and after[0] <= newest
+        )
     text = f"{lacking} messages of a gateway are not in the store: on their way, or lost; `gateway audit` tells."
     return [text] if lacking else []
 

@@ -36,6 +36,7 @@ _MOST_LINES = 1_000_000  # all of a file are in memory, to be put in order
 _MOST_TIME = 10**18  # ns: 31 years
 _MOST_PDU = 253  # bytes: Modbus Application Protocol V1.1b3, 4.1
 _MOST_NUMBER = 1 << 31  # connections and servers
+_MOST_SERVERS = 250  # that differ: each gets a port of its own, and a process has often no more than 1024 files
 _SHOWN = 50  # characters of a value that are shown
 
 
@@ -74,11 +75,15 @@ def read_conversation(path: Path) -> list[ToldMachine]:
         raise RecordingError(f"{path} is no text: byte {exc.start} of what was read last is not UTF-8") from exc
     if not lines:
         raise RecordingError(f"{path} has no line with a request")
-    return [_machine(path, server, lines) for server in sorted({line.server for line in lines})]
+    servers: dict[int, list[_Line]] = {}
+    for line in lines:
+        servers.setdefault(line.server, []).append(line)
+    return [_machine(path, server, servers[server]) for server in sorted(servers)]
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[_Line]:
     number = 0
+    servers: set[int] = set()
     while text := file.readline(_MOST_LINE + 1):
         number += 1
         try:
@@ -87,7 +92,13 @@ def _lines(file: TextIO, path: Path) -> Iterator[_Line]:
             if len(text) > _MOST_LINE:
                 raise ValueError(f"more than {_MOST_LINE:,} characters: is this a file of JSON lines?")
             if text.strip():
-                yield _line(text.rstrip())
+                line = _line(text.rstrip())
+                servers.add(line.server)
+                if len(servers) > _MOST_SERVERS:
+                    raise ValueError(
+                        f"server: {line.server} is one more than {_MOST_SERVERS} machines; divide the file"
+                    )
+                yield line
         except (ValueError, RecursionError) as exc:
             raise RecordingError(f"{path}:{number}: {_why(exc)}") from exc
 
@@ -160,8 +171,6 @@ def _machine(path: Path, server: int, lines: list[_Line]) -> ToldMachine:
     links: dict[int, int] = {}  # by connection
     asked: dict[int, int] = {}  # requests, by link
     for line in lines:
-        if line.server != server:
-            continue
         if line.connection not in links:
             links[line.connection] = len(links)
             entries.append(Entry(line.at, Kind.OPENED, links[line.connection], 0, b""))

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 MOST_DATA = 32 << 20  # bytes of one entry: the largest message of an OPC UA server that a client takes
-_MOST_NUMBER = 1 << 63
+MOST_NUMBER = (1 << 63) - 1  # of anything; of times, in ns, it is the year 2262
 
 
 class Kind(IntEnum):
@@ -26,6 +26,7 @@ class Kind(IntEnum):
     SENT = 4  # from the client to the machine
     RECEIVED = 5  # from the machine to the client
     LEFT_OUT = 6  # something of this link is missing here; data: JSON {"entries": n, "bytes": n}
+    ENDED = 7  # nobody listened any more; where it is missing, the recording was cut off
 
 
 class Entry(NamedTuple):
@@ -85,6 +86,8 @@ def decode(data: bytes, before: int) -> Iterator[Entry]:
         if size > MOST_DATA or at + size > len(data):
             raise BrokenError(f"an entry of {size} bytes at byte {at} of {len(data)}")
         before += passed
+        if before > MOST_NUMBER:
+            raise BrokenError(f"a time of {before} ns at byte {at} is later than there can be")
         yield Entry(before, kind, link, ref, data[at : at + size])
         at += size
 
@@ -96,8 +99,8 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         number |= (byte & 0x7F) << shift
         at += 1
+        shift += 7
+        if shift > 63:  # more than MOST_NUMBER
+            raise ValueError("a number without an end")
         if byte < 0x80:
             return number, at
-        shift += 7
-        if number >= _MOST_NUMBER:
-            raise ValueError("a number without an end")

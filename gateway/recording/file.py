@@ -4,12 +4,14 @@
                                    └ mark ─ CRC-32 ─ length ─ form ─ deflated entries
 
 A chunk holds what came in a second, or 64 KiB of it, and is believed only as a whole. Its entries go on with the
-dictionary of the chunk before, which is what makes a poll a few bytes; every 512 KiB one begins anew, so what follows a
+dictionary of the chunk before, which is what makes a poll a few bytes; every minute one begins anew, so what follows a
 damaged place is found again from there. The bytes are described in README.md.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import threading
@@ -22,7 +24,7 @@ from struct import Struct
 from typing import Any, BinaryIO
 
 from gateway.errors import RecordingError
-from gateway.recording.entry import MOST_DATA, BrokenError, Entry, Head, Kind, decode, encode
+from gateway.recording.entry import MOST_DATA, MOST_NUMBER, BrokenError, Entry, Head, Kind, decode, encode
 
 MAGIC = b"SFGWREC"
 VERSION = 1
@@ -35,6 +37,7 @@ _HEAD, _ANEW, _ON = 1, 2, 3  # forms: the head; entries that begin anew; entries
 _FULL = 64 << 10  # bytes of entries that end a chunk
 _MOST_WAITING = 32 << 20  # bytes that wait for a disk that takes its time
 _RESTART = 512 << 10  # bytes of entries after which one begins anew
+_RESTART_AFTER = 60 * 10**9  # ns after which one does, however little there was
 _MOST_CHUNK = MOST_DATA + (1 << 20)  # bytes, inflated; the same deflated
 _MOST_HEAD = 16 << 20
 _TAIL = b"\x00\x00\xff\xff"  # what Z_SYNC_FLUSH ends with (RFC 1951, 3.2.4: an empty stored block)
@@ -71,9 +74,10 @@ class Recorder:
         self._allowed_at = self._start
         self._deflate: Any = None
         self._since_restart = 0
+        self._restarted_at = 0  # ns
         self._before = 0  # time of the last entry in the file
         try:
-            self._file: BinaryIO | None = path.open("wb" if replace else "xb")
+            self._file: BinaryIO | None = _alone(path, replace)
             self.size = self._file.write(MAGIC + bytes((VERSION,)))
             deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
             self._write(_HEAD, deflate.compress(json.dumps(asdict(head)).encode()) + deflate.flush(zlib.Z_SYNC_FLUSH))
@@ -110,6 +114,10 @@ class Recorder:
             if self._missing:
                 self._say_missing()
             self._keep(Entry(at, kind, link, ref, data))
+
+    def end(self) -> None:
+        """Nobody listens any more, from now on."""
+        self.put(Kind.ENDED, 0, 0, b"")
 
     def put_at(self, entry: Entry) -> None:
         """What has a time already, as from another recording: without a bound on the rate, and written from time to time."""
@@ -183,9 +191,11 @@ class Recorder:
         return f"{self.path} cannot be written any more: {exc.strerror}"
 
     def _write_chunk(self, entries: list[Entry]) -> None:
-        anew = self._deflate is None or self._since_restart >= _RESTART
+        aged = entries[0].at - self._restarted_at >= _RESTART_AFTER
+        anew = self._deflate is None or self._since_restart >= _RESTART or aged
         if anew:
             self._deflate, self._since_restart = zlib.compressobj(9, zlib.DEFLATED, -15), 0
+            self._restarted_at = entries[0].at
         data = encode(entries, 0 if anew else self._before)
         deflated = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         if self.size + _CHUNK.size + len(deflated) > self._most_size:
@@ -203,6 +213,21 @@ class Recorder:
         deflated = deflated.removesuffix(_TAIL)
         rest = _CHUNK.pack(_MARK, 0, len(deflated), form)[8:] + deflated
         self.size += self._file.write(_MARK + zlib.crc32(rest).to_bytes(4, "little") + rest)
+
+
+def _alone(path: Path, replace: bool) -> BinaryIO:
+    """A file that nobody else writes; it is emptied only once that is sure. Raises OSError, RecordingError."""
+    file = path.open("ab" if replace else "xb")
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file.tell():
+            file.truncate(0)
+    except OSError as exc:
+        file.close()
+        if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise RecordingError(f"{path} is being written by another recorder") from exc
+        raise
+    return file
 
 
 def _cost(entry: Entry) -> int:
@@ -284,16 +309,13 @@ def read(path: Path) -> Recording:
             _, form, deflated = next(_chunks(file, []), (0, 0, b""))
     except OSError as exc:
         raise RecordingError(f"{path} cannot be read: {exc.strerror}") from exc
-    except IndexError:
-        raise RecordingError(f"{path} is no recording") from None
     if form != _HEAD:
         raise RecordingError(f"{path} is a recording whose beginning is damaged or cut off")
     try:
         told = json.loads(_inflate(zlib.decompressobj(-15), deflated, _MOST_HEAD))
         head = Head(**{each.name: told[each.name] for each in fields(Head) if each.name in told})
-        if any(not isinstance(getattr(head, each.name), _TYPES[str(each.type)]) for each in fields(Head)):
-            raise TypeError("a value of another type")
-    except (ValueError, TypeError, BrokenError) as exc:
+        _check(head)
+    except (ValueError, TypeError, RecursionError) as exc:
         raise RecordingError(f"{path} is a recording whose beginning cannot be understood: {exc}") from exc
     return Recording(path, head)
 
@@ -301,10 +323,26 @@ def read(path: Path) -> Recording:
 _TYPES = {"int": int, "str": str, "list[str]": list}
 
 
+def _check(head: Head) -> None:
+    """Raises TypeError, ValueError for what a head cannot say."""
+    for each in fields(Head):
+        value = getattr(head, each.name)
+        if not isinstance(value, _TYPES[str(each.type)]) or isinstance(value, bool):
+            raise TypeError(f"{each.name} is of another type")
+        if isinstance(value, int) and not 0 <= value <= MOST_NUMBER:
+            raise ValueError(f"{each.name} is no time since 1970 in ns")
+        for text in value if isinstance(value, list) else [value] if isinstance(value, str) else []:
+            if not isinstance(text, str):
+                raise TypeError(f"{each.name} is of another type")
+            text.encode()  # half a surrogate is a str, and no text
+            if each.name != "configuration" and not text.isprintable():  # names are shown on terminals
+                raise ValueError(f"{each.name} has characters that cannot be shown")
+
+
 def _entries(file: BinaryIO, damage: list[str]) -> Iterator[Entry]:
     inflate: Any = None  # None: what follows was written for something that is missing
     file.seek(len(MAGIC) + 1)
-    before, end = 0, file.tell()
+    before, latest, end, lost = 0, 0, file.tell(), False
     for at, form, deflated in _chunks(file, damage):
         if at != end:
             inflate = None
@@ -314,12 +352,18 @@ def _entries(file: BinaryIO, damage: list[str]) -> Iterator[Entry]:
         if form == _HEAD:
             continue
         if inflate is None:
-            damage.append(f"what stands at byte {at} cannot be read without what stood before it")
+            if not lost:
+                damage.append(
+                    f"what stands from byte {at} on cannot be read without what stood before it, for a minute"
+                )
+            lost = True
             continue
+        lost = False
         try:
             for entry in decode(_inflate(inflate, deflated, _MOST_CHUNK), before):
                 before = entry.at
-                yield entry
+                latest = max(latest, before)
+                yield entry if before == latest else entry._replace(at=latest)  # what begins anew may say less
         except BrokenError as exc:
             inflate = None
             damage.append(f"at byte {at}: {exc}")

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from gateway.config.explain import did_you_mean
 from gateway.errors import UsageError
-from simulators.behaviour.scenario import Scenario, read_scenario
-
-FOLDER = Path(__file__).parents[1] / "scenarios"
+from simulators.behaviour.scenario import FOLDER, Scenario, read_scenario
 
 
 def catalogue() -> Mapping[str, Path]:
@@ -36,7 +34,7 @@ def scenario_of(text: str) -> Scenario:
     """A file, or one of the catalogue by its name. Raises UsageError, ConfigErrors."""
     known = catalogue()
     if text in known and not Path(text).is_file():
-        return read_scenario(known[text], lenient=True)
+        return read_scenario(known[text])
     path = Path(text)
     if not path.exists() and path.suffix == "" and len(path.parts) == 1:
         hint = did_you_mean(text, known)

@@ -85,7 +85,7 @@ class FaultSettings(Section):
             more = ", request: 25 or chance: 1%" if self.with_requests else ""
             raise mistake(f"when does {self.fault} happen?", f"say at: 10min{more}")
         if self.request is not None and (key := self._given("at", "chance")):
-            raise mistake(f"the {self.request}. request meets it, whenever that is", f"leave out {key}", key)
+            raise mistake(f"request {self.request} meets it, whenever that is", f"leave out {key}", key)
         if self.at is None and (key := self._given("every", "for")):
             raise mistake(f"`{key}` goes with a time", "say `at`, for example at: 10min", key)
         if self.at is not None and self.lasting is None and self.without_for is None:

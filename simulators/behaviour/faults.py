@@ -22,7 +22,7 @@ from simulators.behaviour.fault_settings import FAULTS, FaultSettings, Reboot
 from simulators.behaviour.guess import ENERGIES
 from simulators.behaviour.happenings import Fault, Happenings, Moments
 from simulators.behaviour.waves import Wave
-from simulators.behaviour.written import at, mistake_at, validated
+from simulators.behaviour.written import at, comes_along, mistake_at, validated
 
 CheckValue = Callable[[Value, SignalSettings], tuple[str, str] | None]
 """What is wrong with a value of a signal, and what to do."""
@@ -59,7 +59,6 @@ class Reading:
 
     configuration: Configuration
     tree: Node
-    lenient: bool
     check: CheckValue
     errors: list[ConfigError] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)  # place -> what is left out there, and why
@@ -147,11 +146,11 @@ class Reading:
             known = {s for m in machines if machine in ("", m) for s in self.configuration.machines[m].signals}
             self._wrong(place, path, f"no machine that is meant has a signal '{name}'", did_you_mean(signal, known))
         elif value is not None and (wrong := self.check(value, found[0])):
-            self.errors.append(mistake_at(self.tree, ("faults", place, *path), *wrong))
+            self._wrong(place, path, *wrong)
 
     def _wrong(self, place: int, key: str | tuple[str | int, ...], message: str, hint: str = "") -> None:
         path = (key,) if isinstance(key, str) else key
-        if self.lenient:
+        if comes_along(self.tree, ("faults", place)):
             self.notes[f"faults.{place}"] = message
         else:
             self.errors.append(mistake_at(self.tree, ("faults", place, *path), message, hint))

@@ -38,7 +38,7 @@ from simulators.behaviour.guess import ENERGIES, guess, guess_event, power_of_te
 from simulators.behaviour.programme import Doings, Programme
 from simulators.behaviour.wave_settings import WAVES, Making, UnusableError, WaveSettings
 from simulators.behaviour.waves import Number, Wave
-from simulators.behaviour.written import Where, at, mistake_at, validated
+from simulators.behaviour.written import Where, at, comes_along, mistake_at, validated
 from simulators.machine import SimulatedMachine, Told
 
 PRODUCTION = "production"
@@ -101,8 +101,8 @@ class ScenarioSettings(Section):
 
     like: str | None = Field(
         None,
-        description="Another scenario, a file beside this one: what is not said here is as there.",
-        examples=["day.yaml"],
+        description="Another scenario, a file beside this one or one that comes along: what is not said here is as there.",
+        examples=["day.yaml", "quiet-day"],
     )
     seed: int = Field(1, description="Of what happens by chance: the same seed and requests make the same faults.")
     others: MachineScenario = Field(
@@ -124,21 +124,26 @@ class Scenario:
 
     settings: ScenarioSettings
     tree: Node
-    lenient: bool = False  # what it names that the configuration does not have is left out, and no mistake
     notes: dict[str, str] = field(default_factory=dict)  # place -> what is to be told of it; filled by make_machines
 
 
+FOLDER = Path(__file__).parents[1] / "scenarios"  # of those that come along
 NOTHING = Scenario(ScenarioSettings(), mapping(Mark(Source(""))))
 
 
-def read_scenario(path: Path, *, lenient: bool = False) -> Scenario:
-    """`lenient`: it may name machines, connections and signals that are not there. Raises ConfigErrors."""
+def read_scenario(path: Path) -> Scenario:
+    """Raises ConfigErrors. What one that comes along names, and a configuration does not have, is left out with a note."""
     tree = _with_base(path, ())
     errors: list[ConfigError] = []
     settings = validated(ScenarioSettings, tree, (), errors)
     if settings is None:
         raise ConfigErrors(errors)
-    return Scenario(settings, tree, lenient)
+    return Scenario(settings, tree)
+
+
+def known_names() -> Sequence[str]:
+    """Of the scenarios that come along."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def _with_base(path: Path, above: tuple[Path, ...]) -> Node:
@@ -151,7 +156,10 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> Node:
     if base.resolve() in chain:
         raise ConfigErrors([mistake_at(tree, ("like",), "a scenario cannot be like itself")])
     if not base.is_file():
-        raise ConfigErrors([mistake_at(tree, ("like",), f"there is no file '{like.value}' beside this one")])
+        base = FOLDER / f"{like.value}.yaml"
+    if not base.is_file():
+        message = f"there is no file '{like.value}' beside this one, and no scenario of this name comes along"
+        raise ConfigErrors([mistake_at(tree, ("like",), message, did_you_mean(like.value, known_names()))])
     return _over(_with_base(base, chain), tree)
 
 
@@ -169,13 +177,13 @@ def _over(below: Node, above: Node, depth: int = 4) -> Node:
 def make_machines(configuration: Configuration, scenario: Scenario | None = None) -> dict[str, list[SimulatedMachine]]:
     """The machines of every connection, with a wave for each signal. Raises ConfigErrors."""
     scenario = scenario or NOTHING
-    reading = Reading(configuration, scenario.tree, scenario.lenient, _wrong_value)
+    reading = Reading(configuration, scenario.tree, _wrong_value)
     errors = reading.errors
     for name in scenario.settings.machines:
         if name in configuration.machines:
             continue
         message, hint = f"the configuration has no machine '{name}'", did_you_mean(name, configuration.machines)
-        if scenario.lenient:
+        if comes_along(scenario.tree, ("machines", name)):
             scenario.notes[f"machines.{name}"] = message
         else:
             errors.append(mistake_at(scenario.tree, ("machines", name), message, hint, key=True))
@@ -197,7 +205,7 @@ def make_machines(configuration: Configuration, scenario: Scenario | None = None
 def make_faults(configuration: Configuration, scenario: Scenario | None = None) -> Sequence[Meant]:
     """The faults of a scenario, and where each of them happens. Raises ConfigErrors."""
     scenario = scenario or NOTHING
-    reading = Reading(configuration, scenario.tree, scenario.lenient, _wrong_value)
+    reading = Reading(configuration, scenario.tree, _wrong_value)
     faults = reading.all()
     if reading.errors:
         raise ConfigErrors(reading.errors)
@@ -229,7 +237,7 @@ class _Waves:
         for name in self.says.signals:
             if name not in self.settings.signals:
                 where, message = self._where(name), f"{self.machine} has no signal '{name}'"
-                if self.scenario.lenient:
+                if comes_along(self.scenario.tree, where):
                     self.scenario.notes[".".join(map(str, where))] = message
                     continue
                 hint = did_you_mean(name, self.settings.signals)
@@ -253,7 +261,12 @@ class _Waves:
         if any(told):
             self.told[name] = told
         if given is not None:
-            return self._made(self._where(name), given, signal, told.unit or signal.unit, seed)
+            before = len(self.errors)
+            wave = self._made(self._where(name), given, signal, told.unit or signal.unit, seed)
+            if len(self.errors) == before or not comes_along(self.scenario.tree, self._where(name)):
+                return wave
+            self.scenario.notes[".".join(map(str, self._where(name)))] = self.errors[before].message
+            del self.errors[before:]
         if name in self.scaled:
             return waves.constant(power_of_ten(self.scaled[name]))
         if part := getattr(signal, "part", None):

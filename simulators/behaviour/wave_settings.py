@@ -310,6 +310,8 @@ class Recorded(WaveSettings):
         return wave
 
     def _series(self, making: Making) -> Series:
+        if not (making.folder / self.file).is_file():
+            raise UnusableError(("file",), f"there is no file '{self.file}' beside this one")
         try:
             return series(read_table(making.folder / self.file), self.column, self.time, self.every)
         except NoColumnError as exc:

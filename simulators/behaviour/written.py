@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from gateway.config.yaml_file import Node
 from gateway.errors import ConfigError
 
 T = TypeVar("T", bound=Section)
+_OURS = Path(__file__).parents[1]
 Where = tuple[str | int, ...]
 
 
@@ -36,6 +38,11 @@ def at(tree: Node, where: Where) -> Node | None:
         else:
             node = node.get(step)
     return node
+
+
+def comes_along(tree: Node, where: Where) -> bool:
+    """Whether what stands there is in a scenario of ours: it is for any plant, and what it names need not be there."""
+    return Path(tree.find(where, key=True).source.name).resolve().is_relative_to(_OURS)
 
 
 def mistake_at(tree: Node, where: Where, message: str, hint: str = "", *, key: bool = False) -> ConfigError:

@@ -9,14 +9,14 @@ losses, how far the store has come ─────────────┴─
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from operator import le
 
-from gateway.model import REASONS, SEVERITY, UNCERTAIN
-from simulators.judge.matching import MS, SECOND, Bounds, Matching, Readings
+from gateway.model import BAD, REASONS, SEVERITY, UNCERTAIN
+from simulators.judge.matching import MS, SAME, SECOND, Bounds, Matching, Readings
 from simulators.judge.rules import Rule, Signal
 from simulators.judge.unstored import Unstored
 from simulators.judge.verdict import Declared, SignalVerdict, Verdict
@@ -40,16 +40,19 @@ def judge(
     settled = newest - bounds.settle if bounds.settled is None else bounds.settled
     if not newest:
         settled = ended  # a store that has nothing at all is no store to which anything is on its way
-    begun: dict[str, int] = {}  # the first reading of each machine
-    for (machine, _), column in stored.items():
-        if column.time:
-            begun[machine] = min(column.time[0], begun.get(machine, column.time[0]))
+    rule_of = {
+        signal: rules.get(signal) if rules is not None else _guessed(said, stored.get(signal))
+        for signal, said in served.items()
+    }
+    begun = _begun(served, stored, rule_of, bounds.late)
+    oldest = min((column.time[0] for column in stored.values() if column.time), default=0)
+    there = {machine for (machine, _), column in stored.items() if column.time}
     found = []
     for signal in sorted(served.keys() | stored.keys()):
         verdict = SignalVerdict(*signal)
         found.append(verdict)
         said, has = served.get(signal), stored.get(signal)
-        rule = rules.get(signal) if rules is not None else _guessed(said, has)
+        rule = rule_of[signal] if signal in rule_of else rules.get(signal) if rules is not None else _UNKNOWN
         verdict.not_judged = _why_not(rule, said)
         if verdict.not_judged or rule is None or said is None:
             verdict.served, verdict.stored = len(said.time) if said else 0, len(has.time) if has else 0
@@ -60,7 +63,9 @@ def judge(
         matching = Matching(verdict, rule, said, has or Column(), bounds, span)
         matching.run()
         mine = [gap for gap in gaps if gap.machine in ("", signal[0]) and gap.signal in ("", signal[1])]
-        Unstored(matching, sequence, mine, settled, begun.get(signal[0], newest)).count()
+        # A machine of which nothing at all is stored, not even that it is away, has no beginning of its own.
+        listened = begun.get(signal[0]) if signal[0] in there else oldest
+        Unstored(matching, sequence, mine, settled, listened).count()
     found.sort(key=lambda each: (-each.wrong, -each.missing, -each.duplicated, -each.late, bool(each.not_judged)))
     return Verdict(found, max(0, ended - settled) if bounds.settled is None else 0)
 
@@ -69,6 +74,46 @@ def _span(served: Mapping[Signal, Column]) -> tuple[int, int]:
     """From when to when the ledger tells."""
     times = [column.time for column in served.values() if column.time]
     return min(map(min, times), default=0), max(map(max, times), default=0)
+
+
+def _begun(
+    served: Mapping[Signal, Column], stored: Mapping[Signal, Readings], rules: Mapping[Signal, Rule | None], late: int
+) -> dict[str, int]:
+    """By when each machine was listened to, as its signals show; without those that show nothing.
+
+    The first reading that is stored of a signal held when it was asked for, which was before the one served next.
+    """
+    found: dict[str, int] = {}
+    for signal, said in served.items():
+        rule, has = rules[signal], stored.get(signal)
+        if rule is None or rule.every or has is None or not has.time:  # an event may be the first in hours
+            continue
+        moment = _first_seen(said, has, rule, late)
+        if moment is not None:
+            found[signal[0]] = min(moment, found.get(signal[0], moment))
+    return found
+
+
+def _first_seen(said: Column, has: Readings, rule: Rule, late: int) -> int | None:
+    """When, at the latest, a signal was asked for. None: nothing is stored of it until the clock of its machine was set."""
+    before = said.time[0] if said.time else 0
+    last = len(said.time) - 1
+    for i, t in enumerate(said.time):
+        if t < before:
+            return None  # no time after it can be compared with one before it
+        before = t
+        if rule.stamps == "source":
+            if _is_stored(has, t - SAME, t + SAME):
+                return said.time[i + 1] - 1 if i < last and said.time[i + 1] >= t else None
+        elif _is_stored(has, t, t + late):
+            return t
+    return None
+
+
+def _is_stored(has: Readings, begin: int, end: int) -> bool:
+    """Whether a reading with a value is stored then."""
+    at = bisect_left(has.time, begin)
+    return any(quality < BAD for quality in has.quality[at : bisect_right(has.time, end, at)])
 
 
 def _newest(time: Sequence[int], ended: int) -> int:

@@ -96,7 +96,7 @@ def rule_of(signal: SignalSettings, connection: Any, machine: Any = None) -> Rul
         repeats=source and (polled or signal.report != "all" or "heartbeat" in signal.model_fields_set),
         every=event,
         sampled=polled,
-        timeout=float("inf") if source else connection.timeout,
+        timeout=float("inf") if source and not polled else connection.timeout,
         near=1e-12 * shifts + (0.0 if signal.precision is None else 0.5000001 * 10.0**-signal.precision),
         range=ends,
         ends=_turned(signal.scaled_range, multiply, add) if signal.clamp else None,

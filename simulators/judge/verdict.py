@@ -77,8 +77,13 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
-        """Nothing is missing, wrong or duplicated, of all that could be judged."""
-        return all(each.sound for each in self.signals)
+        """Nothing is missing, wrong or duplicated, of all that could be judged, and the store has come nearly as far."""
+        return all(each.sound for each in self.signals) and not self.left_behind
+
+    @property
+    def left_behind(self) -> bool:
+        """More is on its way than can be while all is well."""
+        return self.behind > PATIENCE and self.total("coming") > 0
 
     @property
     def judged(self) -> int:
@@ -144,6 +149,9 @@ class Verdict:
         if self.sound:
             stored = sum(each.served - sum(getattr(each, why) for why in _EXCUSED) for each in judged)
             return f"Sound: of {readings} readings served, all {stored} that had to be stored are there{rest}."
+        if self.left_behind and all(each.sound for each in self.signals):
+            ends = f"the store ends {self.behind / 1e9:.0f} s before the ledger: {coming} readings are on their way, or lost"
+            return f"Not sound: {ends}; does the gateway run, and reach its store?"
         found = [f"{self.total(what)} {what}" for what in ("missing", "wrong", "duplicated") if self.total(what)]
         return f"Not sound: of {readings} readings served, {', '.join(found)}{rest}."
 
@@ -151,6 +159,7 @@ class Verdict:
         return "\n".join([self.table(), *self.findings(), self.sentence()])
 
 
+PATIENCE = 30_000_000_000  # ns that the store may be behind the ledger
 _EXCUSED = ("unchanged", "declared", "marked", "unread", "coming")
 _NAMED = 5  # of those that are not judged for the same reason
 _OF_EACH = 3  # findings of one signal, so that others are seen too

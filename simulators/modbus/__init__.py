@@ -145,5 +145,5 @@ def _tls(context: Context | Replaying, names: list[str], port: int) -> Transport
     except ImportError as exc:
         raise NotSimulatedError("TLS takes a certificate: give one, or install the package cryptography") from exc
     folder = tempfile.TemporaryDirectory(prefix="simulated-plant-")
-    authority = Authority(Path(folder.name), [*names, context.host, "localhost", "127.0.0.1"])
+    authority = Authority(Path(folder.name), [*names, context.host, "localhost", "127.0.0.1", "::1"])
     return TcpTransport(context.host, port, MBAP, authority.server_side(), authority.client_side(), folder.cleanup)

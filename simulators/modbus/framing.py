@@ -73,7 +73,7 @@ class _Rtu:
 
     def request(self, data: bytes, at: int) -> tuple[Frame | None, int]:
         for start in range(at, len(data) - 3):
-            size = _request_size(data, start)
+            size = request_size(data, start)
             if not size and start == at:
                 size = min(len(data) - at, self._longest)
             end = start + size
@@ -108,9 +108,8 @@ RTU: Framing = _Rtu()
 ASCII: Framing = _Ascii()
 
 
-def crc(data: bytes) -> int:
-    """CRC-16 with the polynomial A001, begun with FFFF (over Serial Line V1.02, 6.2.2)."""
-    rest = 0xFFFF
+def crc(data: bytes | bytearray, rest: int = 0xFFFF) -> int:
+    """CRC-16 with the polynomial A001, begun with FFFF (over Serial Line V1.02, 6.2.2); `rest`: of what stood before."""
     for byte in data:
         rest = rest >> 8 ^ _TABLE[(rest ^ byte) & 0xFF]
     return rest
@@ -135,8 +134,8 @@ _SIZES = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 2
 _COUNTED = {15: (6, 9), 16: (6, 9), 20: (2, 5), 21: (2, 5), 23: (10, 13)}
 
 
-def _request_size(data: bytes, start: int) -> int:
-    """Of the RTU request that begins here; 0 where its function code does not tell."""
+def request_size(data: bytes | bytearray, start: int) -> int:
+    """Of the RTU request that begins here, at least; 0 where its function code does not tell."""
     function = data[start + 1]
     if function in _COUNTED:
         at, others = _COUNTED[function]

@@ -9,6 +9,7 @@ Our own, on asyncio.Protocol: it has to serve a hall of machines from one proces
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +27,15 @@ from simulators.modbus.image import Served
 from simulators.modbus.script import NOTHING, Met, Script
 from simulators.modbus.wire_faults import KINDS, Packet, WireFaults
 
+log = logging.getLogger(__name__)
+
 _READ = struct.Struct(">BHH")
 
 # MODBUS Application Protocol V1.1b3, 7
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_FAILED = 1, 2, 3, 11
 # 6.1 to 6.4: how many bits or registers one request may ask for
 _MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}
+_TRY_INTERVAL = 0.5  # seconds between two tries to have a port again
 _TICK = 1e-6  # seconds between two packets: at one time they could change places
 _SILENCE = 3.5  # characters between two frames: MODBUS over Serial Line V1.02, 2.5.1.1
 
@@ -178,20 +182,34 @@ class ModbusServer:
 
     async def _act(self, script: Script) -> None:
         """Cut what the scenario cuts, also where nobody asks for anything."""
-        t = script.seconds()
-        while (due := script.happenings.next_change(t)) < inf:
-            await asyncio.sleep(max(0.0, due - script.seconds()) / self._pace.speed)
-            if (now := script.seconds()) < due:
+        t, reached = script.seconds(), True
+        while (due := script.happenings.next_change(t)) < inf or not reached:
+            wait = max(0.0, due - script.seconds()) / self._pace.speed
+            await asyncio.sleep(wait if reached else min(wait, _TRY_INTERVAL))
+            now = script.seconds()
+            if now < due and reached:
                 continue
             if self.transport.connects:
-                if script.happenings.away(now):
-                    self.transport.refuse()
-                else:
-                    await self.transport.accept()
+                reached = await self._be_reached(not script.happenings.away(now), told=not reached)
+            if now < due:
+                continue
             for channel in list(self.channels):
                 channel.check()
             script.happenings.count_all(now)
             t = now
+
+    async def _be_reached(self, wanted: bool, told: bool) -> bool:
+        """Let clients in or not; False where that has failed, which is a warning unless it was `told`."""
+        if not wanted:
+            self.transport.refuse()
+            return True
+        try:
+            await self.transport.accept()
+        except OSError as exc:  # somebody else has taken the port meanwhile
+            if not told:
+                log.warning("%s: it should be reached again: %s", self.place, exc)
+            return False
+        return True
 
     def answer(self, unit: int, pdu: bytes, failure: Failure | None = None) -> Reply | None:
         """None for the silence of a serial line on which there is no such unit."""

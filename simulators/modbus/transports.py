@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from simulators.machine import netloc, reached_at
 from simulators.modbus.framing import MBAP, Framing
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ class TcpTransport:
 
     @property
     def address(self) -> Mapping[str, object]:
-        return {"host": "127.0.0.1", "port": self._port, **self._client_side}
+        return {"host": reached_at(self._host), "port": self._port, **self._client_side}
 
     @property
     def place(self) -> str:
-        return ", ".join([f"127.0.0.1:{self._port}", *(f"{k}: {v}" for k, v in self._client_side.items() if v)])
+        more = (f"{k}: {v}" for k, v in self._client_side.items() if v)
+        return ", ".join([netloc(reached_at(self._host), self._port), *more])
 
     async def open(self, channel: Open) -> None:
         self._channel = channel
@@ -116,11 +118,11 @@ class UdpTransport(asyncio.DatagramProtocol):
 
     @property
     def address(self) -> Mapping[str, object]:
-        return {"host": "127.0.0.1", "port": self._port}
+        return {"host": reached_at(self._host), "port": self._port}
 
     @property
     def place(self) -> str:
-        return f"127.0.0.1:{self._port} (UDP)"
+        return f"{netloc(reached_at(self._host), self._port)} (UDP)"
 
     async def open(self, channel: Open) -> None:
         loop = asyncio.get_running_loop()

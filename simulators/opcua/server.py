@@ -28,7 +28,7 @@ from asyncua.server.server import Server
 from adapters.opcua.config import OpcuaConnection
 from gateway.model import GOOD, Value
 from gateway.schedule import Ticks
-from simulators.machine import Context
+from simulators.machine import Context, netloc, reached_at
 from simulators.opcua.cells import Moment
 from simulators.opcua.events import Happening, Stream, alarm_fields
 from simulators.opcua.monitoring import install
@@ -83,7 +83,7 @@ class OpcuaServer:
 
     @property
     def place(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return netloc(reached_at(self._context.host), self._port)
 
     @property
     def server(self) -> Server:
@@ -110,7 +110,7 @@ class OpcuaServer:
         await self._offer.protect(server, context.host)
         install(server)
         wanted = self._connection.port if context.port is None else context.port
-        server.set_endpoint(urlsplit(self._connection.url)._replace(netloc=f"{context.host}:{wanted}").geturl())
+        server.set_endpoint(urlsplit(self._connection.url)._replace(netloc=netloc(context.host, wanted)).geturl())
         server.socket_address = (context.host, wanted)
         await self._space.build(self._connection, context.machines, self._before)
         context.left_out.update(self._space.left_out)

@@ -10,6 +10,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +20,17 @@ from urllib.request import Request, urlopen
 import pytest
 
 from flow.plants import EVERY_SETTING, MOVING
+from gateway.cli.verify import verdict_of
+from gateway.mqtt.payload import Loss
+from gateway.store.contract import Lost
+from gateway.store.historian import Historian
 from parts.gateway import Gateway, Simulated, gateway
 from parts.influxdb1 import InfluxDB1
 from parts.mosquitto import Mosquitto
 from parts.ports import free_port
 from parts.process import wait_until
+from simulators.ledger import Ledger
+from store.material import PRESS, T0, simple
 
 
 @dataclass
@@ -229,3 +236,38 @@ def test_a_file_that_is_no_ledger(ran: Ran, tmp_path: Path):
     done = gateway("verify-flow", str(tmp_path / "other.jsonl"), "--store", str(ran.historian))
     assert done.returncode == 1
     assert "other.jsonl:2: is no line of a ledger" in done.stderr
+
+
+def test_a_ledger_is_not_written_behind_something_else(ran: Ran, tmp_path: Path):
+    """A recording, say: it is as it was."""
+    (tmp_path / "press.rec").write_bytes(b"not a ledger\nnor is this")
+    done = gateway("simulate", str(ran.config), "--port-base", "0", "--ledger", str(tmp_path / "press.rec"))
+    assert done.returncode == 2
+    assert "press.rec is there already, and is no ledger" in done.stderr
+    assert (tmp_path / "press.rec").read_bytes() == b"not a ledger\nnor is this"
+
+
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ([(2, 2)], "20004 messages of a gateway are not in the store"),  # of 3 to 20,006
+        ([(2, 2), (3, 20_006)], ""),
+        ([(2, 10), (5, 20_006), (11, 30)], ""),  # told twice
+        ([(2, 20_005)], "1 messages of a gateway are not in the store"),
+        ([(0, 0)], "20005 messages of a gateway are not in the store"),
+    ],
+)
+def test_messages_that_were_declared_lost_are_not_on_their_way(
+    tmp_path: Path, losses: list[tuple[int, int]], says: str
+):
+    """Messages 1 and 20,007 are stored, and behind them the records of what was lost between."""
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        ledger.served(PRESS.machine, T0 + 1_000_000_000, {"temp": 1.5})
+    with closing(Historian(tmp_path / "historian.sqlite")) as historian:
+        records = [
+            Lost("edge-01", 20_008 + number, Loss("e1", first, last, 7, T0, T0, "overflow"))
+            for number, (first, last) in enumerate(losses)
+        ]
+        historian.write([simple(1), simple(20_007, at=T0 + 2_000_000_000), *records])
+    _, notes = verdict_of(tmp_path / "ledger.jsonl", tmp_path / "historian.sqlite")
+    assert [note.partition(":")[0] for note in notes if "messages" in note] == ([says] if says else [])

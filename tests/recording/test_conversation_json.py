@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from conftest import SHARED
 from gateway.errors import RecordingError
-from gateway.recording import Entry, Head, Kind
+from gateway.recording import Entry, Head, Kind, conversation_json
 from gateway.recording.conversation_json import ToldMachine, read_conversation
 
 MS = 1_000_000
@@ -192,3 +192,22 @@ def test_recorded_conversations(name: str, servers: int, links: int, unanswered:
             assert abs(entry.at - line["t"] * 1e9) < 1000
             assert int.from_bytes(entry.data[:2], "big") == line["tid"]
             assert (entry.data[6], entry.data[7:].hex()) == (line["unit"], line["req"])
+
+
+def test_machines_cost_no_more_than_their_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is looked at once, not once for each machine."""
+    looked = []
+    taken = conversation_json._machine
+    monkeypatch.setattr(
+        conversation_json,
+        "_machine",
+        lambda path, server, lines: looked.append(len(lines)) or taken(path, server, lines),
+    )
+    machines = read(tmp_path, *(GOOD | {"server": i * 7 % 250} for i in range(500)))
+    assert [each.server for each in machines] == list(range(250))
+    assert looked == [2] * 250
+
+
+def test_more_machines_than_ports_to_give(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"jsonl:501: server: 999 is one more than 250 machines; divide the file"):
+        read(tmp_path, *(GOOD | {"server": i // 2} for i in range(500)), GOOD | {"server": 999})

@@ -13,8 +13,11 @@ import termios
 import threading
 import zlib
 from contextlib import suppress
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +28,9 @@ from gateway.recording import Entry, Head, Kind, Recorder, is_recording, read
 from gateway.recording import file as file_module
 from gateway.recording.entry import BrokenError, decode, encode
 from parts.process import wait_until
+from simulators.modbus.replay.conversation import FRAMINGS, conversation
+from simulators.modbus.replay.responder import Responder
+from simulators.opcua.replay.plan import plan
 
 HEAD = Head(1_763_789_123_000_000_000, "modbus-tcp", "panel", ["meter-01"], "version: 1\n", "adapter", "0.1")
 ENTRIES = st.lists(
@@ -159,12 +165,45 @@ def test_damage_costs_what_it_hits_and_nothing_is_made_up(tmp_path: Path, seed: 
 
 def test_control_without_new_beginnings_damage_costs_all_that_follows(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(file_module, "_RESTART", 1 << 30)
+    monkeypatch.setattr(file_module, "_RESTART_AFTER", 1 << 62)
     path, entries = tmp_path / "a.rec", polls(200)
     safe = written(path, entries)
     data = bytearray(path.read_bytes())
     data[safe[2][0] + 20] ^= 0xFF
     path.write_bytes(data)
     assert list(read(path)) == entries[:6]
+
+
+def test_a_damaged_place_costs_a_minute_and_is_told_once(tmp_path: Path) -> None:
+    path, entries = tmp_path / "a.rec", polls(300)
+    safe = written(path, entries)
+    data = bytearray(path.read_bytes())
+    data[safe[70][0] + 20] ^= 0xFF  # of the 72nd poll, 71 s after the beginning
+    path.write_bytes(data)
+    recording = read(path)
+    assert list(recording) == entries[: 71 * 2] + entries[120 * 2 :]
+    assert len(recording.damage) == 2, recording.damage
+
+
+def test_two_recorders_do_not_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    with Recorder(path, HEAD) as recorder:
+        recorder.tap().sent(b"mine")
+        for replace in (True, False):
+            with pytest.raises(RecordingError, match=r"is being written by another recorder|is there already"):
+                Recorder(path, HEAD, replace=replace)
+    assert [entry.data for entry in read(path)] == [b"mine"]
+    Recorder(path, HEAD, replace=True).close()
+    assert not list(read(path)), "when the first one has ended"
+
+
+def test_the_end_of_a_recording_is_when_nobody_listened_any_more(tmp_path: Path) -> None:
+    path, time = tmp_path / "a.rec", Time()
+    with Recorder(path, HEAD, time) as recorder:
+        recorder.tap().sent(b"q")
+        time.now += 3600.0
+        recorder.end()
+    assert list(read(path))[-1] == Entry(3_600_000_000_000, Kind.ENDED, 0, 0, b"")
 
 
 @given(st.binary(max_size=400))
@@ -187,6 +226,12 @@ def deflate(data: bytes) -> bytes:
     return (made.compress(data) + made.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
 
 
+def headed(*chunks: bytes, **head: Any) -> bytes:
+    """A file with any JSON values in its head."""
+    told = {"started": 5, "protocol": "modbus-tcp", **head}
+    return b"SFGWREC\x01" + sealed(1, deflate(json.dumps(told).encode())) + b"".join(chunks)
+
+
 def test_the_file_as_it_is_described(tmp_path: Path) -> None:
     """Written by hand from README.md."""
     path = tmp_path / "hand.rec"
@@ -203,9 +248,9 @@ def test_a_chunk_that_would_fill_the_memory_is_not_inflated(tmp_path: Path, monk
     path = tmp_path / "bomb.rec"
     written(path, polls(1))
     good = path.read_bytes()
-    path.write_bytes(good + sealed(2, deflate(bytes(10**7))) + sealed(2, deflate(encode(polls(1), 0))))
+    path.write_bytes(good + sealed(2, deflate(bytes(10**7))) + sealed(2, deflate(encode(polls(2)[2:], 0))))
     recording = read(path)
-    assert list(recording) == polls(1) * 2, "the one before and the one after"
+    assert list(recording) == polls(2), "the one before and the one after"
     assert "100000 bytes" in recording.damage[0]
 
 
@@ -219,6 +264,15 @@ def test_a_chunk_that_would_fill_the_memory_is_not_inflated(tmp_path: Path, monk
         (b"SFGWREC\x01" + sealed(1, deflate(b"[1]")), "cannot be understood"),
         (b"SFGWREC\x01" + sealed(1, deflate(b'{"started": "x", "protocol": "modbus-tcp"}')), "cannot be understood"),
         (b"SFGWREC\x01" + sealed(1, b"\xff\xff"), "cannot be understood"),
+        (headed(started=10**30), "cannot be understood: started is no time since 1970 in ns"),
+        (headed(started=-(10**30)), "cannot be understood: started is no time"),
+        (headed(started=True), "cannot be understood: started is of another type"),
+        (headed(machines=[1, 2]), "cannot be understood: machines is of another type"),
+        (headed(machines=["\ud800"]), "cannot be understood: "),
+        (headed(configuration="\ud800"), "cannot be understood: "),
+        (headed(connection="\ud800"), "cannot be understood: "),
+        (headed(connection="\x1b[2J"), "cannot be understood: connection has characters that cannot be shown"),
+        (b"SFGWREC\x01" + sealed(1, deflate(b"[" * 10**6)), "cannot be understood: "),
     ],
 )
 def test_what_is_no_recording(tmp_path: Path, data: bytes, told: str) -> None:
@@ -381,3 +435,112 @@ def test_a_disk_that_takes_no_more_ends_the_recording_and_nothing_else(tmp_path:
     assert len(list(read(recorder.path))) > 150
     with pytest.raises(RecordingError, match="No space left"):
         Recorder(Path("/dev/full"), HEAD, replace=True)
+
+
+# --- what is behind a right checksum ---------------------------------------------------------------------------------------
+
+
+def test_the_largest_numbers_there_can_be() -> None:
+    """Nine groups of seven bits; a tenth, and a time that is the sum of two such, are none."""
+    most = 2**63 - 1
+    entries = [Entry(most - 1, Kind.SENT, most, most, b""), Entry(most, Kind.SENT, 0, 0, b"")]
+    assert list(decode(encode(entries, 0), 0)) == entries
+    for data, before in ((encode([Entry(2**63, Kind.SENT, 0, 0, b"")], 0), 0), (encode(entries, 0), 2)):
+        with pytest.raises(BrokenError):
+            list(decode(data, before))
+
+
+def test_a_time_that_cannot_be_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    first = Entry(2**62, Kind.SENT, 0, 0, b"q")
+    for later in (2**65, 2**63):
+        path.write_bytes(headed(sealed(2, deflate(encode([first, Entry(later, Kind.SENT, 0, 0, b"")], 0)))))
+        recording = read(path)
+        assert list(recording) == [first]
+        assert len(recording.damage) == 1
+    path.write_bytes(headed(sealed(2, deflate(encode([first], 0))), sealed(3, deflate(encode([first], 0)))))
+    recording = read(path)
+    assert (list(recording), len(recording.damage)) == ([first], 1)
+
+
+def test_times_that_fall_stand_still(tmp_path: Path) -> None:
+    """A chunk that begins anew says its times from the beginning of the recording."""
+    path, entry = tmp_path / "a.rec", Entry(7, Kind.SENT, 0, 0, b"q")
+    path.write_bytes(headed(*(sealed(2, deflate(encode([entry._replace(at=at)], 0))) for at in (7, 5, 9))))
+    assert [each.at for each in read(path)] == [7, 7, 9]
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-(10**40), 10**40), st.floats(), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    max_leaves=5,
+)
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
+HEADS = st.fixed_dictionaries(
+    {
+        "started": st.integers(0, 2**63 - 1),
+        "protocol": st.sampled_from(["modbus-tcp", "modbus-rtu", "modbus-ascii", "opcua"]),
+    },
+    optional={
+        "connection": TEXTS,
+        "machines": st.lists(TEXTS, max_size=3),
+        "configuration": TEXTS,
+        "source": TEXTS,
+        "gateway": TEXTS,
+    },
+)
+SPOILT = st.tuples(
+    HEADS, st.dictionaries(st.sampled_from([*(each.name for each in fields(Head)), "x"]), JSON, max_size=2)
+)
+FRAMES = st.sampled_from(
+    [bytes.fromhex(each) for each in (
+        "0001 0000 0006 01 03 0000 0002", "0001 0000 0007 01 03 04 0001 0002", "01 03 0000 0002 c40b", "01 83 02 c0f1", "3a", "0d0a",
+    )]
+)  # fmt: skip
+# In bytes, so that numbers may be larger than there can be.
+RAW = st.builds(
+    lambda kind, at, link, ref, data: encode([Entry(at, kind, link, ref, data)], 0),
+    st.sampled_from(Kind),
+    st.one_of(st.integers(0, 10**10), st.integers(0, 2**70)),
+    st.one_of(st.integers(0, 2), st.integers(0, 2**70)),
+    st.one_of(st.integers(0, 3), st.integers(0, 2**70)),
+    st.one_of(FRAMES, st.binary(max_size=30)),
+)
+CHUNKS = st.lists(
+    st.tuples(st.integers(0, 5), st.lists(st.one_of(RAW, RAW, st.binary(max_size=9)), max_size=12).map(b"".join)),
+    max_size=4,
+)
+
+
+@given(SPOILT, CHUNKS)
+@settings(max_examples=200, deadline=2000)
+def test_a_recording_with_anything_in_it_is_refused_or_played_back(tmp_path_factory, said: Any, chunks: Any) -> None:
+    """Through all that reads it before a client comes."""
+    head, spoilt = said
+    path = tmp_path_factory.mktemp("any") / "a.rec"
+    path.write_bytes(headed(*(sealed(form, deflate(data)) for form, data in chunks), **(head | spoilt)))
+    try:
+        recording = read(path)
+    except RecordingError as exc:
+        assert spoilt or any(not text.isprintable() for text in _texts(head)), "the control: nothing is wrong with it"
+        assert str(path) in str(exc)
+        return
+    entries = list(recording)
+    assert entries == sorted(entries, key=lambda each: each.at)
+    assert all(max(each.at, each.link, each.ref) < 2**63 for each in entries)
+    if recording.head.protocol in FRAMINGS:
+        for ideal in (False, True):
+            responder = Responder(conversation(recording, recording.head.protocol), ideal=ideal, loop=ideal)
+            for time in (0, responder.length // 2, 2**63):
+                responder.away(time)
+                for unit, pdu in responder.asked:
+                    responder.answer(unit, pdu, time)
+    plan(recording, ideal=True)
+    assert plan(recording).lives
+    datetime.fromtimestamp(recording.head.started / 1e9, UTC)
+
+
+def _texts(head: dict[str, Any]) -> list[str]:
+    """Those that have to be text in one line; of the configuration only that it is text."""
+    halves = "".join(each for each in head.get("configuration", "") if "\ud800" <= each <= "\udfff")
+    return [*(head.get(key, "") for key in ("connection", "source", "gateway")), *head.get("machines", ()), halves]

@@ -76,7 +76,7 @@ def test_one_machine_until_ctrl_c(tmp_path: Path, more: str) -> None:
     )
     assert abs(recording.head.started - time.time_ns()) < 60 * 10**9
     assert [entry.kind for entry in entries[:3]] == [Kind.OPENED, Kind.SENT, Kind.RECEIVED]
-    assert (entries[-1].kind, entries[-1].data) == (Kind.CLOSED, b"")
+    assert [(entry.kind, entry.data) for entry in entries[-2:]] == [(Kind.CLOSED, b""), (Kind.ENDED, b"")]
     sent, received = frames(tmp_path / "m.rec", Kind.SENT), frames(tmp_path / "m.rec", Kind.RECEIVED)
     assert {data[6:] for data in sent} == {ask(1, 3, 0, 1)}, "of the other machine nothing is asked"
     assert [data[:2] for data in sent[: len(received)]] == [data[:2] for data in received]
@@ -111,6 +111,16 @@ def test_a_machine_that_comes_and_goes(tmp_path: Path) -> None:
     kinds = [entry.kind for entry in read(path)]
     assert kinds[0] is Kind.FAILED
     assert kinds.index(Kind.FAILED) < kinds.index(Kind.OPENED) < kinds.index(Kind.CLOSED)
+
+
+def test_a_machine_that_is_never_there_is_no_success(tmp_path: Path) -> None:
+    process = recorder(tmp_path, plant(free_port()), "fast", "--for", "1500ms")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 4, err
+    assert "it refuses the connection" in err
+    assert "fast: nothing was recorded" in err
+    assert frames(tmp_path / "m.rec", Kind.FAILED), "that is in the file"
+    assert read(tmp_path / "m.rec").head.machines == ["fast"]
 
 
 def test_killed_it_leaves_a_file_that_can_be_read(tmp_path: Path) -> None:
@@ -235,6 +245,19 @@ def read_lines(process: subprocess.Popen[str]) -> list[str]:
 
     threading.Thread(target=keep_reading, daemon=True).start()
     return lines
+
+
+def test_a_machine_that_cannot_be_reached_is_told_to_who_watches(tmp_path: Path) -> None:
+    port, away = free_port(), free_port()
+    process = recorder(tmp_path, plant(away), "line", "--listen", f"127.0.0.1:{port}")
+    told = read_lines(process)
+    wait_until(lambda: taken(port), 20, "somebody who listens")
+    wait_until(lambda: "cannot be reached" in "".join(told), 20, "the reason")
+    assert f"a master came, but 127.0.0.1:{away} cannot be reached: " in "".join(told)
+    assert taken(port)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert "".join(told).count("cannot be reached") == 1, "once, however often a master tries"
 
 
 def test_a_place_that_is_taken_costs_no_file(tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ import pytest
 import simulators
 from gateway.cli.verify import verdict_of
 from gateway.config import load
-from gateway.errors import UsageError
+from gateway.errors import ConfigErrors, UsageError
 from gateway.runtime.registry import protocols
 from parts.gateway import Gateway, gateway
 from parts.mosquitto import Mosquitto
 from parts.process import wait_until
 from simulators.behaviour.catalogue import catalogue, listing, scenario_of
 from simulators.behaviour.scenario import make_faults, make_machines
+from simulators.behaviour.written import comes_along
 from simulators.judge import Bounds, Verdict
 from simulators.ledger import Ledger, read_events
 from simulators.machine import SimulatedMachine
@@ -225,15 +226,49 @@ machines:
         assert [saw.value_at("cuts", x) for x in (t, t + 60)] == [first, first + 6]  # type: ignore[operator]
 
 
+def test_a_plant_with_the_names_of_the_demo_and_other_signals(tmp_path: Path) -> None:
+    """What does not fit is left out with a note; what fits is as it is written."""
+    (tmp_path / "gateway.yaml").write_text("""
+connections: {c: {protocol: modbus-tcp, host: 127.0.0.1}}
+machines:
+  press-07:
+    connection: c
+    signals:
+      mode: {holding: 0, type: uint16, enum: {0: stop, 1: run}}
+      cycle_count: {holding: 2, type: uint32, kind: counter}
+""")
+    plan = load(tmp_path / "gateway.yaml", protocols())
+    for name in catalogue():
+        scenario = scenario_of(name)
+        (machine,) = make_machines(plan, scenario)["c"]
+        make_faults(plan, scenario)
+        assert "is not a state" in scenario.notes["machines.press-07.signals.mode"]
+        assert machine.value_at("mode", 0.0) in (0, 1, "stop", "run")
+
+
+def test_faults_of_one_s_own_on_a_day_of_the_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("like: quiet-day\nfaults: [{fault: drop, request: 5, connection: press}]\n")
+    scenario = scenario_of(str(tmp_path / "mine.yaml"))
+    plan = load(DEMO, protocols())
+    assert [meant.settings.fault for meant in make_faults(plan, scenario)] == ["drop"]
+    assert make_machines(plan, scenario)["press"][0].waves.keys() >= {"mode", "cycle_count"}
+    (tmp_path / "wrong.yaml").write_text("like: quiet-day\nmachines: {press-7: {}}\n")
+    with pytest.raises(ConfigErrors, match=r"wrong.yaml:2:12: error: machines.press-7: .*\n.*\n.*\n.*press-07"):
+        make_machines(plan, scenario_of(str(tmp_path / "wrong.yaml")))
+    (tmp_path / "none.yaml").write_text("like: quiet-dai\n")
+    with pytest.raises(ConfigErrors, match="did you mean 'quiet-day'"):
+        scenario_of(str(tmp_path / "none.yaml"))
+
+
 def test_a_name_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
         scenario_of("powercut")
     assert "did you mean 'power-cut'?" in str(caught.value)
     assert "\nflaky-bridge        A bridge between" in str(caught.value)
-    assert scenario_of("power-cut").lenient
+    assert comes_along(scenario_of("power-cut").tree, ("faults",))
     (tmp_path / "power-cut").write_text("machines: {}\n")
-    assert not scenario_of("power-cut").lenient, "a file of one's own comes first"
+    assert not comes_along(scenario_of("power-cut").tree, ("faults",)), "a file of one's own comes first"
 
 
 def test_a_scenario_is_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

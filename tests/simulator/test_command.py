@@ -58,7 +58,7 @@ def test_a_scenario_by_name_in_fast_motion_tells_what_happens_and_what_it_leaves
     with Simulated(text, arguments=arguments) as machines:
         wait_until(lambda: "c: reboot" in machines.log, 10, "the reboot")
         machines.stop()
-        assert "scenario: machines.press-07: the configuration has no machine 'press-07'" in machines.log
+        assert "scenario: the configuration has no machine 'meter-01', and 2 more machines and signals" in machines.log
         assert "scenario: faults.2: the configuration has no machine 'lathe-02'" in machines.log
         assert machines.log.splitlines()[-1] == "happened: reboot 1"
 

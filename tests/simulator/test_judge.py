@@ -19,8 +19,10 @@ from gateway.config import load
 from gateway.model import (
     COUNTER_UNSETTLED,
     NO_COMMUNICATION,
+    NODE_UNKNOWN,
     NOT_A_NUMBER,
     NOT_AVAILABLE,
+    NOT_CONNECTED,
     OUT_OF_RANGE,
     UNKNOWN_STATE,
     Value,
@@ -305,6 +307,35 @@ def test_what_the_store_says_did_not_come_is_not_lost_silently():
     assert judged(said, has, replace(ARRIVAL, timeout=0.5)).missing == 4
 
 
+def test_a_mark_does_not_excuse_a_machine_that_answers_all_the_time():
+    """Three polls, three timeouts or five seconds after it a machine that answers in time is heard again."""
+    said = served(list(range(1000)))
+    has = Stored([T + MS], [0], [0])
+    has.put(said.time[1] + 100 * MS, None, NO_COMMUNICATION)
+    verdict = judged(said, has)
+    assert (verdict.marked, verdict.missing) == (6, 993)  # from 1 to 6; the mark is 1.1 s after the beginning
+    assert judged(said, has, replace(ARRIVAL, timeout=10.0)).missing == 999 - 31
+    assert judged(said, has, replace(ARRIVAL, poll=5.0)).missing == 999 - 16
+
+
+def test_a_mark_excuses_what_comes_after_each_pause():
+    """Away for an hour, and tried again every half a minute, in vain: what the gateway got then it could not use."""
+    said = served(list(range(100)), 30 * S)
+    has = Stored([T + MS], [0], [0])
+    has.put(T + 31 * S, None, NO_COMMUNICATION)
+    pace = served(list(range(3100)))
+    verdict = judge({SIGNAL: said, OTHER: pace}, {SIGNAL: has, OTHER: stored(pace)}, {SIGNAL: ARRIVAL, OTHER: ARRIVAL})
+    assert (verdict.total("marked"), verdict.total("missing")) == (99, 0)
+
+
+def test_a_mark_excuses_a_machine_that_answers_too_late_all_the_time():
+    said = served(list(range(1000)))
+    said.took.update(dict.fromkeys(range(1, 1000), 1.5))
+    has = Stored([T + MS], [0], [0])
+    has.put(said.time[1] + 100 * MS, None, NO_COMMUNICATION)
+    assert judged(said, has, replace(ARRIVAL, timeout=1.0)).unread == 999
+
+
 def test_a_server_that_has_not_come_back_is_marked_and_one_that_has_must_be_explained():
     said = served(list(range(10)))
     has = stored(said, SOURCE)
@@ -328,6 +359,68 @@ def test_what_a_subscription_began_with():
     assert judged(said, Stored(), SOURCE).missing == 10
 
 
+def by_machine(has: dict[str, Stored], said: dict[str, Column], rule: Rule = SOURCE) -> dict[str, SignalVerdict]:
+    served_ = {("press", name): column for name, column in said.items()}
+    verdict = judge(served_, {("press", name): each for name, each in has.items()}, dict.fromkeys(served_, rule))
+    return {each.signal: each for each in verdict.signals}
+
+
+def test_a_machine_that_was_listened_to_excuses_no_signal_of_it():
+    """Only the last of a thousand is stored, and one is on its way. The first holds until 1 s; 5 s more are for subscribing."""
+    said = served(list(range(1000)))
+    late = Stored([said.time[999]], [999], [0])
+    found = by_machine({"a": late, "b": stored(said, SOURCE)}, {"a": said, "b": said})
+    assert (found["a"].unread, found["a"].missing, found["a"].coming) == (5, 993, 1)
+    assert found["b"].sound
+    found = by_machine({"a": late}, {"a": said})
+    assert (found["a"].unread, found["a"].missing) == (998, 0)  # the gateway may have been started then
+
+
+def test_a_set_point_of_long_ago_does_not_tell_since_when_a_machine_was_listened_to():
+    """It is stored as it was served before anybody asked; the one that changes every second begins when it is asked for."""
+    said, set_point = served(list(range(100))), served([7])
+    has = stored(said, SOURCE)
+    for value in range(60):
+        has.take(value)
+    found = by_machine({"a": has, "b": stored(set_point, SOURCE)}, {"a": said, "b": set_point})
+    assert (found["a"].unread, found["a"].missing) == (60, 0)
+
+
+def test_a_signal_that_was_not_there_when_its_machine_was_listened_to():
+    """The store says so; a mark from before the machine was there says nothing of the kind."""
+    said = served(list(range(100)))
+    late = Stored([said.time[90]], [90], [0])
+    late.put(T + 10 * S, None, NODE_UNKNOWN)
+    seen = stored(said, SOURCE)
+    for value in range(10):
+        seen.take(value)
+    found = by_machine({"a": late, "b": seen}, {"a": said, "b": said})
+    assert (found["a"].unread, found["a"].missing) == (90, 9 - 2)  # the last two are on their way
+    late.quality[0] = NOT_CONNECTED
+    found = by_machine({"a": late, "b": seen}, {"a": said, "b": said})
+    # The other began before 11 s; 5 s are for subscribing; what was served at 15 s did not hold any more.
+    assert (found["a"].unread, found["a"].missing) == (15, 90 - 15 + 9 - 2)
+
+
+def test_clocks_that_are_set_back_before_anybody_listens():
+    """The second signal is stored from when its clock was an hour behind; what was served before is no reading after that."""
+    times = [T + i * S for i in range(50)] + [T + i * S - 3600 * S for i in range(50, 100)]
+    said = Column(array("q", times), list(range(100)), array("I", [0] * 100))
+    has = {name: Stored() for name in "ab"}
+    for i in range(60, 100):
+        has["b"].put(times[i], i)
+        has["a"].put(times[i], i)
+    found = by_machine(has, {"a": said, "b": said})
+    assert all((each.unread, each.missing) == (60, 0) for each in found.values())
+
+
+def test_a_machine_of_which_nothing_is_stored_is_missing_where_the_store_has_others():
+    said = served(list(range(100)))
+    lathe = "lathe", "speed"
+    verdict = judge({SIGNAL: said, lathe: said}, {SIGNAL: stored(said, SOURCE)}, {SIGNAL: SOURCE, lathe: SOURCE})
+    assert verdict.total("missing") == 100 - 2  # the last two are on their way
+
+
 def test_a_value_confirmed_after_a_mark_of_the_gateway():
     said = served([1, 2, 3, 4])
     has = stored(said, SOURCE)
@@ -348,13 +441,59 @@ def test_a_server_does_not_report_what_has_not_changed_but_every_event():
     assert judged(said, Stored([T, T + 4 * S], ["a", "c"], [0] * 2), SOURCE).missing == 1
 
 
-def test_a_polled_server_is_only_judged_by_what_it_stored():
+POLLED = replace(SOURCE, sampled=True, repeats=True)  # every second
+
+
+def test_a_polled_server_is_judged_by_what_it_had_when_it_was_looked_at():
+    """Between two looks only the last value is seen: 2, 7, and the last one, which holds on."""
     said = served(list(range(10)), 100 * MS)
-    polled = replace(SOURCE, sampled=True, repeats=True)
-    has = Stored([T + 200 * MS, T + 700 * MS], [2, 7], [0, 0])
-    assert (judged(said, has, polled).unread, judged(said, has, polled).missing) == (8, 0)
+    has = Stored([T + 200 * MS, T + 700 * MS, T + 900 * MS], [2, 7, 9], [0, 0, 0])
+    assert (judged(said, has, POLLED).unread, judged(said, has, POLLED).missing) == (7, 0)
     has.value[1] = 70
-    assert judged(said, has, polled).wrong == 1
+    assert judged(said, has, POLLED).wrong == 1
+    has.value[1] = 7
+    has.take(9)
+    # For a minute every look would have found the 9. That nobody saw the 8 cannot be known then.
+    assert (judged(said, has, POLLED).unread, judged(said, has, POLLED).missing) == (6, 2)
+
+
+def test_a_polled_signal_of_which_nothing_is_stored_is_missing():
+    said = served(list(range(100)))
+    verdict, every = whole(said, Stored(), POLLED)
+    assert (verdict.missing, every.sound) == (100, False)
+
+
+def test_a_polled_signal_that_stops_coming_is_missing():
+    """Every look finds something new. One in two is enough, as a look may take its time; twenty without one are not."""
+    said = served(list(range(100)))
+    has = stored(said, SOURCE)
+    for value in (*range(11, 40, 2), *range(60, 80)):
+        has.take(value)
+    verdict = judged(said, has, POLLED)
+    # A reading is stored at 80, 2 s (two polls) and 1 s (the bound for lateness) after 77.
+    assert (verdict.unread, verdict.missing) == (15 + 3, 17)
+
+
+def test_a_polled_server_that_was_away_is_marked():
+    """What it had meanwhile is not fetched; before the mark there are a timeout and two polls in which nobody noticed."""
+    said = served(list(range(100)))
+    has = stored(said, SOURCE)
+    for value in range(50, 80):
+        has.take(value)
+    assert judged(said, has, POLLED).missing == 27
+    has.put(said.time[52] + 300 * MS, None, NO_COMMUNICATION)
+    assert (judged(said, has, POLLED).missing, judged(said, has, POLLED).marked) == (0, 30)
+
+
+def test_a_polled_value_that_came_back_between_two_looks_says_nothing_new():
+    """1, unseen 2, 1 again: the same as what was sent last."""
+    rule = replace(POLLED, report="change")
+    said = served([1, 1, 1, 1, 2, 1, 1, 1, 3], 500 * MS)
+    has = Stored([T, said.time[8]], [1, 3], [0, 0])
+    verdict = judged(said, has, rule)
+    assert (verdict.missing, verdict.unread, verdict.unchanged) == (0, 1, 6)
+    held = served([1, 2, 1], 10 * S)  # the 2 holds for ten looks
+    assert judged(held, Stored([T], [1], [0]), rule).missing == 1
 
 
 # --- bad readings ----------------------------------------------------------------------------------------------------
@@ -574,7 +713,7 @@ CONFIGURATION = """\
 version: 1
 connections:
   panel: {protocol: modbus-tcp, host: 127.0.0.1, port: 1502, timeout: 700ms}
-  cnc: {protocol: opcua, url: "opc.tcp://127.0.0.1:1840", security: None}
+  cnc: {protocol: opcua, url: "opc.tcp://127.0.0.1:1840", security: None, timeout: 3s}
 machines:
   press:
     connection: panel
@@ -612,4 +751,24 @@ def test_rules_follow_from_the_configuration(tmp_path: Path):
     assert (parts.counter, parts.wraps_at) == (True, 655360)
     assert (rules["lathe", "speed"].stamps, rules["lathe", "speed"].repeats) == ("source", False)
     assert (rules["lathe", "load"].sampled, rules["lathe", "load"].repeats) == (True, True)
+    assert (rules["lathe", "load"].timeout, rules["lathe", "speed"].timeout) == (3.0, float("inf"))
     assert {name for (_, name), rule in rules.items() if rule.not_judged} == {"power", "parts_delta", "twice", "torque"}
+
+
+@pytest.mark.parametrize(("seconds", "sound"), [(20, True), (40, False)])
+def test_a_store_that_ends_long_before_the_ledger_is_not_sound(seconds: int, sound: bool) -> None:
+    """A gateway that has died in the middle: what was served since is not on its way for ever."""
+    said = Column()
+    for i in range(100):
+        said.time.append(T + i * S)
+        said.value.append(float(i))
+        said.quality.append(0)
+    has = Column()
+    for i in range(100 - seconds):
+        has.time.append(T + i * S + MS)
+        has.value.append(float(i))
+        has.quality.append(0)
+    verdict = judge({("m", "a"): said}, {("m", "a"): has}, {("m", "a"): Rule()})
+    assert verdict.sound is sound
+    assert verdict.total("missing") == 0
+    assert ("the store ends" in verdict.sentence()) is not sound

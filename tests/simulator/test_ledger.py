@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import UsageError
 from gateway.model import NO_COMMUNICATION
 from simulators.ledger import Happened, Ledger, LedgerError, Served, columns, read_events, read_ledger
 
@@ -65,6 +66,44 @@ def test_a_line_cut_off_is_left_out_and_the_ledger_goes_on_behind_the_last_whole
     assert [entry.time_ns for entry in read_ledger(path)] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "holds",
+    [
+        b"SFREC\x01\x00\x00 no newline at all, as in a recording",
+        b"a note\nof two lines, the second without an end",
+        b'{"name": "press", "version": 1}\n{"more": 2',
+        b'{"t": 5}\n',
+        b'{"some": "document without a newline"}',
+        b'[{"t":1,"machine":"m","values":{"x":1}}]',
+        b"\n\nrest",
+        b"x" * (1 << 20) + b"\nrest",
+    ],
+)
+def test_a_file_that_is_no_ledger_is_left_as_it_is(tmp_path: Path, holds: bytes) -> None:
+    path = tmp_path / "press.rec"
+    path.write_bytes(holds)
+    with pytest.raises(UsageError, match=r"press\.rec is there already, and is no ledger: .*Name another file"):
+        Ledger(path)
+    assert path.read_bytes() == holds
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 5, 6, 20, 38, 39])
+def test_a_ledger_is_gone_on_with_wherever_its_first_line_was_cut(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b'{"t":1,"machine":"m","values":{"x":1}}\n'[:size])
+    with Ledger(path) as ledger:
+        ledger.served("m", 2, {"x": 2})
+    assert [entry.time_ns for entry in read_ledger(path)] == ([1, 2] if size == 39 else [2])
+
+
+def test_a_ledger_that_begins_with_an_event_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    for t in (1, 2):
+        with Ledger(path) as ledger:
+            ledger.happened(t, "fault", kind="silence")
+    assert [event.time_ns for event in read_events(path)] == [1, 2]
+
+
 def test_without_a_path_nothing_is_kept_and_after_closing_nothing_is_taken(tmp_path: Path) -> None:
     Ledger().served("m", 1, {"x": 1})
     ledger = Ledger(tmp_path / "ledger.jsonl")
@@ -116,13 +155,23 @@ def test_lines_of_a_kind_that_is_not_known_are_passed_over(tmp_path: Path) -> No
         '{"t": 1, "machine": "m", "values": [1]}',
         '{"t": 1, "machine": "m", "values": {}, "took": "long"}',
         '{"event": "fault"}',
+        '{"t": 1, "machine": [], "values": {"a": 1}}',
+        '{"t": 1, "machine": "m", "values": {"a": 1}, "quality": {"a": -1}}',
+        '{"t": 1, "machine": "m", "values": {"a": 1}, "quality": {"a": 4294967296}}',
+        '{"t": 1, "machine": "m", "values": {"a": 1}, "quality": {"a": "x"}}',
+        '{"t": 1, "machine": "m", "values": {"a": 1}, "quality": {"a": true}}',
+        '{"t": 1, "machine": "m", "values": {"a": [1]}}',
+        '{"t": 1, "machine": "m", "values": {"a": {}}}',
+        '{"t": 1, "machine": "m", "values": {}, "took": -1}',
+        '{"t": 9223372036854775808, "machine": "m", "values": {"a": 1}}',
+        '{"t": 1, "event": ["fault"]}',
     ],
 )
 def test_a_line_that_no_ledger_has_is_told_with_its_place(tmp_path: Path, line: str) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text(f'{{"t": 1, "machine": "m", "values": {{}}}}\n{line}\n')
     with pytest.raises(LedgerError, match=r"ledger\.jsonl:2: is no line of a ledger"):
-        list(read_ledger(path))
+        columns(read_ledger(path))
 
 
 def test_a_ledger_that_was_cut_anywhere_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,12 +18,12 @@ from adapters.modbus.connections import ModbusConnection, ModbusRtuOverTcp, Modb
 from adapters.modbus.link import Answer, Link, Request
 from adapters.modbus.links import link_of
 from flow.compressed import HandClock
-from gateway.clock import Clock
+from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration, Protocol, load
 from gateway.errors import NotConnectedError
 from simulators.behaviour.scenario import read_scenario
 from simulators.ledger import Ledger
-from simulators.modbus import kinds
+from simulators.modbus import ModbusServer, kinds, server
 from simulators.modbus.framing import MBAP, RTU
 from simulators.plant import Plant, simulate
 
@@ -171,6 +172,29 @@ async def test_unreachable_is_cut_and_refused(start: Start) -> None:
         line.at(15)
         assert await line.said() == "answered"
         assert line.plant.happened["unreachable"] == 1
+
+
+async def test_a_port_that_is_taken_meanwhile_is_tried_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the clock: somebody else has it for three tries. It is said once, and nothing ends with it."""
+    monkeypatch.setattr(server, "_TRY_INTERVAL", 0.01)
+    async with start("fault: unreachable, at: 50ms, for: 50ms", clock=SystemClock()) as line:
+        transport = cast("ModbusServer", line.plant.servers["c"]).transport
+        accept, tries = transport.accept, [OSError(98, "Address already in use")] * 3
+
+        async def taken() -> None:
+            if tries:
+                raise tries.pop()
+            await accept()
+
+        monkeypatch.setattr(transport, "accept", taken)
+        async with asyncio.timeout(10):
+            while tries or await line.said() != "answered":
+                await asyncio.sleep(0.01)
+        assert line.plant.happened["unreachable"]
+    (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "it should be reached again: [Errno 98] Address already in use" in said.getMessage()
 
 
 @pytest.mark.parametrize(

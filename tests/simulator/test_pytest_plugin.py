@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from gateway.errors import UsageError
+from simulators import rig
 
 pytest_plugins = ["pytester"]
 
@@ -261,6 +269,57 @@ def test_without_mosquitto_it_is_said_what_to_install(project: pytest.Pytester, 
     found = run(project, "def test_it(broker): pass\n")
     found.assert_outcomes(errors=1)
     assert "mosquitto is not installed: apt-get install mosquitto" in "\n".join(found.outlines)
+
+
+def test_another_failure_of_the_broker_is_told_as_it_is(project: pytest.Pytester):
+    project.makeconftest(
+        "import simulators.rig\n"
+        "def fails(*_): raise AssertionError('no free port was found')\n"
+        "simulators.rig.Broker.__init__ = fails\n"
+    )
+    found = run(project, "def test_it(broker): pass\n")
+    found.assert_outcomes(errors=1)
+    said = "\n".join(found.outlines)
+    assert "no free port was found" in said
+    assert "not installed" not in said
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.partition("mqtt:")[0])
+    return path
+
+
+def test_machines_that_cannot_be_led_to_do_not_go_on(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither their thread nor their port."""
+    machine = rig.simulated(config, None, tmp_path / "machine")
+    ports: list[int] = []
+
+    def fails(path: Path) -> None:
+        ports.extend(machine.ports.values())
+        socket.create_connection(("127.0.0.1", ports[0]), timeout=1).close()
+        raise UsageError(f"{path} leads nowhere")
+
+    monkeypatch.setattr(machine, "leads", fails)
+    with pytest.raises(UsageError, match="leads nowhere"), machine:
+        pass
+    assert f"machine[{machine.folder.name}]" not in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", ports[0]), timeout=1)
+
+
+def test_machines_that_are_never_ready_say_so_and_end(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    @asynccontextmanager
+    async def never(*_: object) -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(rig, "PATIENCE", 1.0)
+    machine = rig.Machine(rig.copied(config, tmp_path / "machine"), tmp_path / "machine", never)
+    with pytest.raises(AssertionError, match=r"the machines of .*gateway\.yaml were not ready within 1 s"), machine:
+        pass
+    assert "machine[machine]" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_example_in_the_readme(project: pytest.Pytester):

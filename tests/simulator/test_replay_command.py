@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
+from gateway.cli.replay import _about
+from gateway.config import load
 from gateway.recording import Entry, Head, Kind, Recorder
+from gateway.runtime.registry import protocols
 from parts.gateway import COMMAND, Simulated, gateway
 from parts.mbpoll import mbpoll
 from parts.ports import free_port
 from parts.process import Part, wait_until
 from recording.captures import mbap
+from recording.test_file import headed
 from simulators.ledger import columns, read_ledger
+from simulators.replay import Recorded
 
 S = 1_000_000_000
 CONFIG = """version: 1
@@ -33,15 +38,15 @@ machines:
 class Replayed(Part):
     """`gateway replay`, until it is ended."""
 
-    def __init__(self, source: Path, *arguments: str) -> None:
+    def __init__(self, source: Path, *arguments: str, ready: str = "127.0.0.1:") -> None:
         super().__init__()
-        self.source, self.arguments = source, arguments
+        self.source, self.arguments, self.sign = source, arguments, ready
 
     def command(self) -> list[str]:
         return [COMMAND, "replay", str(self.source), *self.arguments]
 
     def ready(self) -> bool:
-        return "127.0.0.1:" in self.log
+        return self.sign in self.log
 
 
 def recording(file: Path, seconds: int = 10, **head: Any) -> Path:
@@ -126,6 +131,8 @@ def test_speed_and_loop(tmp_path: Path) -> None:
         (["--machine", "meter"], "machine 'meter' is one of a configuration"),
         (["--port-base", "0", "--write-config", "new.yaml"], "the recording has no configuration"),
         (["--write-config", "m.rec"], "m.rec is there already; --force replaces it"),
+        (["--port-base", "0", "--from", "2h"], "--from is beyond the end of the recording, which is 10 s long"),
+        (["--port-base", "0", "--protocol", "opcua"], "m.rec: there is nothing to serve"),
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -133,6 +140,39 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: list[str], messa
     done = gateway("replay", "m.rec", *arguments, cwd=tmp_path)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("started", "told"),
+    [(0, ""), (1_700_000_000 * S, ", recorded 2023-11-1"), (10**30, ""), (-(10**30), ""), (9 * 10**20, "")],
+)
+def test_when_it_was_recorded(started: int, told: str) -> None:
+    """A packet capture may say anything."""
+    about = _about(Recorded(Head(started, "modbus-tcp", source="pcap"), (), (), "2 exchanges", 3.0))
+    assert about.startswith(f"modbus-tcp{told or ', recorded for 3 s'}")
+
+
+@pytest.mark.parametrize(
+    "head", [{"started": 10**30}, {"machines": [1, 2]}, {"protocol": "plant"}, {"connection": "\ud800"}]
+)
+def test_a_recording_that_cannot_be_is_refused_without_a_traceback(tmp_path: Path, head: dict[str, Any]) -> None:
+    (tmp_path / "m.rec").write_bytes(headed(**head))
+    done = gateway("replay", "m.rec", "--port-base", "0", cwd=tmp_path)
+    assert (done.returncode, "m.rec is a recording" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+def test_a_replay_is_written_where_it_listens(tmp_path: Path) -> None:
+    port, written = free_port(), tmp_path / "replay.yaml"
+    file = recording(tmp_path / "m.rec", configuration=CONFIG.format(port=port))
+    with Replayed(file, "--listen", f"127.0.0.2:{port}", "--write-config", str(written), ready="127.0.0.2:"):
+        wait_until(written.exists)
+        done = gateway("read", "meter", "--json", "-c", str(written))
+    assert done.returncode == 0, done.stderr
+    assert "host: 127.0.0.2" in written.read_text()
+    loaded = load(written, protocols())
+    assert loaded.settings.gateway.id == "replay", "nobody takes its readings for those of the machine"
+    assert loaded.resolve(loaded.settings.gateway.data_dir) == tmp_path / "replay-data"
+    assert loaded.settings.mqtt.root == "replay"
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from pymodbus.framer import FramerRTU
 
 from gateway.recording import Entry, Kind
+from simulators.modbus.framing import RTU, Frame
+from simulators.modbus.replay import conversation as conversation_module
+from simulators.modbus.replay import search
 from simulators.modbus.replay.conversation import FRAMINGS, Away, Came, Cut, End, Exchange, conversation, fits
 
 MS = 1_000_000
@@ -351,3 +354,97 @@ def test_a_client_that_never_gets_an_answer_does_not_fill_the_memory() -> None:
     """What can still be answered is told after a minute, or behind 64 others."""
     items = conversation((Entry(i * MS, S, 0, 0, mbap(i & 0xFFFF, READ)) for i in range(200)), "modbus-tcp")
     assert [next(items).at for _ in range(100)] == [i * MS for i in range(100)]  # type: ignore[union-attr]
+
+
+# --- pieces of a byte ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each checksum was made of."""
+    counted: list[int] = []
+    monkeypatch.setattr(search, "crc", lambda data, *rest: counted.append(len(data)) or search_crc(data, *rest))
+    return counted
+
+
+search_crc = search.crc
+BYTES = 5000
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "byte", "a_byte"),
+    [
+        # Each byte begins what may be an answer to it: of 9 bytes, as the byte count says; of 8; of a length that nothing tells,
+        # at 8 places at the most. A request of function 15 is 9 bytes and those that its count says (6.11), here 15.
+        (R, Frame(0, 4, b"\4\0\0\0\2"), 4, 9),
+        (R, Frame(0, 6, b"\6\0\0\0\2"), 6, 8),
+        (R, Frame(0, 65, b"\x41\0\0"), 65, 8),
+        (S, None, 15, 24),
+        (S, None, 3, 8),
+    ],
+)
+def test_a_byte_is_looked_at_as_often_as_the_frames_are_long(
+    checked: list[int], monkeypatch: pytest.MonkeyPatch, kind: Kind, asked: Frame | None, byte: int, a_byte: int
+) -> None:
+    """However small the pieces: 1,000,000 of them, which are 13 kB of a file, would else take hours."""
+    monkeypatch.setattr(conversation_module, "_MOST_PIECES", 10 * BYTES)
+    looked: list[int] = []
+    for name in ("_size", "request_size"):
+        size = getattr(conversation_module, name)
+        monkeypatch.setattr(
+            conversation_module, name, lambda stream, at, *more, size=size: looked.append(at) or size(stream, at, *more)
+        )
+    lines = [] if asked is None else [Entry(0, S, 0, 0, RTU.encode(asked))]
+    lines += [Entry(i, kind, 0, 0, bytes((byte,))) for i in range(BYTES)]
+    assert (
+        sum(isinstance(each, Exchange) for each in conversation([*lines, Entry(10**12, O, 1, 0, b"")], "modbus-rtu"))
+        <= 1
+    )
+    assert 0 < sum(checked) <= 2 * a_byte * BYTES, "once more where bytes are given up"
+    assert BYTES // 2 <= len(looked) <= 3 * BYTES, (
+        "a place is looked at when it comes, when its count is there, and when all is there"
+    )
+
+
+def test_an_answer_is_looked_for_in_so_many_pieces(checked: list[int]) -> None:
+    def after(pieces: int) -> int:
+        lines = [Entry(i, R, 0, 0, b"" if i % 2 else b"\0") for i in range(2 * pieces)]
+        found = [*conversation([Entry(0, S, 0, 0, rtu(READ)), *lines, Entry(9000, R, 0, 0, rtu(ANSWER))], "modbus-rtu")]
+        return sum(bool(each.answer) for each in found if isinstance(each, Exchange))
+
+    assert (after(1000), after(1024)) == (1, 0), "an empty piece is none"
+
+
+def naive(stream: bytes, asked: Frame) -> tuple[int, int] | None:
+    """Where an answer to a read begins and ends: every place is tried."""
+    for start in range(len(stream) - 4):
+        end = start + (5 if stream[start + 1] & 0x80 else 5 + stream[start + 2])
+        right = stream[start] == asked.unit and fits(asked.pdu, stream[start + 1 : end - 2])
+        if right and end <= len(stream) and stream[end - 2 : end] == rtu(stream[start + 1 : end - 2])[-2:]:
+            return start, end
+    return None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=6),
+            st.sampled_from([rtu(ANSWER), rtu(REFUSED), rtu(ANSWER)[:5], rtu(ANSWER, 18), b"\x11\x03\x06", CORRUPTED]),
+        ),
+        max_size=6,
+    ).map(b"".join),
+    st.lists(st.integers(1, 9), min_size=1),
+)
+def test_in_pieces_the_same_is_found_as_in_the_whole(stream: bytes, sizes: list[int]) -> None:
+    """The first answer that is complete at the end of a piece, and of those the first one."""
+    expected, lines, at, number = None, [Entry(0, S, 0, 0, rtu(READ))], 0, 0
+    while at < len(stream):
+        size = sizes[number % len(sizes)]
+        number += 1
+        lines.append(Entry(number * MS, R, 0, 0, stream[at : at + size]))
+        at += size
+        if expected is None and (found := naive(stream[:at], Frame(0, 17, READ))):
+            expected = (float(number), stream[found[0] + 1 : found[1] - 2].hex())
+    (exchange,) = told([*lines, Entry(10**12, O, 1, 0, b"")], "modbus-rtu")
+    assert [each for each in exchange[2] if not each[1].startswith("raw")] == ([expected] if expected else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from random import Random
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.errors import RecordingError
+from simulators.modbus.replay import responder as responder_module
 from simulators.modbus.replay.conversation import Away, Came, Cut, End, Exchange, Item
 from simulators.modbus.replay.responder import Responder, Said
 
@@ -281,3 +284,57 @@ def test_nothing_is_said_that_was_not_recorded(items: list[Item], loop: bool, id
         said = responder.answer(1, read(3, 0, 2), t * S // 10)
         pdu = said.came[0].pdu if said.came else None
         assert (1, pdu) in recorded or said.kind == "unit"
+
+
+# --- more than there should be ---------------------------------------------------------------------------------------------
+
+
+def test_more_exchanges_than_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responder_module, "_MOST_EXCHANGES", 60)
+    assert Responder(counting(60)).exchanges == 60
+    with pytest.raises(RecordingError, match="more than 60 exchanges: record less of it, with --for or --max-size"):
+        Responder(counting(61))
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [asked(i, None, read(3, i, 1)) for i in range(5000)],
+        [asked(i, words(3, *range(i % 100, i % 100 + 100), i)) for i in range(40_000)],
+        [Away(i, i, "") for i in range(25_000)],
+        [Exchange(i, 0, 1, ASK, (Came(1, raw=bytes(9000)),)) for i in range(1000)],
+    ],
+    ids=["requests", "answers", "outages", "garbage"],
+)
+def test_more_than_the_memory_may_hold(monkeypatch: pytest.MonkeyPatch, items: list[Item]) -> None:
+    monkeypatch.setattr(responder_module, "_MOST_MEMORY", 8_000_000)
+    with pytest.raises(RecordingError, match="too much for the memory: record less of it"):
+        Responder(items)
+    Responder(items[: len(items) // 2])
+
+
+@pytest.mark.parametrize("answer", [None, words(3, 7)])
+def test_an_exchange_takes_few_bytes(answer: bytes | None) -> None:
+    tracemalloc.start()
+    responder = Responder(asked(i, answer) for i in range(20_000))
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert responder.exchanges == 20_000
+    assert size < 20_000 * 60
+
+
+@pytest.mark.parametrize("ideal", [False, True])
+def test_exchanges_are_put_in_order(ideal: bool) -> None:
+    """They are told when nothing can be added to them: a late answer behind those to later questions."""
+    items = counting(20)
+    odd = Exchange(5 * S, 0, 1, ASK, (Came(MS, raw=b"?"), Came(2 * MS, words(3, 5))))
+    mixed = [items[7], *items[10:-1], *items[6:5:-1], items[8], items[9], *items[:5], odd, items[-1]]
+    responder = Responder(mixed, ideal=ideal)
+    assert answers(responder, [float(i) for i in range(5)]) == list(range(5))
+    assert len(responder.answer(1, ASK, 5 * S).came) == (1 if ideal else 2)
+    assert answers(responder, [float(i) for i in range(6, 20)]) == list(range(6, 20))
+
+
+def test_outages_may_overlap() -> None:
+    items = [asked(0, words(3, 1)), Away(2 * S, 9 * S, "a"), Away(3 * S, 4 * S, "b"), End(10 * S)]
+    assert [Responder(items).away(t * S) for t in (1, 2, 3, 5, 8, 9)] == [False, True, True, True, True, False]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +21,7 @@ from parts.mbpoll import mbpoll
 from parts.ports import free_port
 from recording.captures import Talk, mbap, merged, pcap
 from simulators.ledger import Ledger
+from simulators.modbus.replay import responder
 from simulators.modbus.replay.registers import read_registers
 from simulators.modbus.replay.server import ReplayedServer
 from simulators.replay import Replay, replay
@@ -146,10 +151,17 @@ async def test_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="is neither a recording"):
         async with replay(file):
             pass
+
+
+@pytest.mark.parametrize("protocol", ["profinet", "plant", "modbus.server", "modbus-plus", "modbus", "..", ""])
+async def test_a_protocol_names_what_is_known_and_imports_nothing_else(tmp_path: Path, protocol: str) -> None:
     unknown = tmp_path / "x.rec"
-    Recorder(unknown, Head(0, "profinet")).close()
-    async with replay(unknown) as plant:
-        assert plant.left_out == {"x": "there is no simulator for profinet"}
+    Recorder(unknown, Head(0, protocol)).close()
+    with pytest.raises(
+        RecordingError, match=f"x.rec is a recording of '{re.escape(protocol)}', which is not known; known"
+    ):
+        async with replay(unknown):
+            pass
 
 
 async def test_damage_is_told(tmp_path: Path) -> None:
@@ -278,6 +290,22 @@ def test_registers_with_a_mistake(tmp_path: Path, row: str, message: str) -> Non
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('{"table": "holding", "address": 0, "uint16": ' + "[" * 10**5, "is not JSON"),
+        ('{"table": ' + "[" * 500 + "]" * 500 + "}", "table: a list or an object is no cell"),
+        ('{"table": "holding", "address": {}, "uint16": 1}', "address: a list or an object is no cell"),
+    ],
+)
+def test_registers_with_brackets_in_brackets(tmp_path: Path, row: str, told: str) -> None:
+    file = tmp_path / "image.json"
+    file.write_text('{"table": "holding", "address": 0, "uint16": 1}\n' + row)
+    with pytest.raises(RecordingError) as caught:
+        read_registers(file)
+    assert str(caught.value).startswith(f"{file}:2: {told}")
+
+
 def test_as_many_registers_as_there_are(tmp_path: Path) -> None:
     """In requests of 125, as many as one may ask for (Application Protocol V1.1b3, 6.3)."""
     file = tmp_path / "image.csv"
@@ -339,3 +367,53 @@ async def test_what_is_none_of_these(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(RecordingError, match="cannot be read: Is a directory"):
         async with replay(tmp_path):
             pass
+
+
+async def test_a_recording_of_others_reads_nothing_of_this_computer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "secret of this computer")
+    text = "connections: {c: {protocol: modbus-tcp, host: a}}\nmachines: {m: {connection: c, description: '${MY_TOKEN}'}}\n"
+    path = tmp_path / "foreign.rec"
+    with Recorder(path, Head(1, "modbus-tcp", "c", ["m"], text)) as recorder:
+        recorder.put_at(Entry(0, Kind.SENT, 0, 0, bytes.fromhex("000100000006010300000001")))
+        recorder.put_at(Entry(9, Kind.RECEIVED, 0, 0, bytes.fromhex("000100000005010302002a")))
+    async with replay(path, port_base=0) as plant:
+        assert plant.configuration is None
+        assert "MY_TOKEN is not set" in plant.left_out["ledger"]
+
+
+async def test_more_than_can_be_kept_is_told_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responder, "_MOST_EXCHANGES", 0)
+    with pytest.raises(RecordingError, match=r"m\.rec: more than 0 exchanges: record less of it"):
+        async with replay(recording(tmp_path), port_base=0):
+            pass
+
+
+def ipv6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.parametrize("protocol", ["modbus-tcp", "opcua"])
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1"), ("::1", "::1"), ("::", "::1"), ("localhost", "localhost")],
+)
+async def test_it_is_where_it_listens(tmp_path: Path, protocol: str, host: str, reached: str) -> None:
+    """On all addresses: on one of this computer. asyncio takes :: for those of IPv6 alone."""
+    if ":" in host and not ipv6():
+        pytest.skip("this computer has no IPv6")
+    file = tmp_path / "m.rec"
+    Recorder(file, Head(5 * S, protocol, "c")).close()
+    async with replay(file, listen=(host, 0)) as plant:
+        server = plant.servers["c"]
+        assert server.place == f"[{reached}]:{server.port}" if ":" in reached else f"{reached}:{server.port}"
+        told: Any = server.address
+        url = urlsplit(told["url"] if protocol == "opcua" else f"//{server.place}")
+        assert (url.hostname, url.port) == (reached, server.port)
+        assert told.get("host", reached) == reached
+        _, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.close()

@@ -186,7 +186,7 @@ def test_a_signal_follows_a_file_beside_the_scenario(
         ),
         (
             "temp: {wave: series, file: gone.csv, column: x}",
-            "gone.csv: error: cannot be read: No such file or directory",
+            "scenario.yaml:4:34: error: machines.oven.signals.temp.file: there is no file 'gone.csv' beside this one",
         ),
         (
             "temp: {wave: series, file: trace.csv, column: load}",

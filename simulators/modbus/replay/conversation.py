@@ -9,13 +9,13 @@ waited for that one's answer. Exchanges are told when nothing can be added to th
 
 from __future__ import annotations
 
-from binascii import a2b_hex
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from gateway.recording import Entry, Kind
-from simulators.modbus.framing import ASCII, MBAP, RTU, Frame, Framing, NotModbusError, crc
+from simulators.modbus.framing import ASCII, MBAP, RTU, Frame, Framing, NotModbusError, request_size
+from simulators.modbus.replay.search import OPEN, AsciiSearch, RtuSearch, Search
 
 _OPEN = 64  # requests of a link for which something may still come
 _PATIENCE = 60_000_000_000  # ns; so does a request
@@ -25,6 +25,8 @@ _USED_AGAIN = 1_000_000_000  # ns; a transaction id that comes again later is an
 _MOST_RAW = 64  # pieces beside the answer of one request
 _LONGEST_PIECE = 64 << 10  # bytes that are looked at of one piece; no client sends that much at once
 _LONGEST_ANSWER = 1 << 10  # bytes among which an answer is looked for: twice the longest ASCII frame
+_MOST_PIECES = 1 << 10  # in which an answer is looked for, behind one request: as many as these are bytes
+_LONGEST = {RTU: 256, ASCII: 513}  # bytes of a frame: over Serial Line V1.02, 2.5.1.1 and 2.5.2.1
 
 FRAMINGS: dict[str, Framing] = {
     "modbus-tcp": MBAP, "modbus-tls": MBAP, "modbus-udp": MBAP,
@@ -252,6 +254,8 @@ class _Numbered:
 
     def received(self, at: int, data: bytes) -> None:
         self._now = at
+        if not data:
+            return
         if self._pieces and self._begins(data):
             self._give_up()  # what was begun goes no further
         self._pieces.append((at, data))
@@ -303,6 +307,8 @@ class _Numbered:
 
     def _rest(self, start: int) -> list[tuple[int, bytes]]:
         """The pieces without their first bytes."""
+        if not start:
+            return self._pieces
         rest = []
         for at, piece in self._pieces:
             if start < len(piece):
@@ -335,38 +341,39 @@ class _InTurn:
 
     def __init__(self, number: int, framing: Framing, echo: bool) -> None:
         self._number, self._framing, self._echo = number, framing, echo
+        self._requests = _requests(framing)
         self._asked: _Asked | None = None
-        self._sent = b""
-        self._pieces: list[tuple[int, bytes]] = []  # in which no answer was found yet
+        self._answers: Search = self._requests  # to what was asked; its stream are the pieces
+        self._own = b""  # what was asked, as it stood on the wire
+        self._pieces: deque[tuple[int, bytes]] = deque()  # in which no answer was found yet
+        self._count = 0  # of all of them that came
         self._heard = False  # its echo
         self._done: list[Exchange] = []
 
     def sent(self, at: int, data: bytes) -> None:
-        data, start = self._sent + data, 0
-        while True:
-            frame, start = self._framing.request(data, start)
-            if frame is None:
-                break
+        requests = self._requests
+        requests.stream += data
+        while found := requests.find():
+            requests.drop(found.end)
             self._finish()
-            self._asked = _Asked(at, frame)
-        self._sent = data[start:]
+            self._asked, self._own = _Asked(at, found.frame), self._framing.encode(found.frame)
+            self._answers = _answers(self._framing, self._asked)
+        requests.drop(max(0, len(requests.stream) - _LONGEST[self._framing] + 1))
 
     def received(self, at: int, data: bytes) -> None:
-        asked = self._asked
-        if asked is None:
+        asked, answers = self._asked, self._answers
+        if asked is None or not data or self._count >= _MOST_PIECES:
             return
+        self._count += 1
         self._pieces.append((at, data))
-        stream = b"".join(piece for _, piece in self._pieces)
-        if not self._heard and self._is_echo(asked, stream):
+        answers.stream += data
+        if not self._heard and self._is_echo(asked, answers.stream):
             self._heard = True
-            self._drop(len(self._framing.encode(asked.frame)))
-            stream = b"".join(piece for _, piece in self._pieces)
-        if not asked.answered and (found := _answer(self._framing, stream, asked.frame)):
-            start, end, pdu = found
-            self._take(start)
-            at = self._drop(end - start)
-            asked.answer(at, pdu)
-        if (size := sum(len(piece) for _, piece in self._pieces)) > _LONGEST_ANSWER:
+            self._drop(len(self._own))
+        if not asked.answered and (found := answers.find()):
+            self._take(found.start)
+            asked.answer(self._drop(found.end - found.start), found.frame.pdu)
+        if (size := len(answers.stream)) > _LONGEST_ANSWER:
             self._take(size - _LONGEST_ANSWER // 2)
 
     def done(self) -> Iterator[Exchange]:
@@ -384,7 +391,7 @@ class _InTurn:
         return list(self.done())
 
     def forget(self) -> list[Exchange]:
-        self._sent = b""
+        self._requests = _requests(self._framing)
         if self._asked is not None and not self._asked.answered:
             self._asked = None
         return self.end()
@@ -395,11 +402,12 @@ class _InTurn:
             for at, piece in self._pieces:
                 asked.add(at, piece)
             self._done.append(asked.exchange(self._number))
-        self._pieces, self._heard = [], False
+        self._pieces.clear()
+        self._count, self._heard = 0, False
 
-    def _is_echo(self, asked: _Asked, stream: bytes) -> bool:
+    def _is_echo(self, asked: _Asked, stream: bytearray) -> bool:
         """The answer to a write looks the same: there the line has to be known to echo, from a read before."""
-        if not stream.startswith(self._framing.encode(asked.frame)):
+        if not stream.startswith(self._own):
             return False
         if not self._echo:
             self._echo = not fits(asked.frame.pdu, asked.frame.pdu)
@@ -407,13 +415,12 @@ class _InTurn:
 
     def _drop(self, count: int) -> int:
         """Take so many bytes away; when the last of them came."""
+        self._answers.drop(count)
         at = 0
         while count > 0:
-            at, piece = self._pieces[0]
+            at, piece = self._pieces.popleft()
             if len(piece) > count:
-                self._pieces[0] = at, piece[count:]
-            else:
-                del self._pieces[0]
+                self._pieces.appendleft((at, piece[count:]))
             count -= len(piece)
         return at
 
@@ -464,47 +471,40 @@ def fits(request: bytes, answer: bytes) -> bool:
     return True
 
 
-def _answer(framing: Framing, stream: bytes, request: Frame) -> tuple[int, int, bytes] | None:
-    """Where the first frame begins and ends that can answer this request, and its PDU."""
-    return (_answer_ascii if framing is ASCII else _answer_rtu)(stream, request)
+def _requests(framing: Framing) -> Search:
+    """Looks for anything that is asked."""
+    if framing is ASCII:
+        return AsciiSearch(lambda _: True)
+
+    def size(stream: bytearray, at: int) -> int:
+        # Only at the beginning a frame may be of a function that nobody knows: elsewhere it would be noise.
+        return request_size(stream, at) or (0 if at else OPEN)
+
+    return RtuSearch(size, lambda _: True, 4)
 
 
-def _answer_ascii(stream: bytes, request: Frame) -> tuple[int, int, bytes] | None:
-    at = 0
-    while (end := stream.find(b"\r\n", at)) >= 0:
-        start, at = stream.rfind(b":", at, end), end + 2
-        try:
-            body = a2b_hex(stream[start + 1 : end]) if start >= 0 else b""
-        except ValueError:
-            continue
-        if len(body) >= 3 and not sum(body) & 0xFF and body[0] == request.unit and fits(request.pdu, body[1:-1]):
-            return start, at, body[1:-1]
-    return None
+def _answers(framing: Framing, asked: _Asked) -> Search:
+    """Looks for the answer to this."""
+    if framing is ASCII:
+        return AsciiSearch(lambda frame: asked.fits(frame.unit, frame.pdu))
+    unit, request = asked.frame.unit, asked.frame.pdu
+
+    def size(stream: bytearray, at: int) -> int:
+        begins = stream[at] == unit and stream[at + 1] & 0x7F == request[0] & 0x7F
+        return _size(stream, at, request) if begins else 0
+
+    return RtuSearch(size, lambda frame: asked.fits(frame.unit, frame.pdu), 5)
 
 
-def _answer_rtu(stream: bytes, request: Frame) -> tuple[int, int, bytes] | None:
-    for start in range(len(stream) - 4):
-        if stream[start] != request.unit or stream[start + 1] & 0x7F != request.pdu[0] & 0x7F:
-            continue
-        end = start + _size(stream, start, request.pdu)
-        if (
-            start + 4 < end <= len(stream)
-            and not crc(stream[start:end])
-            and fits(request.pdu, stream[start + 1 : end - 2])
-        ):
-            return start, end, stream[start + 1 : end - 2]
-    return None
-
-
-def _size(stream: bytes, start: int, request: bytes) -> int:
-    """Of the answer that begins here. Where nothing tells, all that there is."""
+def _size(stream: bytearray, start: int, request: bytes) -> int:
+    """Of the answer that begins here; 0 where none can, OPEN where nothing tells."""
     function = stream[start + 1]
     if function & 0x80:
         return 5
     if size := expected(request):
-        return 5 + size
+        return 5 + size if stream[start + 2] == size & 0xFF else 0
     if function in _COUNTED:
         return 5 + stream[start + 2]
     if function == 8:  # a diagnosis is sent back as long as it was
         return 3 + len(request)
-    return _SIZES.get(function, len(stream) - start)
+    return _SIZES.get(function, OPEN)

@@ -29,6 +29,7 @@ _MOST = {
     INPUT: 125,
 }  # of one request: Application Protocol V1.1b3, 6.1 to 6.4
 _VALUE = ("value", "uint16")  # the keys that have it
+_SHOWN = 50  # characters of a cell that are shown
 _Cells = dict[tuple[int, int], dict[int, int]]  # by unit and function, address -> value
 
 
@@ -98,7 +99,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def _object(text: str, where: str) -> Mapping[str, Any]:
     try:
         row = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise RecordingError(f"{where}: is not JSON: {exc}") from exc
     if not isinstance(row, dict):
         raise RecordingError(f"{where}: is not a JSON object")
@@ -109,9 +110,9 @@ def _take(cells: _Cells, row: Mapping[str, Any], unit: int) -> None:
     """One row. Raises KeyError for what it lacks, ValueError for what cannot be."""
     if row.get("error"):
         return  # what could not be read has no value
-    table = str(row["table"])
+    table = _text(row["table"], "table")
     if table not in _FUNCTIONS:
-        raise ValueError(f"'{table}' is not a table ({', '.join(_FUNCTIONS)})")
+        raise ValueError(f"'{table[:_SHOWN]}' is not a table ({', '.join(_FUNCTIONS)})")
     function = _FUNCTIONS[table]
     value = next((row[key] for key in _VALUE if row.get(key) is not None), None)
     if value is None:
@@ -123,13 +124,21 @@ def _take(cells: _Cells, row: Mapping[str, Any], unit: int) -> None:
 
 def _number(value: object, what: str, low: int, high: int) -> int:
     """Decimal, or 0x…"""
+    text = _text(value, what)
     try:
-        number = int(str(value), 0) if str(value).lower().lstrip("-").startswith("0x") else int(str(value))
+        number = int(text, 0) if text.lower().lstrip("-").startswith("0x") else int(text)
     except ValueError as exc:
-        raise ValueError(f"'{value}' is not a whole number ({what})") from exc
+        raise ValueError(f"'{text[:_SHOWN]}' is not a whole number ({what})") from exc
     if not low <= number <= high:
-        raise ValueError(f"{what} {value} is not within {low} to {high}")
+        raise ValueError(f"{what} {text[:_SHOWN]} is not within {low} to {high}")
     return number
+
+
+def _text(value: object, what: str) -> str:
+    """Of a cell. Brackets in brackets could be too deep to be shown."""
+    if isinstance(value, (dict, list)):
+        raise ValueError(f"{what}: a list or an object is no cell")
+    return str(value)
 
 
 def _data(function: int, values: list[int]) -> bytes:

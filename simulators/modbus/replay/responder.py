@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from math import inf
 from statistics import median
 from typing import NamedTuple
 
+from gateway.errors import RecordingError
 from simulators.modbus.replay.conversation import Away, Came, Cut, End, Exchange, Item, expected
 
 # MODBUS Application Protocol V1.1b3, 7
@@ -24,6 +26,10 @@ ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_FAILED = 1, 2, 3, 11
 _MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}  # bits or registers of one request: 6.1 to 6.4
 _WRITES = frozenset({5, 6, 15, 16, 21, 22, 23})
 _ENOUGH = 1000  # of which a median is taken
+_MOST_EXCHANGES = 5_000_000  # two months of one a second
+_MOST_MEMORY = 512 << 20  # bytes
+# Bytes that an exchange takes, a request that was not asked before, and something that came and is not simply the answer.
+_EXCHANGE, _REQUEST, _ODD = 50, 2000, 400
 _NEVER = -1
 
 
@@ -45,64 +51,112 @@ class _Question:
     delay: array[int] = field(default_factory=lambda: array("q"))
     answer: list[bytes | None] = field(default_factory=list)
     transaction: array[int] = field(default_factory=lambda: array("H"))
-    odd: dict[int, Exchange] = field(default_factory=dict)  # by place, where it is not an answer and nothing else
+    # By place, where it is more than one answer or none: all that came, and the cut.
+    odd: dict[int, tuple[Sequence[Came], int | None]] = field(default_factory=dict)
     good: array[int] = field(default_factory=lambda: array("q"))  # places of those that were answered, and not refused
     good_at: array[int] = field(default_factory=lambda: array("q"))
     turn: int = _NEVER  # whose it is, counted through all rounds
     usual: int = 0  # ns from one to the next, whatever came of them
-    seen: array[int] = field(default_factory=lambda: array("q"))  # the first times it was asked
 
-    def see(self, at: int) -> None:
-        if len(self.seen) < _ENOUGH:
-            self.seen.append(at)
-
-    def add(self, exchange: Exchange, pdu: bytes | None) -> None:
-        if _is_good(pdu):
-            self.good.append(len(self.at))
-            self.good_at.append(exchange.at)
-        if pdu is None or len(exchange.came) != 1 or exchange.came[0].raw or exchange.cut is not None:
-            self.odd[len(self.at)] = exchange
-        self.delay.append(next((came.delay for came in exchange.came if came.pdu), 0))
-        self.at.append(exchange.at)
+    def add(self, at: int, transaction: int, pdu: bytes | None, came: Sequence[Came], cut: int | None) -> int:
+        """`pdu`: the answer. Bytes that it takes, more or less."""
+        size = _EXCHANGE
+        if cut is not None or len(came) > 1 or (came and (pdu is None or came[0].raw)):
+            self.odd[len(self.at)] = came, cut
+            size += sum((_ODD + len(each.raw) + len(each.pdu) for each in came), _ODD)
+        self.delay.append(next((each.delay for each in came if each.pdu), 0))
+        self.at.append(at)
         self.answer.append(pdu)
-        self.transaction.append(exchange.transaction)
+        self.transaction.append(transaction)
+        return size
+
+    def settle(self, length: int, ideal: bool) -> None:
+        """All of them are there: put them in order. `ideal`: if one has an answer, only those that have. `length`: of the recording."""
+        order: Sequence[int] = range(len(self.at))
+        if any(a > b for a, b in pairwise(self.at)):
+            order = sorted(order, key=self.at.__getitem__)
+        seen = [self.at[i] for i in order[:_ENOUGH]]
+        steps = [b - a for a, b in pairwise(seen)]
+        self.usual = round(median(steps)) if steps else length
+        if ideal and any(map(_is_good, self.answer)):
+            order = [i for i in order if _is_good(self.answer[i])]
+        if order != range(len(self.at)):
+            self.at, self.delay = array("q", (self.at[i] for i in order)), array("q", (self.delay[i] for i in order))
+            self.transaction = array("H", (self.transaction[i] for i in order))
+            self.answer = [self.answer[i] for i in order]
+            self.odd = {place: self.odd[i] for place, i in enumerate(order) if i in self.odd}
+        self.good = array("q", (place for place, answer in enumerate(self.answer) if _is_good(answer)))
+        self.good_at = array("q", (self.at[place] for place in self.good))
 
 
 class Responder:
     """Made from a conversation; then asked."""
 
     def __init__(self, items: Iterable[Item], *, loop: bool = False, ideal: bool = False) -> None:
-        """`loop`: after its end it begins anew. `ideal`: nothing goes wrong, and takes no time."""
+        """`loop`: after its end it begins anew. `ideal`: nothing goes wrong, and takes no time.
+
+        Raises RecordingError for more than can be kept in memory.
+        """
         self.length = 0  # ns
+        self.exchanges = 0
         self.composed = 0
         self._ideal = ideal
         self._away: list[Away] = []
-        self._cuts: list[int] = []
-        exchanges: list[Exchange] = []
-        for item in items:
-            match item:
-                case Exchange():
-                    exchanges.append(item)
-                case Away():
-                    self._away.append(item)
-                case Cut():
-                    self._cuts.append(item.at)
-                case End():
-                    self.length = item.at
-        exchanges.sort(key=lambda each: each.at)
+        self._cuts = array("q")
+        self._questions: dict[tuple[int, bytes], _Question] = {}  # by unit and PDU
+        self._take(items)
         self._away.sort(key=lambda each: each.since)
-        self._cuts.sort()
-        self.exchanges = len(exchanges)
+        self._ends = list(accumulate((_until(each) for each in self._away), max))
+        self._cuts = array("q", sorted(self._cuts))
         self._loop = loop and self.length > 0
-        self._questions = _questions(exchanges, self.length, ideal)
+        for question in self._questions.values():
+            question.settle(self.length, ideal)
         self._functions = {(unit, pdu[0]) for unit, pdu in self._questions}
         self.units = sorted({unit for unit, _ in self._functions})
-        self._delays = {unit: self._usual_delay(unit) for unit in self.units}
+        self._delays = self._usual_delays()
         self._tables: dict[tuple[int, int], list[tuple[int, int, _Question]]] = {}  # unit, function: first, end, of it
         for (unit, pdu), question in self._questions.items():
             if expected(pdu) and question.good:
                 first, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
                 self._tables.setdefault((unit, pdu[0]), []).append((first, first + count, question))
+
+    def _take(self, items: Iterable[Item]) -> None:
+        """Into columns, as they come."""
+        kept: dict[bytes, bytes] = {}  # equal answers are one object
+        size = 0
+        for item in items:
+            match item:
+                case Exchange(at, _, unit, request, came, transaction, cut):
+                    question = self._questions.get((unit, request))
+                    if question is None:
+                        question = self._questions[unit, request] = _Question()
+                        size += _REQUEST
+                    pdu = item.answer
+                    if pdu is not None and (same := kept.setdefault(pdu, pdu)) is not pdu:
+                        pdu = same
+                    elif pdu is not None:
+                        size += _EXCHANGE + len(pdu)
+                    if self._ideal:
+                        came, cut = () if pdu is None else (Came(0, pdu),), None
+                    size += question.add(at, transaction, pdu, came, cut)
+                    self.exchanges += 1
+                case Away():
+                    self._away.append(item)
+                    size += _ODD
+                case Cut():
+                    self._cuts.append(item.at)
+                    size += _EXCHANGE
+                case End():
+                    self.length = item.at
+            if self.exchanges > _MOST_EXCHANGES or size > _MOST_MEMORY:
+                much = size > _MOST_MEMORY
+                what = "too much for the memory" if much else f"more than {_MOST_EXCHANGES:,} exchanges"
+                raise RecordingError(f"{what}: record less of it, with --for or --max-size of `gateway record`")
+
+    @property
+    def asked(self) -> Collection[tuple[int, bytes]]:
+        """What was asked in the recording: unit and PDU."""
+        return self._questions.keys()
 
     def over(self, time: int) -> bool:
         """Whether the recording is over, and does not begin again: what it said last stays."""
@@ -113,7 +167,8 @@ class Responder:
         if self._ideal or self.over(time):
             return False
         _, time = self._place(time)
-        return any(each.since <= time and (each.until is None or time < each.until) for each in self._away)
+        begun = bisect_right(self._away, time, key=lambda each: each.since)
+        return begun > 0 and time < self._ends[begun - 1]
 
     @property
     def leaves(self) -> bool:
@@ -137,10 +192,10 @@ class Responder:
             return self._at_its_best(question, unit, pdu, time)
         place = self._turn(question, time)
         if (odd := question.odd.get(place)) is not None:
-            return Said(odd.came, "", odd.transaction, odd.cut)
+            return Said(odd[0], "", question.transaction[place], odd[1])
         answer = question.answer[place]
-        assert answer is not None
-        return Said((Came(question.delay[place], answer),), "", question.transaction[place])
+        came = () if answer is None else (Came(question.delay[place], answer),)
+        return Said(came, "", question.transaction[place])
 
     def read(self, unit: int, function: int, first: int, count: int, time: int) -> bytes | None:
         """The data of these registers (two bytes each) or bits (a byte each), as last told by then; None: not known."""
@@ -242,44 +297,20 @@ class Responder:
             return "value", ILLEGAL_VALUE
         return "address", ILLEGAL_ADDRESS
 
-    def _usual_delay(self, unit: int) -> int:
-        """ns, of an answer of this unit."""
-        delays = [delay for delay in self._delays_of(unit) if delay]
-        return round(median(delays)) if delays else 0
-
-    def _delays_of(self, unit: int) -> Iterator[int]:
-        for (other, _), question in self._questions.items():
-            if other == unit:
-                yield from question.delay[:_ENOUGH]
+    def _usual_delays(self) -> dict[int, int]:
+        """ns, of an answer of each unit."""
+        delays: dict[int, list[int]] = {unit: [] for unit in self.units}
+        for (unit, _), question in self._questions.items():
+            delays[unit] += (delay for delay in question.delay[:_ENOUGH] if delay)
+        return {unit: round(median(each)) if each else 0 for unit, each in delays.items()}
 
 
-def _questions(exchanges: Sequence[Exchange], length: int, ideal: bool) -> dict[tuple[int, bytes], _Question]:
-    """By unit and PDU. `exchanges` in the order of their times, `length` of the recording in ns."""
-    found: dict[tuple[int, bytes], _Question] = {}
-    for each in exchanges:
-        found.setdefault((each.unit, each.request), _Question()).see(each.at)
-    kept: dict[bytes, bytes] = {}  # equal answers are one object
-    for each in _at_their_best(exchanges) if ideal else exchanges:
-        pdu = each.answer
-        found[each.unit, each.request].add(each, pdu if pdu is None else kept.setdefault(pdu, pdu))
-    for question in found.values():
-        steps = [b - a for a, b in pairwise(question.seen)]
-        question.usual = round(median(steps)) if steps else length
-    return found
+def _until(away: Away) -> float:
+    return inf if away.until is None else away.until
 
 
 def _is_good(pdu: bytes | None) -> bool:
     return pdu is not None and not pdu[0] & 0x80
-
-
-def _at_their_best(exchanges: Sequence[Exchange]) -> list[Exchange]:
-    """Answers at once, without what else came; of what was ever answered, the answers alone."""
-    answered = {(each.unit, each.request) for each in exchanges if _is_good(each.answer)}
-    return [
-        each._replace(came=(Came(0, answer),) if (answer := each.answer) else (), cut=None)
-        for each in exchanges
-        if _is_good(each.answer) or (each.unit, each.request) not in answered
-    ]
 
 
 def _bits(data: bytes, count: int) -> bytes:

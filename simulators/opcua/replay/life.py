@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import asyncua.ua
 from asyncua.server.server import Server
 
+from simulators.machine import netloc
 from simulators.opcua.monitoring import install
 from simulators.opcua.offer import Offer
 from simulators.opcua.places import NodeId, steps_text
@@ -61,7 +62,7 @@ class ReplayedLife:
         await (asyncio.to_thread(asyncio.run, server.init()) if background else server.init())
         uris = texts_of(value.variant) if (value := self._value(_SERVERS)) else []
         await offer.protect(server, place[0], uris[0] if uris else "")
-        server.set_endpoint(urlsplit(offer.connection.url)._replace(netloc=f"{place[0]}:{place[1]}").geturl())
+        server.set_endpoint(urlsplit(offer.connection.url)._replace(netloc=netloc(*place)).geturl())
         server.socket_address = place
         server.disable_clock(True)
         install(server)

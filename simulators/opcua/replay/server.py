@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from adapters.opcua.config import OpcuaConnection
-from simulators.machine import Replaying
+from simulators.machine import Replaying, netloc, reached_at
 from simulators.opcua.offer import Offer
 from simulators.opcua.replay.events import readings
 from simulators.opcua.replay.life import ReplayedLife
@@ -71,7 +71,7 @@ class ReplayedServer:
 
     @property
     def place(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return netloc(reached_at(self._replaying.host), self._port)
 
     @property
     def about(self) -> str:
