@@ -171,7 +171,10 @@ def columns(entries: Iterable[Served]) -> dict[tuple[str, str], Column]:
 
 def _open(path: Path) -> BinaryIO:
     """Open a file to go on with it, behind its last whole line; one that is no ledger is left as it is."""
-    file = path.open("ab+", buffering=1 << 18)
+    try:
+        file = path.open("ab+", buffering=1 << 18)
+    except OSError as exc:
+        raise UsageError(f"{path}: no ledger can be written there: {exc.strerror}") from exc
     end = file.tell()
     file.seek(0)
     if end and not _begins_a_ledger(file.readline(_LONGEST)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, Force, check_output, load_config, run, seconds_of, write_file
+from gateway.cli.common import Force, check_output, load_config, run, seconds_of, write_file
 from gateway.cli.simulate import LedgerFile, PortBase
 from gateway.errors import UsageError
 
@@ -53,6 +53,13 @@ SpokenAs = Annotated[
         show_default=False,
     ),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", metavar="PATH", show_default=False,
+        help="Configuration that has the machine; else that in the recording.",
+    ),
+]  # fmt: skip
 Machine = Annotated[
     str | None,
     typer.Option("--machine", metavar="M", help="Which machine of the configuration it is.", show_default=False),
@@ -78,7 +85,7 @@ def replay(
     ideal: Ideal = False,
     stamps: Stamps = "moved",
     protocol: SpokenAs = None,
-    config: ConfigOption = None,
+    config: Config = None,
     machine: Machine = None,
     ledger: LedgerFile = None,
     written: WriteConfig = None,

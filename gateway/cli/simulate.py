@@ -48,7 +48,12 @@ PortBase = Annotated[
 ]
 LedgerFile = Annotated[
     Path | None,
-    typer.Option("--ledger", metavar="FILE", help="Write down every value that was served.", show_default=False),
+    typer.Option(
+        "--ledger",
+        metavar="FILE",
+        help="Write down every value that was served; one that is there goes on.",
+        show_default=False,
+    ),
 ]
 TlsCert = Annotated[
     Path | None,

@@ -30,7 +30,7 @@ from parts.process import wait_until
 from simulators.judge.verdict import Verdict
 from simulators.ledger import Column, columns, read_ledger
 
-PUBLISHING = 1.0  # seconds: twice as long as the server waits until it reports
+PUBLISHING = 3.0  # seconds: the server waits half a second until it reports, and a busy computer longer
 
 LATHE = """\
   lathe:

@@ -183,3 +183,8 @@ def test_a_ledger_that_was_cut_anywhere_is_read_up_to_its_last_whole_line(tmp_pa
     for size in range(len(data) + 1):
         path.write_bytes(data[:size])
         assert [entry.time_ns for entry in read_ledger(path)] == list(range(data[:size].count(b"\n")))
+
+
+def test_where_no_ledger_can_be(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no ledger can be written there: No such file or directory"):
+        Ledger(tmp_path / "none" / "served.jsonl")
