@@ -32,6 +32,7 @@ from simulators.plant import Plant, asked_for, family_of, flushed, simulate
 from simulators.replay_sources import recorded_in
 
 _NOTHING: Sequence[str] = ()
+_MOST_MACHINES = 250  # of one source
 
 
 @dataclass(slots=True)
@@ -101,6 +102,9 @@ async def replay(
             plant.notes = {**plant.notes, **notes}
             yield plant
         return
+    if len(sources) > _MOST_MACHINES:
+        what = f"{source} has {len(sources)} machines, and each would need a port"
+        raise RecordingError(f"{what}; `gateway record --from-pcap` takes one of them out")
     if keep is None and configuration is not None:
         keep = configuration.resolve(configuration.settings.gateway.data_dir) / "simulator"
     plant = Replay(clock.now(), ledger, {}, configuration=configuration)

@@ -95,8 +95,8 @@ class _Chosen(NamedTuple):
 
 
 def record(
+    output: Output,
     machine: MachineName = None,
-    output: Output = ...,  # type: ignore[assignment]
     config: ConfigOption = None,
     duration: For = None,
     max_size: MaxSize = "1GiB",

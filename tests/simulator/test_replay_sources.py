@@ -417,3 +417,17 @@ async def test_it_is_where_it_listens(tmp_path: Path, protocol: str, host: str, 
         assert told.get("host", reached) == reached
         _, writer = await asyncio.open_connection(url.hostname, url.port)
         writer.close()
+
+
+async def test_a_capture_of_a_whole_town_is_not_served(tmp_path: Path) -> None:
+    talks = [
+        Talk(machine=f"10.20.{n // 200}.{n % 200 + 1}")
+        .open()
+        .ask(mbap(1, 1, "0300000001"))
+        .answer(mbap(1, 1, "03020001"))
+        for n in range(251)
+    ]
+    (tmp_path / "town.pcap").write_bytes(pcap(merged(*talks)))
+    with pytest.raises(RecordingError, match=r"town\.pcap has 251 machines, and each would need a port"):
+        async with replay(tmp_path / "town.pcap", port_base=0):
+            pass
