@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import re
 import socket
+import struct
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from conftest import SHARED
 from gateway.config import Configuration, load
 from gateway.errors import GatewayError, RecordingError, UsageError
 from gateway.recording import Entry, Head, Kind, Recorder
@@ -431,3 +435,35 @@ async def test_a_capture_of_a_whole_town_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"town\.pcap has 251 machines, and each would need a port"):
         async with replay(tmp_path / "town.pcap", port_base=0):
             pass
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "column", "row"),
+    [
+        ("nab_machine_temperature", "temperature", 500),
+        ("skab_pump_anomaly_free", "motor_current_A", 3000),
+        ("skab_pump_cavitation_13", "flow_l_min", 500),
+        ("skab_pump_valve1_0", "pressure_bar", 700),
+        ("steel_plant_energy_2018Q1", "active_energy_kWh", 70),
+    ],
+)
+async def test_recorded_series_of_real_machines(tmp_path: Path, name: str, column: str, row: int) -> None:
+    """At the moment of a row, its value; read by mbpoll from two registers, as the configuration has it: ABCD."""
+    file = SHARED / "traces" / "machines" / f"{name}.csv"
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    (tmp_path / "gateway.yaml").write_text(f"""
+connections: {{c: {{protocol: modbus-tcp, host: 10.0.0.1}}}}
+machines: {{m: {{connection: c, signals: {{{column}: {{holding: 0, type: float32}}}}}}}}
+""")
+    configuration = load(tmp_path / "gateway.yaml", protocols())
+    begins = datetime.fromisoformat(rows[0]["timestamp"])
+    for number in (0, row):
+        into = (datetime.fromisoformat(rows[number]["timestamp"]) - begins).total_seconds()
+        async with replay(
+            file, configuration=configuration, machine="m", port_base=0, speed=0.001, start=into
+        ) as plant:
+            words = await values(plant, "c", "holding", 0, 2)
+        (value,) = struct.unpack(">f", struct.pack(">HH", *words))
+        assert value == pytest.approx(float(rows[number][column]), rel=1e-6)
