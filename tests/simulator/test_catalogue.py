@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ def start(broker: Mosquitto, tmp_path: Path) -> Start:
         (tmp_path / "gateway.yaml").write_text(text)
         plan = load(tmp_path / "gateway.yaml", protocols())
         path = tmp_path / "ledger.jsonl"
+        path.unlink(missing_ok=True)
         with Ledger(path) as ledger:
             async with simulate(plan, scenario_of(name), ledger, 0, speed=speed, start_at=begin) as plant:
                 for connection, port in PORTS.items():
@@ -136,27 +137,37 @@ CASES = {  # nothing happens in the first five seconds, in which the gateway sta
 }
 
 
+EARLIER = (0, 10, 30)  # seconds that a slow computer is given to start the gateway, one after the other
+
+
 def test_the_table_has_all_of_them() -> None:
     assert {*CASES, "certificate-change"} == set(catalogue())
 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_scenario_happens_and_all_is_well_again(start: Start, name: str) -> None:
-    case = CASES[name]
-    async with start(name, case.speed, case.begin * 60) as shift:
-        assert not shift.plant.notes
-        await shift.until(
-            lambda: {t["state"] for t in shift.tiles().values()} == {"online"}, "the machines to be online"
-        )
-        assert not shift.plant.happened, "the machine that the test runs on is too slow for it"
-        await shift.until(lambda: _minutes(shift.plant, case) >= case.over, "the end of it")
-        assert set(shift.plant.happened) >= case.kinds
-        await shift.until(lambda: not shift.not_good(), "all to be well again")
-        assert bool(shift.plant.happened) is bool(case.kinds)
-        verdict = await shift.verdict()
-        assert {event.about["kind"] for event in read_events(shift.ledger)} == set(shift.plant.happened)
-        assert verdict.total("served") > 200
-        assert verdict.sound, verdict.table()
+    for earlier in EARLIER:
+        case = replace(CASES[name], begin=max(0.0, CASES[name].begin - earlier / 60 * CASES[name].speed))
+        async with start(name, case.speed, case.begin * 60) as shift:
+            assert not shift.plant.notes
+            await shift.until(
+                lambda: {t["state"] for t in shift.tiles().values()} == {"online"}, "the machines to be online", 40
+            )
+            if not shift.plant.happened:
+                await _to_the_end(shift, case)
+                return
+    pytest.fail("the machine that the test runs on is too slow for it")
+
+
+async def _to_the_end(shift: Shift, case: Case) -> None:
+    await shift.until(lambda: _minutes(shift.plant, case) >= case.over, "the end of it")
+    assert set(shift.plant.happened) >= case.kinds
+    await shift.until(lambda: not shift.not_good(), "all to be well again")
+    assert bool(shift.plant.happened) is bool(case.kinds)
+    verdict = await shift.verdict()
+    assert {event.about["kind"] for event in read_events(shift.ledger)} == set(shift.plant.happened)
+    assert verdict.total("served") > 200
+    assert verdict.sound, verdict.table()
 
 
 def _minutes(plant: Plant, case: Case) -> float:
