@@ -163,13 +163,13 @@ async def test_connections_are_cut_at_a_time(start: Start) -> None:
 
 
 async def test_unreachable_and_the_session_is_still_there(start: Start) -> None:
-    async with start("fault: unreachable, at: 1s, for: 1s") as plant, reader(plant) as it:
+    async with start("fault: unreachable, at: 3s, for: 1s") as plant, reader(plant) as it:
         await it.until(lambda: len(it.got["parts"]) > 3)
         await it.lost()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", plant.ports["cnc"])
         await it.reconnect()
-        await it.until(lambda: it.last("parts")[0] > plant.start + 3 * 10**9)
+        await it.until(lambda: it.last("parts")[0] > plant.start + 5 * 10**9)
         counted = [value for _, value, _ in sorted(it.past["parts"] + it.got["parts"])]
         # What was queued meanwhile is there as well: nothing is missing between the first and the last.
         assert counted == list(range(counted[0], counted[-1] + 1))  # type: ignore[arg-type, operator]
