@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +22,20 @@ def _lacks(path: Path, what: str) -> Callable[[], str]:
     return lambda: "" if path.exists() else what
 
 
+def _lacks_ipv6() -> str:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return "over IPv6, which this computer has not"
+    return ""
+
+
 _OPTIONAL: dict[str, Callable[[], str]] = {  # marker: what is missing for it here; empty where nothing is
     "shared": _lacks(SHARED, "of recorded material, which is not beside this checkout"),
     "open62541": _lacks(OPEN62541, "against open62541, which tests/parts/setup.sh could not have"),
     "block_device": _lacks_volumes,
+    "ipv6": _lacks_ipv6,
 }
 _left_out: dict[str, tuple[int, str]] = {}
 
