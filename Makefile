@@ -20,7 +20,7 @@ demo: $(READY) broker
 	@$(BIN)/gateway demo
 
 test: $(DEV) parts check
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --reruns 1 --reruns-delay 2 -rR $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .

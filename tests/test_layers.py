@@ -12,14 +12,14 @@ PACKAGES = ("gateway", "adapters", "simulators")
 
 # The first prefix that fits a module names its layer.
 LAYERS = (
-    ("gateway.model", 0), ("gateway.errors", 0), ("gateway.clock", 0), ("gateway.counters", 0), ("gateway.schedule", 0),
+    ("gateway.model", 0), ("gateway.errors", 0), ("gateway.clock", 0), ("gateway.counters", 0), ("gateway.events", 0), ("gateway.faults", 0), ("gateway.schedule", 0),
     ("gateway.units", 0), ("gateway.expressions", 0), ("gateway.recording", 0),
     ("gateway.adapter", 1), ("gateway.config", 1),
     ("gateway.normalizer", 2), ("gateway.mqtt.topics", 2), ("gateway.mqtt.payload", 2), ("gateway.mqtt.link", 2),
     ("gateway.store.line_protocol", 2), ("gateway.production", 2),
     ("adapters", 3),
     ("gateway.buffer", 4), ("gateway.mqtt", 4), ("gateway.publisher", 4), ("gateway.store", 4), ("gateway.commands", 4),
-    ("gateway.web", 4),
+    ("gateway.web", 4), ("gateway.metrics", 4),
     ("gateway.runtime", 5),
     ("gateway.cli", 6), ("gateway.__main__", 6), ("simulators.rig", 6), ("simulators.pytest_plugin", 6),
     ("simulators", 7),
@@ -45,8 +45,9 @@ ONLY_IN = {
     "asyncua": ("adapters/opcua/client.py", "simulators/opcua/"),
     "paho": ("gateway/mqtt/client.py",),
     "influxdb_client": ("gateway/store/influx.py",),
-    "starlette": ("gateway/web/server.py",),
+    "starlette": ("gateway/web/",),
     "uvicorn": ("gateway/web/server.py",),
+    "prometheus_client": ("gateway/metrics/",),
     "typer": ("gateway/cli/",),
     "rich": ("gateway/cli/",),
     "uvloop": ("gateway/cli/",),

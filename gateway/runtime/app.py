@@ -116,8 +116,9 @@ class App:
         edge = self.edge = Edge(configuration, link, self.clock, self.counters, self._store_reason)
         if (web := configuration.settings.web) is not None and not once:
             from gateway.web.server import serve
+            from gateway.web.sources import Sources
 
-            server = await serve(edge.board, web.host, web.port, clock=self.clock)
+            server = await serve(Sources(edge.board, self.clock), web.host, web.port)
             stack.push_async_callback(server.stop)
             self.page = server.url
             log.info("status page: %s", self.page)

@@ -19,6 +19,7 @@ from gateway.model import REASONS, STALE
 from gateway.mqtt.payload import Loss
 from gateway.web import Board
 from gateway.web.server import WebServer, serve
+from gateway.web.sources import Sources
 from web.plant import S, Used, empty_board, full, header, plant, signal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,7 +53,7 @@ def board() -> Board:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def served(board: Board) -> AsyncIterator[WebServer]:
-    server = await serve(board, "127.0.0.1", 0, interval=INTERVAL)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=INTERVAL)
     yield server
     await server.stop()
 
@@ -163,7 +164,7 @@ async def test_all_is_well(browser: Browser) -> None:
     board.update(full(machine, [1.0], t=now))
     board.broker.set("online", now)
     board.store.set("online", now)
-    server = await serve(board, "127.0.0.1", 0, interval=INTERVAL)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=INTERVAL)
     async with opened(browser, server.url) as page:
         await expect(page.locator("#verdict")).to_have_text("Everything is running")
         board.store.set("offline", now, "no answer from the store")
@@ -383,7 +384,7 @@ async def test_delivery_to_the_broker_is_the_weaker_one(browser: Browser, locale
     now = time.time_ns()
     board = Board("edge-01", "0.1.0", "broker", FlowCounters(), Used, now, 0.0)
     board.add(header("m", signal("a")), now)
-    server = await serve(board, "127.0.0.1", 0, interval=INTERVAL)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=INTERVAL)
     async with opened(browser, server.url, locale) as page:
         await expect(page.locator("#delivery")).to_contain_text(weak)
         assert await page.locator("#delivery a").count() == 0
@@ -392,7 +393,7 @@ async def test_delivery_to_the_broker_is_the_weaker_one(browser: Browser, locale
 
 
 async def test_a_lost_stream_is_said_and_nothing_looks_fresh(browser: Browser, board: Board) -> None:
-    server = await serve(board, "127.0.0.1", 0, interval=INTERVAL)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=INTERVAL)
     async with opened(browser, server.url) as page:
         await expect(page.locator("#link-text")).to_have_text("Live")
         await expect(page.get_by_role("alert")).to_be_hidden()
@@ -402,7 +403,7 @@ async def test_a_lost_stream_is_said_and_nothing_looks_fresh(browser: Browser, b
         assert float(await page.locator("main").evaluate("e => getComputedStyle(e).opacity")) < 0.5
         await expect(page).to_have_title("⚠ Not connected")
         await expect(row(page, "pump-04", "flow").locator(".age")).not_to_have_text("now")  # it goes on growing old
-        again = await serve(board, "127.0.0.1", server.port, interval=INTERVAL)
+        again = await serve(Sources(board), "127.0.0.1", server.port, interval=INTERVAL)
         await expect(page.locator("#link-text")).to_have_text("Live")
         await expect(page.get_by_role("alert")).to_be_hidden()
         assert await page.locator("main").evaluate("e => getComputedStyle(e).opacity") == "1"
@@ -411,7 +412,7 @@ async def test_a_lost_stream_is_said_and_nothing_looks_fresh(browser: Browser, b
 
 async def test_a_silent_stream_is_lost(browser: Browser, board: Board) -> None:
     """The network is gone without a word: no error comes, only nothing."""
-    server = await serve(board, "127.0.0.1", 0, interval=INTERVAL)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=INTERVAL)
     hole = await asyncio.start_server(Hole(server.port), "127.0.0.1", 0)
     async with opened(browser, f"http://127.0.0.1:{hole.sockets[0].getsockname()[1]}/") as page:
         await expect(page.locator("#link-text")).to_have_text("Live")

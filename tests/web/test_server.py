@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.web import server as web
-from gateway.web.server import WebServer, host_of, serve
+from gateway.web import site as web
+from gateway.web.guard import host_of
+from gateway.web.server import WebServer, serve
 from gateway.web.snapshot import Board
+from gateway.web.sources import Sources
 from web.plant import NOW, ManualClock, empty_board, full, header, plant, signal
 
 
@@ -62,7 +64,7 @@ def board() -> Board:
 
 @pytest.fixture
 async def served(board: Board) -> AsyncIterator[WebServer]:
-    server = await serve(board, "127.0.0.1", 0, clock=ManualClock(), interval=0.02)
+    server = await serve(Sources(board, ManualClock()), "127.0.0.1", 0, interval=0.02)
     yield server
     await server.stop()
 
@@ -167,7 +169,7 @@ async def test_health_and_readiness(served: WebServer, board: Board) -> None:
 
 
 async def test_the_stream_brings_what_changes(board: Board) -> None:
-    server = await serve(board, "127.0.0.1", 0, interval=0.02)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=0.02)
     reader, writer = await send(server.port, "/api/v1/stream", "Host: localhost")
     status, headers = await head(reader)
     assert status == 200
@@ -227,7 +229,7 @@ async def test_who_does_not_read_loses_the_place(
 
 async def test_a_snapshot_is_made_once_for_all(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock()
-    site = web.Site(board, clock, interval=60.0)
+    site = web.Site(Sources(board, clock), interval=60.0)
     first, second = site._events(), site._events()
     event = await anext(first)
     assert await anext(second) is event
@@ -245,12 +247,12 @@ async def test_a_board_that_is_dear_to_show_is_shown_less_often(monkeypatch: pyt
         return snapshot(now_ns, monotonic)
 
     monkeypatch.setattr(Board, "snapshot", lambda self, *now: slow(*now))
-    event = await anext(web.Site(board, clock, interval=1.0)._events())
+    event = await anext(web.Site(Sources(board, clock), interval=1.0)._events())
     assert event.startswith(b"event: pause\ndata: 5000\n\ndata: {")
 
 
 async def test_stopping_ends_the_streams_and_frees_the_port(board: Board) -> None:
-    server = await serve(board, "127.0.0.1", 0, interval=60.0)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=60.0)
     reader, writer = await send(server.port, "/api/v1/stream", "Host: localhost")
     events = snapshots(reader)
     await head(reader)
@@ -260,7 +262,7 @@ async def test_stopping_ends_the_streams_and_frees_the_port(board: Board) -> Non
         assert [event async for event in events] == []
     await server.stop()
     writer.close()
-    again = await serve(board, "127.0.0.1", server.port)
+    again = await serve(Sources(board), "127.0.0.1", server.port)
     await again.stop()
 
 
@@ -268,17 +270,17 @@ async def test_a_port_that_is_taken_is_explained(served: WebServer, board: Board
     with pytest.raises(
         GatewayError, match=rf"127\.0\.0\.1:{served.port}: another program uses this port.*web: {{listen"
     ):
-        await serve(board, "127.0.0.1", served.port)
+        await serve(Sources(board), "127.0.0.1", served.port)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.20.0.1", "example.org", "::"])
 async def test_only_this_machine(board: Board, host: str) -> None:
     with pytest.raises(GatewayError, match=r"use 127\.0\.0\.1"):
-        await serve(board, host, 0)
+        await serve(Sources(board), host, 0)
 
 
 async def test_by_name(board: Board) -> None:
-    server = await serve(board, "localhost", 0)
+    server = await serve(Sources(board), "localhost", 0)
     assert server.url == f"http://127.0.0.1:{server.port}/"
     assert (await get(server.port, "/healthz")).status == 200
     await server.stop()
