@@ -52,12 +52,13 @@ def totals(rule: Rule, time: Sequence[int], counts: Sequence[Value], pairs: Iter
             until = places[last] if last < len(places) else len(counts)
             seen = _usual(offsets, places[min(first + _HELD, last - 1)], until)
             added = _possible(rule, numbers[first - 1], numbers[first : first + _HELD])
-            offset = _likely(rule, seen, before, numbers[first], added, earlier)
+            known = _known(offsets, counts, places[first], before)
+            offset = _likely(rule, seen, (before, known), numbers[first], added, earlier)
             earlier.append(offset)
         for n in range(first, last):
             expected[places[n]] = numbers[n] + offset
             if k and n < first + _HELD:
-                also[places[n]] = before
+                also[places[n]] = known
         before = max(before, numbers[last - 1] + offset) if k else numbers[last - 1] + offset
     notes = [f"totals are {begin:g} above the count"] if begin else []
     if len(cuts) > 1:
@@ -96,6 +97,15 @@ def _usual(offsets: Sequence[tuple[int, float]], first: int, end: int) -> list[f
     return sorted(seen, key=lambda offset: (-seen[offset], abs(offset)))
 
 
+def _known(offsets: Sequence[tuple[int, float]], counts: Sequence[Value], end: int, before: float) -> float:
+    """The total of the last serving before a cut that arrived: the machine may have ended with others unread."""
+    for i, offset in reversed(offsets):
+        if i < end:
+            count = counts[i]
+            return min(before, count + offset) if _is_number(count) else before
+    return before
+
+
 def _possible(rule: Rule, last: float, counts: Sequence[float]) -> set[float]:
     """What a count can have added where another one seems to begin: nothing, what it shows, or its way around."""
     now = counts[0]
@@ -108,16 +118,19 @@ def _possible(rule: Rule, last: float, counts: Sequence[float]) -> set[float]:
 
 
 def _likely(
-    rule: Rule, seen: Sequence[float], before: float, now: float, added: set[float], earlier: Sequence[float]
+    rule: Rule, seen: Sequence[float], ends: Sequence[float], now: float, added: set[float], earlier: Sequence[float]
 ) -> float:
-    """The offset of most readings that is possible, that of an earlier count among them: it had not ended after all."""
-    near = rule.near + ROUNDING * 10 * max(abs(before), abs(now), abs(rule.wraps_at or 0.0))
+    """The offset of most readings that is possible, that of an earlier count among them: it had not ended after all.
+
+    `ends`: the totals with which the count before may have ended.
+    """
+    near = rule.near + ROUNDING * 10 * max(*map(abs, ends), abs(now), abs(rule.wraps_at or 0.0))
     for offset in seen:
-        if any(abs(offset + now - before - each) <= near for each in added):
+        if any(abs(offset + now - end - each) <= near for each in added for end in ends):
             return offset
-        if offset + now >= before - near and any(abs(offset - each) <= near for each in earlier):
+        if offset + now >= min(ends) - near and any(abs(offset - each) <= near for each in earlier):
             return offset
-    return before - now
+    return ends[0] - now
 
 
 def _is_number(value: Value) -> TypeGuard[float]:

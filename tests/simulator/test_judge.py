@@ -628,6 +628,19 @@ def test_a_count_that_begins_anew(counts, totals):
     assert judged(said, has, rule).missing == 1
 
 
+def test_a_count_whose_last_reading_went_down_with_the_machine():
+    """It had 413 in its queue when it was switched off: the total goes on from 412, and nothing was counted twice."""
+    said = served([410, 411, 412, 413, 1, 2, 3, 4])
+    rule = replace(COUNTER, doubts=frozenset({COUNTER_UNSETTLED}))
+    times = [t + MS for t in said.time]
+    del times[3]
+    has = replace_quality(Stored(times, [410, 411, 412, 412, 414, 415, 416], [0] * 7), 3, COUNTER_UNSETTLED)
+    verdict = judged(said, has, rule)
+    assert (verdict.missing, verdict.wrong, verdict.duplicated) == (1, 0, 0)
+    has.value[3] = 411  # a total that fell
+    assert judged(said, has, rule).wrong == 1
+
+
 def test_a_total_goes_on_from_before_and_that_is_said():
     said = served([5, 6, 7, 8, 9])
     has = Stored([t + MS for t in said.time], [105, 106, 107, 108, 109], [0] * 5)
