@@ -13,6 +13,8 @@
     └── PartMissingError      a program or package that is not installed      exit code 1
 
 A broken reading is none of these: it is a quality in its column.
+
+Each may carry the code of what went wrong, which gateway/faults explains: NotConnectedError(text, fault="modbus-no-answer").
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from gateway.faults import fault_of
 
 # Passwords and tokens as they stand in a configuration, also behind a mistyped key; the name in {secret: name} is none.
 _SECRET_KEY = re.compile(
@@ -44,6 +48,13 @@ class GatewayError(Exception):
     """The root. `exit_code` is what the command line ends with."""
 
     exit_code: ClassVar[int] = 1
+    fault: str = ""  # code in the catalogue of faults; "" where none fits
+
+    def __init__(self, *args: object, fault: str = "") -> None:
+        """`fault` is taken from the text where that knows it (`faults.Reason`)."""
+        super().__init__(*args)
+        if code := fault or (fault_of(args[0]) if args else ""):
+            self.fault = code
 
 
 @dataclass(eq=False)
@@ -59,6 +70,7 @@ class ConfigError(GatewayError):
     hint: str = ""
     source: str = ""  # the text of that line
     width: int = 1  # how many characters of it are meant
+    fault: str = "config-refused"
 
     def __str__(self) -> str:
         """As a compiler would print it: place, message, the line with a caret, and what to do."""
@@ -83,6 +95,7 @@ class ConfigErrors(GatewayError):
     """All mistakes found in one load, in the order of the files."""
 
     exit_code = 3
+    fault = "config-refused"
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
         super().__init__(errors)
@@ -131,3 +144,5 @@ class UsageError(GatewayError):
 
 class PartMissingError(GatewayError):
     """A program or Python package this command needs is not installed; the text says how to get it."""
+
+    fault = "part-missing"

@@ -34,8 +34,10 @@ from adapters.modbus.plan import Block, Limits, PollPlan, polls
 from adapters.modbus.poll import DIVIDED, NO_ANSWER, NO_SUCH, REFUSED, Machine, Part, Poll, parts_of
 from adapters.modbus.signals import Table
 from adapters.modbus.sunspec import HEAD, Model, PlacedSignal
+from adapters.modbus.trouble import OF_EXCEPTION
 from gateway.adapter import Command, Context, WriteResult
 from gateway.errors import NotConnectedError
+from gateway.faults import Reason, fault_of, tagged
 from gateway.model import Batch, Header, MachinePath, Signal
 from gateway.schedule import Ticks
 from gateway.shared import once_per_object
@@ -476,16 +478,17 @@ class ModbusAdapter:
             return
         told.add(name)
         signal, text = block.signals[0], f"the device refuses {block} (exception {code})"
+        machine_name, fault = machine.header.path.machine, OF_EXCEPTION.get(code, "")
+        more = {"machine": machine_name, "fault": fault}
         if isinstance(signal, PlacedSignal):
-            log.warning(
-                "%s/%s: %s, which is in its SunSpec model %d", machine.header.path.machine, name, text, signal.within.id
-            )
+            text += f", which is in its SunSpec model {signal.within.id}"
+            log.warning("%s/%s: %s", machine_name, name, tagged(text, fault), extra=more)
             return
         text += ": check address, `type` and `unit_id`"
         base = {"holding": 40001, "input": 30001}.get(block.table, 10001)
         if base <= block.address < base + 9999:
             text += f"; if its manual calls the first one {base}, write '{block.table}: {block.address - base}'"
-        log.warning("%s/%s: %s", machine.header.path.machine, name, text)
+        log.warning("%s/%s: %s", machine_name, name, tagged(text, fault), extra=more)
 
     # --- the link ----------------------------------------------------------------------------------------------------
 
@@ -495,7 +498,7 @@ class ModbusAdapter:
         trouble = answer.trouble
         if not trouble:
             text = f"{self._link.name}: the bridge cannot reach unit {unit} (exception {answer.code})"
-            trouble = f"{text}; check `unit_id` and the line behind the bridge"
+            trouble = Reason(f"{text}; check `unit_id` and the line behind the bridge", OF_EXCEPTION[answer.code])
         machine.asleep_until = now + machine.backoff.pause()
         self._trouble = trouble
         machine.lived &= not machine.lost
@@ -506,12 +509,13 @@ class ModbusAdapter:
         if others and not machine.lived and cost + 2 * round_of_others > 2 * min(poll.period for poll in others):
             self._no_try_until = now + _SPARE * cost
         if not machine.lost:
-            log.warning("%s: %s", machine.header.path.machine, trouble)
+            name = machine.header.path.machine
+            log.warning("%s: %s", name, tagged(trouble), extra={"machine": name, "fault": fault_of(trouble)})
             machine.lost = True
 
     async def _open(self) -> None:
         if self._closed:
-            raise NotConnectedError(f"{self._link.name}: closed")
+            raise NotConnectedError(f"{self._link.name}: closed", fault="not-connected")
         if self._breaks >= _BREAKS:
             raise NotConnectedError(self._trouble)
         await self._link.open()

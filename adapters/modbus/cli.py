@@ -119,7 +119,7 @@ def scan(
         if survey.units and not json:
             print(f"\n{tool.yaml_of(survey, where.name, where.known, asked)}", end="")
     if not survey.units:
-        raise NotConnectedError(f"{where.name}: {tool.no_answer(survey, len(lines))}")
+        raise NotConnectedError(f"{where.name}: {tool.no_answer(survey, len(lines))}", fault="modbus-no-answer")
 
 
 def _print_unit(row: dict[str, Any], json: bool) -> None:

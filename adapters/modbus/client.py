@@ -57,7 +57,7 @@ from adapters.modbus.frames import (
 from adapters.modbus.link import Answer, Request
 from adapters.modbus.shapes import LATEST, Shapes
 from adapters.modbus.signals import ADDRESSES, MAX_BITS, MAX_REGISTERS
-from adapters.modbus.trouble import name_of, sent_back, unanswered, why_closed, why_not_open
+from adapters.modbus.trouble import name_of, of_kind, sent_back, told, unanswered, why_closed, why_not_open
 from gateway.adapter import Tap
 from gateway.errors import NotConnectedError
 
@@ -154,7 +154,7 @@ class PymodbusLink:
             why = why_not_open(self._settings, exc)
             if self._tap is not None:
                 self._tap.failed(why)
-            raise NotConnectedError(f"{self.name}: {why}") from exc
+            raise NotConnectedError(told(f"{self.name}: ", why)) from exc
         client.ctx.transport = transport
         if self._tap is not None:
             self._tap.opened()
@@ -198,7 +198,7 @@ class PymodbusLink:
 
     async def _ask(self, request: Request) -> Answer:
         if not self.connected:
-            return Answer(trouble=f"{self.name}: {self._trouble or 'not connected'}")
+            return Answer(trouble=told(f"{self.name}: ", self._trouble or "not connected"))
         asked = self._prepared.get(request) or self._prepare(request)
         self._reply.dev_id = request.unit
         self._asked, self._heard, self._trouble, self._doubt = asked, False, "", 0
@@ -265,8 +265,8 @@ class PymodbusLink:
                     shapes.missed(Shape.of(other), time.monotonic())
                 return answer
         wait = shapes.free_at(request.unit) - now
-        text = f"{self.name}: unit {request.unit}: its answers are late; it is not asked for another {wait:.1f} s"
-        return Answer(trouble=text, silent=True)
+        text = f"its answers are late; it is not asked for another {wait:.1f} s"
+        return Answer(trouble=told(f"{self.name}: unit {request.unit}: ", of_kind("late", text)), silent=True)
 
     def _prepare(self, request: Request) -> _Prepared:
         if len(self._prepared) >= _PREPARED:
@@ -281,7 +281,7 @@ class PymodbusLink:
         unit = asked.shape.unit
         self._doubts[unit] += 1
         if self._doubts[unit] < _DOUBTS or not self.connected:
-            self._trouble = "its refusal may be that of an earlier request"
+            self._trouble = of_kind("doubtful refusal", "its refusal may be that of an earlier request")
             return self._broken(asked)._replace(silent=True)
         if self._shapes is not None:
             self._shapes.missed(asked.shape, time.monotonic())
@@ -295,9 +295,9 @@ class PymodbusLink:
             self._shapes.missed(asked.shape, time.monotonic())
         unit = asked.shape.unit
         if self._trouble:
-            return Answer(trouble=f"{self.name}: unit {unit}: {self._trouble}")
+            return Answer(trouble=told(f"{self.name}: unit {unit}: ", self._trouble))
         self.faults["half an answer" if self._heard else "no answer"] += 1
-        return Answer(trouble=f"{self.name}: unit {unit} {unanswered(self._settings, self._heard)}", silent=True)
+        return Answer(trouble=told(f"{self.name}: unit {unit} ", unanswered(self._settings, self._heard)), silent=True)
 
     # --- what pymodbus calls -----------------------------------------------------------------------------------------
 
@@ -401,7 +401,7 @@ class PymodbusLink:
     def _fail(self, kind: str, trouble: str) -> None:
         """Wake the request under way; the link is not to be used again."""
         self.faults[kind] += 1
-        self._trouble = self._trouble or trouble
+        self._trouble = self._trouble or of_kind(kind, trouble)
         if self._client is None:
             return
         if self._asked is None:

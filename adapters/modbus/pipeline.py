@@ -19,7 +19,7 @@ from typing import NamedTuple, cast
 from adapters.modbus.connections import ModbusTcp
 from adapters.modbus.frames import REFUSAL, Shape, Wrong, mismatch, split_mbap, wrong_transaction
 from adapters.modbus.link import GONE, Answer, Request
-from adapters.modbus.trouble import name_of, unanswered, why_closed, why_not_open
+from adapters.modbus.trouble import name_of, of_kind, told, unanswered, why_closed, why_not_open
 from gateway.adapter import Tap
 from gateway.errors import NotConnectedError
 
@@ -79,7 +79,7 @@ class PipelinedLink(asyncio.BufferedProtocol):
             why = why_not_open(self._settings, exc)
             if self._tap is not None:
                 self._tap.failed(why)
-            raise NotConnectedError(f"{self.name}: {why}") from exc
+            raise NotConnectedError(told(f"{self.name}: ", why)) from exc
         self._transport, self._begun, self._trouble = transport, b"", ""
         if self._tap is not None:
             self._tap.opened()
@@ -246,9 +246,8 @@ class PipelinedLink(asyncio.BufferedProtocol):
         """Wake the exchange under way; the link is not to be used again."""
         self.faults[kind] += 1
         oldest = next((asked for _, asked in self._sent.values()), next(iter(self._todo), None))
-        self._trouble = (
-            f"{self.name}: unit {oldest.shape.unit}{colon}{trouble}" if oldest else f"{self.name}: {trouble}"
-        )
+        prefix = f"{self.name}: unit {oldest.shape.unit}{colon}" if oldest else f"{self.name}: "
+        self._trouble = told(prefix, of_kind(kind, trouble))
         self.close()
         if self._done is not None and not self._done.done():
             self._done.set_result(None)

@@ -186,6 +186,16 @@ class ModbusSignal(SignalSettings):
         return number - (self.numbering == "one-based")
 
     @property
+    def address_text(self) -> str:
+        parts = [self.table, str(self.address)]
+        if self.sunspec:
+            parts = [f"SunSpec {'/'.join(map(str, self.sunspec))}", *parts]
+        if self.table not in BIT_TABLES:
+            parts += [self.data_type] if self.bit is None else [f"bit {self.bit}"]
+            parts += [self.wire_order] if self.size > 1 or self.order else []
+        return " ".join(parts)
+
+    @property
     def data_type(self) -> Type:
         """Its type, also where nobody had to write it."""
         return self.type or "bool"

@@ -117,7 +117,7 @@ class OpcuaAdapter:
         """What has arrived. Empty: the server only said that it lives."""
         while not self._ready and not self._kept_alive:
             if self._session is None:
-                raise NotConnectedError(f"{self._context.name}: not connected")
+                raise NotConnectedError(f"{self._context.name}: not connected", fault="not-connected")
             try:
                 await self._go_round(self._session)
             except _AnewError:

@@ -159,11 +159,13 @@ class Client:
         except TimeoutError as exc:
             raise NotConnectedError(
                 "no answer in time, although somebody takes the connection: is this the port of the OPC UA server? "
-                "Allow more with `timeout:`"
+                "Allow more with `timeout:`",
+                fault="opcua-endpoint-unknown",
             ) from exc
         except ConnectionError as exc:
             raise NotConnectedError(
-                "whoever takes the connection there breaks it off at once: is this the port of the OPC UA server?"
+                "whoever takes the connection there breaks it off at once: is this the port of the OPC UA server?",
+                fault="opcua-endpoint-unknown",
             ) from exc
 
     async def log_in(self) -> None:
@@ -808,14 +810,17 @@ class _Client(AsyncuaClient):
         except CertificateError:
             sent = None
         if sent != protection.server:
-            raise NotConnectedError("the server shows another certificate in the session than it has shown before")
+            text = "the server shows another certificate in the session than it has shown before"
+            raise NotConnectedError(text, fault="opcua-identity-not-proved")
         try:
             signed = (policy.host_certificate or b"") + nonce
             policy.asymmetric_cryptography.verify(signed, made.ServerSignature.Signature)
         except Exception as exc:  # whatever is wrong with it, it is no proof
-            raise NotConnectedError("the server cannot prove that its certificate is its own") from exc
+            text = "the server cannot prove that its certificate is its own"
+            raise NotConnectedError(text, fault="opcua-identity-not-proved") from exc
         if len(made.ServerNonce or b"") < 32:
-            raise NotConnectedError("the server's nonce is too short to be safe (Part 4, 5.6.2)")
+            text = "the server's nonce is too short to be safe (Part 4, 5.6.2)"
+            raise NotConnectedError(text, fault="opcua-identity-not-proved")
 
     def _compare(self, protection: Protection, endpoints: Sequence[Endpoint]) -> None:
         """What the server offers is signed now: see whether somebody has taken the best of it away before."""
@@ -824,12 +829,14 @@ class _Client(AsyncuaClient):
             return
         if not endpoints:
             raise NotConnectedError(
-                f"the server does not say again what it offers, so that {used} may not be its best: write `security: {used}`"
+                f"the server does not say again what it offers, so that {used} may not be its best: write `security: {used}`",
+                fault="opcua-security-mismatch",
             )
         if better := stronger(endpoints, protection.endpoint, protection.login):
             raise NotConnectedError(
                 f"the server offers {better.security}, but when it was asked before, somebody in between has left that out: "
-                f"{used} is refused. Look for who answers in the server's place, or write `security: {used}`"
+                f"{used} is refused. Look for who answers in the server's place, or write `security: {used}`",
+                fault="opcua-security-mismatch",
             )
 
     async def activate(self, login: Login, user: str | None, password: str | None, pair: KeyPair | None) -> None:

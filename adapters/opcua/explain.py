@@ -10,6 +10,7 @@ from adapters.opcua.security.certificates import day, printable
 from adapters.opcua.security.own import KeyPair, Own
 from adapters.opcua.security.secure import ahead
 from adapters.opcua.wire import GarbledError
+from gateway.faults import Reason, fault_of
 
 Step = Literal["channel", "session", "login"]
 
@@ -36,6 +37,58 @@ _HINTS = {
     "BadSecureChannelClosed": "the server has closed the channel",
     "BadSecureChannelIdInvalid": "the server has closed the channel",
 }
+
+
+_FAULTS = {
+    **dict.fromkeys(
+        ("BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid", "BadUserSignatureInvalid"),
+        "opcua-user-refused",
+    ),
+    **dict.fromkeys(
+        ("BadTooManySessions", "BadMaxConnectionsReached", "BadTooManySubscriptions", "BadTooManyMonitoredItems"),
+        "opcua-no-sessions",
+    ),
+    **dict.fromkeys(
+        ("BadSecurityPolicyRejected", "BadSecurityModeRejected", "BadSecurityModeInsufficient", "BadSecurityChecksFailed"),
+        "opcua-security-mismatch",
+    ),
+    "BadTcpEndpointUrlInvalid": "opcua-endpoint-unknown",
+    **dict.fromkeys(("BadTcpServerTooBusy", "BadServerHalted", "BadShutdown", "BadOutOfMemory"), "opcua-server-busy"),
+    **dict.fromkeys(
+        ("BadSessionIdInvalid", "BadSessionClosed", "BadNoSubscription", "BadSubscriptionIdInvalid",
+         "BadSecureChannelClosed", "BadSecureChannelIdInvalid"),
+        "opcua-session-lost",
+    ),
+    "BadNodeIdUnknown": "opcua-node-unknown",
+    **dict.fromkeys(("BadTimeout", "BadRequestTimeout"), "connection-timeout"),
+    **dict.fromkeys(("BadCommunicationError", "BadConnectionClosed"), "connection-lost"),
+}  # fmt: skip
+
+
+def fault_of_error(exc: BaseException) -> str:
+    """The code in the catalogue of faults, for any exception that a connection can end with."""
+    if known := fault_of(exc):
+        return known
+    name = type(exc).__name__
+    if name.startswith("Bad"):
+        return _FAULTS.get(name, "opcua-refused")
+    match exc:
+        case ConnectionRefusedError():
+            return "connection-refused"
+        case TimeoutError():
+            return "connection-timeout"
+        case socket.gaierror():
+            return "name-not-resolved"
+        case ConnectionError():
+            return "connection-lost"
+        case OSError():
+            return "host-unreachable"
+        case AssertionError() if not str(exc):
+            return "opcua-certificate-refused"
+    if "No matching endpoints" in str(exc):
+        return "opcua-security-mismatch"
+    unread = isinstance(exc, (GarbledError, *_NOT_READ)) or name in ("UaError", "NotEnoughData")
+    return "opcua-garbled" if unread else "unexpected-error"
 
 
 def explain(exc: BaseException) -> str:
@@ -95,15 +148,16 @@ _ABOUT_OURS = {
 _USER = ("BadIdentityTokenRejected", "BadIdentityTokenInvalid", "BadUserAccessDenied", "BadUserSignatureInvalid")
 
 
-def refusal(exc: BaseException, step: Step, own: Own, user: KeyPair | None, clock_ahead: float | None) -> str | None:
+def refusal(exc: BaseException, step: Step, own: Own, user: KeyPair | None, clock_ahead: float | None) -> Reason | None:
     """Why a server may have refused us although we believe it; None where certificates have nothing to do with it."""
     name = type(exc).__name__
     theirs = "".join(f'; it says "{printable(note)}"' for note in getattr(exc, "__notes__", ()))
     if step == "login" and user and (name in (*_USER, *_UNTRUSTED, *_TIME, *_ABOUT_OURS)):
-        return (
+        return Reason(
             f"the server does not let the user in who has the certificate {user.file} (thumbprint "
             f"{user.certificate.thumbprint}, valid until {day(user.certificate.not_after)}): {name}{theirs}. It has to be "
-            "trusted among the user certificates of the server, and belong to a user there"
+            "trusted among the user certificates of the server, and belong to a user there",
+            "opcua-user-refused",
         )
     ours = f"the gateway's certificate, {own.file} (thumbprint {own.certificate.thumbprint})"
     if name in _TIME:
@@ -113,15 +167,18 @@ def refusal(exc: BaseException, step: Step, own: Own, user: KeyPair | None, cloc
             if clock_ahead is not None and abs(clock_ahead) > 5
             else "compare its clock with ours"
         )
-        return f"the server does not like the time ({name}{theirs}): {off}. Set the clock of the server; {ours}, is valid {valid}"
+        text = f"the server does not like the time ({name}{theirs}): {off}. Set the clock of the server; {ours}, is valid {valid}"
+        return Reason(text, "opcua-time-refused")
     if name in _ABOUT_OURS:
-        return f"the server refuses {ours}: {_ABOUT_OURS[name].format(uri=own.uri)} ({name}{theirs})"
+        text = f"the server refuses {ours}: {_ABOUT_OURS[name].format(uri=own.uri)} ({name}{theirs})"
+        return Reason(text, "opcua-certificate-refused")
     broke_off = step == "channel" and isinstance(exc, ConnectionError | AssertionError)
     if name in _UNTRUSTED or broke_off:
         how = "breaks off without a word, as servers do that do" if broke_off else "refuses us, as servers do that do"
         said = "" if broke_off else f" ({name}{theirs})"
-        return (
+        return Reason(
             f"the server {how} not trust {ours}{said}. At the server move it from the rejected to the trusted "
-            "certificates, or copy the file there; it may have to be restarted"
+            "certificates, or copy the file there; it may have to be restarted",
+            "opcua-certificate-refused",
         )
     return None

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from adapters.opcua import servers
 from adapters.opcua.client import Client, Path, unit_of
 from adapters.opcua.config import OpcuaConnection
-from adapters.opcua.explain import explain
+from adapters.opcua.explain import explain, fault_of_error
 from adapters.opcua.history import Backfill, pages
 from adapters.opcua.items import Item, Limit, Notification, in_batches
 from adapters.opcua.nodes import NodeId
@@ -216,9 +216,11 @@ class Session:
         try:
             yield
         except NotConnectedError as exc:
-            raise exc if str(exc).startswith(self._label) else NotConnectedError(f"{self._label}: {exc}") from exc
+            if str(exc).startswith(self._label):
+                raise
+            raise NotConnectedError(f"{self._label}: {exc}", fault=exc.fault) from exc
         except Exception as exc:
-            raise NotConnectedError(f"{self._label}: {explain(exc)}") from exc
+            raise NotConnectedError(f"{self._label}: {explain(exc)}", fault=fault_of_error(exc)) from exc
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -404,7 +406,8 @@ class Session:
             if self._heard < self._left - self._patience:
                 self._dead = True
                 raise NotConnectedError(
-                    f"no sign of life for {self._left - self._heard:.1f} s: the line is dead; allow more with `timeout:`"
+                    f"no sign of life for {self._left - self._heard:.1f} s: the line is dead; allow more with `timeout:`",
+                    fault="connection-lost",
                 )
         else:
             raise error

@@ -102,6 +102,11 @@ class OpcuaSignal(SignalSettings):
     )
 
     @property
+    def address_text(self) -> str:
+        where = self.node or self.path or ""
+        return where + (f" {self.field}" if self.field else "") + ("" if self.index is None else f" [{self.index}]")
+
+    @property
     def place(self) -> Path:
         """Where in the value of the node it stands; nothing for the value itself."""
         return path_of(self.field, self.index)

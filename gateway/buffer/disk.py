@@ -167,3 +167,5 @@ def number(name: str) -> int:
 
 class BufferInUseError(GatewayError):
     """Two gateways in one folder would each overwrite what the other keeps."""
+
+    fault = "buffer-in-use"

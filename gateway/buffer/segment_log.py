@@ -37,6 +37,7 @@ from gateway.buffer.topic_names import TopicNames
 from gateway.buffer.work import SPARES, Spare, Work, Write, said
 from gateway.clock import Clock, artificial
 from gateway.errors import PayloadError
+from gateway.faults import Reason, fault_of
 from gateway.mqtt.payload import Loss, Ranges, decode_loss, rebase
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,12 @@ class Limits:
     when_full: WhenFull = "drop-oldest"
     steps: Sequence[Step] = ()  # what to keep less of, in turn, before anything is dropped
     reserve: int = RESERVE
+    segment_size: int | None = None  # where there are segments already
 
     @property
     def segment(self) -> int:
         """Bytes of one segment."""
-        return max(PAGE, min(SEGMENT, self.max_bytes // SEGMENTS // PAGE * PAGE))
+        return self.segment_size or max(PAGE, min(SEGMENT, self.max_bytes // SEGMENTS // PAGE * PAGE))
 
 
 def _nothing() -> None: ...
@@ -160,7 +162,7 @@ class SegmentLog:
             self._disk.remove_unfinished()
             return recover(self._disk)
         except OSError as exc:
-            self._fail(f"{self._disk.folder}: {said(exc)}")
+            self._fail(Reason(f"{self._disk.folder}: {said(exc)}", said(exc).fault))
             self._retry_at = self._clock.monotonic() + RETRY
             self.unopened = True
             return None
@@ -171,7 +173,8 @@ class SegmentLog:
             return
         base = self._numbering.epochs[0].base
         if there.last > base:
-            self._fail("what is in the folder does not fit to what came since the start: it waits for the next one")
+            text = "what is in the folder does not fit to what came since the start: it waits for the next one"
+            self._fail(Reason(text, "disk-broken"))
             self._retry_at = self._clock.monotonic() + RETRY
             return
         segments, total, last = self._segments, self._total, self.last
@@ -304,6 +307,25 @@ class SegmentLog:
             self.last - len(self._dealt), self._bytes(), self._limits.max_bytes, self._dropped,
             self.last - self.accepted, self.trouble,
         )  # fmt: skip
+
+    def resize(self, limits: Limits) -> None:
+        """Other limits from now on. Segments keep the size they have until the next start."""
+        self._limits = replace(limits, segment_size=self._limits.segment)
+        self._keep_within()
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """About when the oldest record that waits was made: none in its segment is newer. None where nothing waits."""
+        segment = self._segment_of(self.stored + 1) if self.stored < self.last else None
+        return segment.newest or None if segment is not None else None
+
+    @property
+    def record_bytes(self) -> float | None:
+        """What a record takes, on the average of the newest ones; None where there are none in memory."""
+        for segment in self._segments[:-3:-1]:
+            if segment.data is not None and len(segment.offsets) > 1:
+                return (segment.offsets[-1] - segment.offsets[0]) / (len(segment.offsets) - 1)
+        return None
 
     def append(self, topic: str, encode: Encode, readings: int, first: int, last: int) -> int:
         seq = self._numbering.seq(self.last + 1)
@@ -443,7 +465,7 @@ class SegmentLog:
         self._move_accepted(now, work.sync)
         self._forget_safe()
         if work.trouble is not None:
-            self._fail(said(work.trouble) if work.trouble.errno else str(work.trouble))
+            self._fail(said(work.trouble) if work.trouble.errno else Reason(str(work.trouble), "buffer-in-use"))
             self._retry_at = now + RETRY
             if work.full:
                 self._make_way()
@@ -668,7 +690,7 @@ class SegmentLog:
             data = self._disk.read(segment.name, 0, segment.size)
         except OSError as exc:
             # A disk that is ill may be well again: only a file that is gone, or that stays unreadable, is a loss.
-            self._fail(f"{self._disk.folder / segment.name}: {said(exc)}")
+            self._fail(Reason(f"{self._disk.folder / segment.name}: {said(exc)}", said(exc).fault))
             gone = isinstance(exc, FileNotFoundError) and self._disk.there()
             if not gone and self._patience(segment):
                 return False
@@ -781,8 +803,8 @@ class SegmentLog:
     def _fail(self, reason: str) -> None:
         if reason != self.trouble:
             log.error(
-                "buffer: %s: readings are kept in memory and sent on, and would not outlive the gateway; tried again every %.0f s",
-                reason, RETRY,
+                "buffer: %s: readings are kept in memory and sent on, and would not outlive the gateway; tried again every %.0f s%s",
+                reason, RETRY, f" [{fault_of(reason)}]", extra={"fault": fault_of(reason)},
             )  # fmt: skip
         self.trouble = reason
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from gateway.buffer.disk import BufferInUseError, Disk
 from gateway.buffer.marks import SIZE as MARKS_SIZE
 from gateway.buffer.segment import Segment
+from gateway.faults import Reason, fault_of_disk
 
 MARKS = "marks"
 SPARES = 2  # one to go on with at once, and one as ballast, for a full disk
@@ -197,6 +198,6 @@ def is_full(exc: OSError) -> bool:
     return exc.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def said(exc: OSError) -> str:
+def said(exc: OSError) -> Reason:
     """What the system says, in words."""
-    return exc.strerror or os.strerror(exc.errno or 0)
+    return Reason(exc.strerror or os.strerror(exc.errno or 0), fault_of_disk(exc))

@@ -29,6 +29,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.clock import Clock
 from gateway.errors import BrokerError, NotConnectedError
+from gateway.faults import Reason, fault_of
 from gateway.mqtt.link import Listener, Message, Will
 from gateway.schedule import Backoff
 
@@ -75,7 +76,8 @@ class Endpoint:
                 context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
         except (OSError, ssl.SSLError) as exc:
             files = ", ".join(str(f) for f in (self.ca, self.cert, self.key) if f)
-            raise BrokerError(f"{self}: the certificate files cannot be used ({files}): {exc}") from exc
+            text = f"{self}: the certificate files cannot be used ({files}): {exc}"
+            raise BrokerError(text, fault="broker-certificate-files") from exc
         return context
 
 
@@ -146,7 +148,7 @@ class PahoLink:
                 raise
             except Exception as exc:  # the link must outlive whatever a library throws
                 log.exception("%s: unexpected error, connecting again", self._endpoint)
-                reason = f"{self._endpoint}: {exc!r}"
+                reason = Reason(f"{self._endpoint}: {exc!r}", "unexpected-error")
             if self._task is None:
                 return  # stop() said good-bye
             # A broker that takes us and throws us out at once must not be hammered: only what lasted starts afresh.
@@ -158,14 +160,15 @@ class PahoLink:
                 if (
                     self._thrown_out > 1
                 ):  # Mosquitto 2.0.11 does not say why (MQTT 5.0, 3.14.2.1: 142, session taken over)
-                    reason += f" again, at once: does another client use the client id '{self._endpoint.client_id}'?"
+                    other = f" again, at once: does another client use the client id '{self._endpoint.client_id}'?"
+                    reason = Reason(reason + other, "broker-client-id-taken")
             self.connected = False
             self._since = 0.0
             self._close()
             self._listener.on_disconnected(reason)
             await asyncio.sleep(self._backoff.pause())
 
-    async def _one_connection(self) -> str:
+    async def _one_connection(self) -> Reason:
         """From connecting to the end of the connection; returns why it ended."""
         endpoint = self._endpoint
         self._ended = ended = self._loop.create_future()
@@ -189,14 +192,14 @@ class PahoLink:
             waited += 0.5
             if waited >= CONNECT_TIMEOUT:
                 self._other_protocol()
-                return f"{endpoint}: the broker takes the connection but does not answer"
+                return Reason(f"{endpoint}: the broker takes the connection but does not answer", "broker-silent")
         if self._since:
             self._protocol = paho.MQTTv5  # the broker that comes back may be another one, or be updated
         elif ended.result() == _CLOSED:
             self._unanswered += 1
             if self._unanswered > 1:  # once may be a broker that is just going down
                 self._other_protocol()
-        return f"{endpoint}: {ended.result()}"
+        return Reason(f"{endpoint}: {ended.result()}", fault_of(ended.result()))
 
     def _make_client(self) -> paho.Client:
         endpoint = self._endpoint
@@ -267,7 +270,7 @@ class PahoLink:
     def _watch_progress(self) -> None:
         oldest = next(iter(self._owed.values()), None)
         if oldest is not None and self._loop.time() - oldest > SILENCE:
-            self._end(f"not acknowledged for {SILENCE:.0f} s: the connection is dead")
+            self._end(Reason(f"not acknowledged for {SILENCE:.0f} s: the connection is dead", "broker-silent"))
 
     def _end(self, reason: str) -> None:
         self.connected = False  # at once: what is published from here on would be lost
@@ -292,7 +295,7 @@ class PahoLink:
         client = self._connected_client()
         info = client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise NotConnectedError(f"{self._endpoint}: {paho.error_string(info.rc)}")
+            raise NotConnectedError(f"{self._endpoint}: {paho.error_string(info.rc)}", fault="broker-closed")
         self._owed[info.mid] = self._loop.time()
         return info.mid
 
@@ -300,7 +303,7 @@ class PahoLink:
         client = self._connected_client()
         rc, _ = client.subscribe([(each, 1) for each in filters])
         if rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise NotConnectedError(f"{self._endpoint}: {paho.error_string(rc)}")
+            raise NotConnectedError(f"{self._endpoint}: {paho.error_string(rc)}", fault="broker-closed")
 
     def ack(self, messages: Sequence[Message]) -> None:
         client = self._client
@@ -313,7 +316,7 @@ class PahoLink:
 
     def _connected_client(self) -> paho.Client:
         if self._client is None or not self.connected:
-            raise NotConnectedError(f"{self._endpoint}: not connected")
+            raise NotConnectedError(f"{self._endpoint}: not connected", fault="broker-closed")
         return self._client
 
     # --- what paho calls: on the event loop, except the opening of the socket ------------------------------------------
@@ -336,11 +339,8 @@ class PahoLink:
 
     def _on_disconnect(self, _c: paho.Client, _u: Any, _f: Any, code: ReasonCode, _p: Properties | None) -> None:
         taken = code.value == 142
-        self._end(
-            f"another client uses the client id '{self._endpoint.client_id}': two gateways with one id?"
-            if taken
-            else _CLOSED
-        )
+        text = f"another client uses the client id '{self._endpoint.client_id}': two gateways with one id?"
+        self._end(Reason(text, "broker-client-id-taken") if taken else _CLOSED)
 
     def _on_publish(self, _c: paho.Client, _u: Any, mid: int, code: ReasonCode, _p: Properties) -> None:
         self._owed.pop(mid, None)
@@ -400,45 +400,51 @@ class PahoLink:
             step()
         except Exception as exc:  # what paho cannot parse, or a mistake of the listener: never a dead event loop
             log.exception("%s: error while talking to the broker", self._endpoint)
-            self._end(f"error while talking to the broker: {exc!r}")
+            self._end(Reason(f"error while talking to the broker: {exc!r}", "unexpected-error"))
 
 
-_CLOSED = "the broker closed the connection"
+_CLOSED = Reason("the broker closed the connection", "broker-closed")
 _OUT_OF_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
-def _refusal(endpoint: Endpoint, code: ReasonCode) -> str:
+def _refusal(endpoint: Endpoint, code: ReasonCode) -> Reason:
     """A CONNACK that says no, with what to check."""
     if code.value in (134, 135):
         who = f"user '{endpoint.user}'" if endpoint.user else "a client without user and password"
-        return f"the broker refuses {who} (reason code {code.value}, {code.getName()}): check mqtt.user, mqtt.password and the broker's ACL"
-    return f"the broker refuses the connection: {code.getName()} (reason code {code.value})"
+        text = f"the broker refuses {who} (reason code {code.value}, {code.getName()}): check mqtt.user, mqtt.password and the broker's ACL"
+        return Reason(text, "broker-refuses-password")
+    return Reason(f"the broker refuses the connection: {code.getName()} (reason code {code.value})", "broker-refuses")
 
 
-def _why(endpoint: Endpoint, exc: Exception) -> str:
+def _why(endpoint: Endpoint, exc: Exception) -> Reason:
     """Why a connection could not be made, with what to check."""
     if isinstance(exc, BrokerError):
-        return str(exc)
+        return Reason(str(exc), exc.fault)
+    text, fault = _meaning(endpoint, exc)
+    return Reason(f"{endpoint}: {text}", fault)
+
+
+def _meaning(endpoint: Endpoint, exc: Exception) -> tuple[str, str]:
     if isinstance(exc, ConnectionRefusedError):
-        return f"{endpoint}: nothing listens there: is the broker running, and mqtt.url right?"
+        return "nothing listens there: is the broker running, and mqtt.url right?", "broker-not-running"
     if isinstance(exc, socket.gaierror):
-        return f"{endpoint}: the name '{endpoint.host}' is not known: check mqtt.url and DNS"
+        return f"the name '{endpoint.host}' is not known: check mqtt.url and DNS", "name-not-resolved"
     if isinstance(exc, ssl.SSLCertVerificationError):
         if exc.verify_code in _OUT_OF_TIME:
-            return (
-                f"{endpoint}: the broker's certificate is not valid at this time ({exc.verify_message}): "
-                "check its dates, and the clock of this machine"
-            )
+            text = f"the broker's certificate is not valid at this time ({exc.verify_message}): "
+            return text + "check its dates, and the clock of this machine", "broker-certificate-expired"
         if exc.verify_code in _OTHER_NAME:
+            text = f"the broker's certificate is for another name ({exc.verify_message}): "
             return (
-                f"{endpoint}: the broker's certificate is for another name ({exc.verify_message}): "
-                "mqtt.url must have the name or address that the certificate is made out to"
+                text + "mqtt.url must have the name or address that the certificate is made out to",
+                "broker-tls-name",
             )
-        return f"{endpoint}: the broker's certificate is not trusted ({exc.verify_message}): set mqtt.ca to the CA that signed it"
+        text = f"the broker's certificate is not trusted ({exc.verify_message}): set mqtt.ca to the CA that signed it"
+        return text, "broker-tls"
     if isinstance(exc, ssl.SSLError) or (endpoint.tls and isinstance(exc, ConnectionResetError)):
         said = getattr(exc, "reason", None) or exc
-        return f"{endpoint}: no TLS on this port ({said}): mqtt:// or another port?"
+        return f"no TLS on this port ({said}): mqtt:// or another port?", "broker-tls"
     if isinstance(exc, TimeoutError):
-        return f"{endpoint}: no answer: check address, network and firewall"
-    return f"{endpoint}: {exc}"
+        return "no answer: check address, network and firewall", "broker-unreachable"
+    return str(exc), "broker-unreachable"

@@ -68,7 +68,7 @@ class LocalLink:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
         if not self.connected or self._listener is None:
-            raise NotConnectedError("the in-process broker: not connected")
+            raise NotConnectedError("the in-process broker: not connected", fault="not-connected")
         mid = next(self._mids)
         code = self._broker._publish(topic, payload, retain)
         self._loop.call_soon(self._listener.on_published, mid, code)

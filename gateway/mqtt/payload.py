@@ -16,6 +16,7 @@ import orjson
 
 from gateway.clock import artificial
 from gateway.errors import PayloadError
+from gateway.faults import fault_of
 from gateway.model import (
     CLOCK_NOT_SET,
     EARLIEST,
@@ -238,8 +239,13 @@ def decode_meta(payload: bytes) -> Meta:
         raise PayloadError(f"a signal of this meta message is broken: {exc!r}") from exc
 
 
-def encode_status(state: State, since_ns: int, reason: str, **more: Any) -> bytes:
-    """The state of a machine or a gateway. `reason` is empty while all is well."""
+def encode_status(state: State, since_ns: int, reason: str, *, fault: str = "", **more: Any) -> bytes:
+    """The state of a machine or a gateway. `reason` is empty while all is well.
+
+    `fault`: the code of the reason in the catalogue of faults, taken from a reason that knows it; only where there is one.
+    """
+    if code := fault or fault_of(reason):
+        more = {"fault": code, **more}
     return orjson.dumps({"v": VERSION, "state": state, "since": milliseconds(since_ns), "reason": reason, **more})
 
 

@@ -27,6 +27,7 @@ from gateway.buffer.contract import NotReadableError, Record
 from gateway.clock import Clock
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError, PayloadError
+from gateway.faults import Reason, fault_of, tagged
 from gateway.mqtt.link import Link, Message
 from gateway.mqtt.payload import decode_stored
 from gateway.mqtt.topics import Topics
@@ -108,8 +109,8 @@ class Publisher:
         self._settles = 0.0  # seconds by which the store's acknowledgements lag
         self._probed = False
         self.turns = 0  # ticks, for the watchdog
-        self.reason = "not connected yet"  # why nothing flows; empty while all is well
-        self.alarm = ""  # what somebody should look at although messages flow
+        self.reason: str = Reason("not connected yet", "not-connected")  # why nothing flows; empty while all is well
+        self.alarm: str = ""  # what somebody should look at although messages flow
 
     @property
     def connected(self) -> bool:
@@ -153,6 +154,20 @@ class Publisher:
             self._retained[topic] = payload
             self.wake()
 
+    @property
+    def saying(self) -> bool:
+        """Something retained is still on its way."""
+        return bool(self._retained or self._owed)
+
+    def use(
+        self, link: Link, *, delivery: Literal["store", "broker"], window: int, rate: float | None, hold: bool
+    ) -> None:
+        """Another link from now on, to be started next; the one before has been stopped. Nothing counts as sent that is not."""
+        self._link, self._delivery, self._window, self._hold_unheard = link, delivery, window, hold
+        self._history = History(rate, limited=delivery == "store")
+        self.alarm = ""
+        self.on_disconnected("connecting anew: its settings were changed")
+
     # --- the link ----------------------------------------------------------------------------------------------------
 
     def on_connected(self) -> None:
@@ -172,7 +187,7 @@ class Publisher:
 
     def on_disconnected(self, reason: str) -> None:
         if reason != self.reason:
-            log.warning("broker: %s", reason)
+            log.warning("broker: %s", tagged(reason), extra={"fault": fault_of(reason)})
         self.reason = reason
         self._start_over()
         self._forgotten.clear()
@@ -202,7 +217,7 @@ class Publisher:
         try:
             stored = decode_stored(message.payload)
         except PayloadError as exc:
-            self._alarm(f"{message.topic}: a store's acknowledgement cannot be read: {exc}")
+            self._alarm(Reason(f"{message.topic}: a store's acknowledgement cannot be read: {exc}", "store-silent"))
             return
         if stored.gateway == self._gateway:
             self._settles = stored.settles
@@ -339,9 +354,8 @@ class Publisher:
         self._progress = now
         if self._probed:
             self._stall = min(LONGEST_STALL, self._stall * 2)
-            self._alarm(
-                f"the store has not acknowledged {waiting} messages the broker took: is `gateway store` running?"
-            )
+            text = f"the store has not acknowledged {waiting} messages the broker took: is `gateway store` running?"
+            self._alarm(Reason(text, "store-silent"))
             with suppress(NotConnectedError, NotReadableError):
                 for record in buffer.read(buffer.stored, 1):
                     self._forgotten.add(self._link.publish(record.topic, record.payload))
@@ -394,11 +408,12 @@ class Publisher:
         if not any(each.backoff.attempts >= PATIENCE for each in self._refused.values()):
             self.reason = ""
 
-    def _why(self, topic: str, code: int) -> str:
+    def _why(self, topic: str, code: int) -> Reason:
         if code == NO_SUBSCRIBERS:
             who = "is `gateway store` running" if self._delivery == "store" else "does anybody subscribe to it"
-            return f"the broker has nobody to give '{topic}' to: {who}?"
-        return f"the broker refuses '{topic}' (reason code {code}): check the broker's ACL for this gateway"
+            return Reason(f"the broker has nobody to give '{topic}' to: {who}?", "broker-no-subscriber")
+        text = f"the broker refuses '{topic}' (reason code {code}): check the broker's ACL for this gateway"
+        return Reason(text, "broker-refuses-topic")
 
     # --- marks -------------------------------------------------------------------------------------------------------
 
@@ -458,10 +473,10 @@ class Publisher:
 
     def _say(self, reason: str) -> None:
         if reason != self.reason:
-            log.warning("broker: %s", reason)
+            log.warning("broker: %s", tagged(reason), extra={"fault": fault_of(reason)})
         self.reason = reason
 
     def _alarm(self, text: str) -> None:
         if text != self.alarm:
-            log.warning("store: %s", text)
+            log.warning("store: %s", tagged(text), extra={"fault": fault_of(text)})
         self.alarm = text

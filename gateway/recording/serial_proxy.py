@@ -133,7 +133,7 @@ class _End:
             self._number = self._serial.fileno()
         except (OSError, ValueError, termios.error) as exc:
             self._serial = None
-            raise NotConnectedError(f"{port.path}: it cannot be opened: {exc}") from exc
+            raise NotConnectedError(f"{port.path}: it cannot be opened: {exc}", fault="serial-port-failed") from exc
         with suppress(OSError, ValueError, AttributeError, NotImplementedError):
             self._serial.set_low_latency_mode(True)  # USB converters collect for 16 ms otherwise
         self._waiting.clear()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from gateway.clock import Clock
 from gateway.errors import NotConnectedError, PayloadError
+from gateway.faults import Reason
 from gateway.mqtt.link import Link, Message
 from gateway.mqtt.payload import Ranges, Stored, decode_stored, encode_stored
 from gateway.mqtt.topics import Topics
@@ -139,9 +140,10 @@ class Acknowledgements:
         if reason_code < 0x80:
             return ""
         topic = self._topics.stored(self._name, origin[0])
-        return (
+        return Reason(
             f"the broker refuses {topic} (reason code {reason_code}): let the store publish there in the broker's ACL, "
-            "or no gateway learns what is stored"
+            "or no gateway learns what is stored",
+            "broker-refuses-topic",
         )
 
     def forget_sent(self) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.errors import StoreError
+from gateway.faults import fault_of_disk
 from gateway.store import stretches
 
 APPLICATION_ID = 0x53464757  # "SFGW"
@@ -82,7 +83,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """The file, which must be there; a writer may be at work, and migrate it. Raises StoreError."""
     if not path.exists():
         raise StoreError(
-            f"{path}: there is no historian yet: start `gateway run` or `gateway store`, or check store.path"
+            f"{path}: there is no historian yet: start `gateway run` or `gateway store`, or check store.path",
+            fault="store-database-missing",
         )
     with explained(path):
         uri = f"{path.absolute().as_uri()}?mode=ro"
@@ -115,9 +117,11 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        raise StoreError(f"{path}: {_meaning(exc)}") from exc
+        text, fault = _meaning(exc)
+        raise StoreError(f"{path}: {text}", fault=fault) from exc
     except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror or exc}: check store.path and its permissions") from exc
+        text = f"{path}: {exc.strerror or exc}: check store.path and its permissions"
+        raise StoreError(text, fault=fault_of_disk(exc)) from exc
 
 
 def version_of(db: sqlite3.Connection) -> int:
@@ -135,11 +139,13 @@ def damaged(exc: Exception) -> str:
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise StoreError(f"{path} belongs to another program: set store.path to a file of the historian's own")
+        text = f"{path} belongs to another program: set store.path to a file of the historian's own"
+        raise StoreError(text, fault="store-damaged")
     version = version_of(db)
     if version not in (WITHOUT_STRETCHES, SCHEMA):
         raise StoreError(
-            f"{path} was written by another version (format {version}, this one knows {SCHEMA}): move it away"
+            f"{path} was written by another version (format {version}, this one knows {SCHEMA}): move it away",
+            fault="store-damaged",
         )
 
 
@@ -152,12 +158,15 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         db.execute(f"PRAGMA user_version={SCHEMA}")
 
 
-def _meaning(exc: sqlite3.Error) -> str:
+def _meaning(exc: sqlite3.Error) -> tuple[str, str]:
+    """In words, and as a code."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return damaged(exc)
+        return damaged(exc), "store-damaged"
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return f"nothing can be written ({exc}): free some space on this disk, or shorten store.retention"
+        fault = "disk-full" if code == sqlite3.SQLITE_FULL else "disk-broken"
+        return f"nothing can be written ({exc}): free some space on this disk, or shorten store.retention", fault
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"another program holds the file ({exc}): end it"
-    return f"{exc}: check store.path and its permissions"
+        return f"another program holds the file ({exc}): end it", "store-in-use"
+    fault = "disk-no-rights" if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) else "store-damaged"
+    return f"{exc}: check store.path and its permissions", fault

@@ -271,7 +271,8 @@ class Historian:
             if pages * self._db.execute("PRAGMA page_size").fetchone()[0] < self._reserve:
                 raise StoreError(
                     f"{self._path}: less than {self._reserve // 2**20} MiB are left on this disk: "
-                    "free some, or shorten store.retention"
+                    "free some, or shorten store.retention",
+                    fault="disk-full",
                 )
 
 
@@ -285,5 +286,6 @@ def _locked(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise StoreError(f"{path}: another gateway writes to this historian: end it, or set store.path") from None
+        text = f"{path}: another gateway writes to this historian: end it, or set store.path"
+        raise StoreError(text, fault="store-in-use") from None
     return lock

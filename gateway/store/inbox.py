@@ -23,7 +23,7 @@ class Inbox:
     def learn(self, message: Message) -> None:
         """Take note of a machine's meta when it comes, before its data is dealt with. Raises PayloadError."""
         levels = self._topics.levels_of(message.topic)
-        if levels and message.topic.endswith("/meta"):
+        if levels and message.topic.endswith("/meta") and message.payload:  # an empty one: the machine is gone
             self._paths[levels] = _meta(message, levels).path
 
     def greets(self, message: Message) -> str:

@@ -115,7 +115,8 @@ class InfluxConnection:
             self.post(b"")
         except StoreRefusedError as exc:
             if self.forgetful:  # takes a write of nothing, so something else is wrong, such as the token
-                raise StoreError(f"{self.url} refuses us ({exc}): check store.token, and the store's log") from exc
+                text = f"{self.url} refuses us ({exc}): check store.token, and the store's log"
+                raise StoreError(text, fault="store-refuses") from exc
 
     def ask(self, question: str) -> Any:
         """The answer to an InfluxQL statement, times in ns. Raises StoreError."""
@@ -141,7 +142,8 @@ class InfluxConnection:
 
     def _lost_connection(self, exc: Exception) -> NoReturn:
         self._interrupted = True
-        raise StoreError(f"{self.url} cannot be reached: {exc}: is it running, and store.url right?") from exc
+        text = f"{self.url} cannot be reached: {exc}: is it running, and store.url right?"
+        raise StoreError(text, fault="store-unreachable") from exc
 
     def _judge(self, status: int, body: bytes | str | None) -> NoReturn:
         text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
@@ -154,13 +156,15 @@ class InfluxConnection:
             f"bucket '{self._bucket}' and org '{self._org}'" if self._api == "v2" else f"data base '{self._database}'"
         )
         if status in _REFUSED:
-            raise StoreRefusedError(text or f"status {status}")
+            raise StoreRefusedError(text or f"status {status}", fault="store-rejects-data")
         if status in (401, 403):
-            raise StoreError(f"{self.url} refuses us ({status}: {text}): check store.{what}, and what they may write")
+            text = f"{self.url} refuses us ({status}: {text}): check store.{what}, and what they may write"
+            raise StoreError(text, fault="store-refuses")
         if status == 404:
-            raise StoreError(f"{self.url}: no {where} there, or not this API ({text}): create it, or check store.api")
+            text = f"{self.url}: no {where} there, or not this API ({text}): create it, or check store.api"
+            raise StoreError(text, fault="store-database-missing")
         self._interrupted = True
-        raise StoreError(f"{self.url} is not able to take anything now ({status}: {text})")
+        raise StoreError(f"{self.url} is not able to take anything now ({status}: {text})", fault="store-busy")
 
     def _count_connections(self, pools: Any) -> None:
         """Not every interruption is noticed: urllib3 quietly opens a new connection when the server closed the idle one."""

@@ -46,7 +46,7 @@ def _rows(answer: Any, machine: str = "") -> list[Any]:
     """The rows of a single series: two machines of the same name must not be mixed."""
     result = answer["results"][0]
     if "error" in result:
-        raise StoreError(f"the data base does not answer: {result['error']}")
+        raise StoreError(f"the data base does not answer: {result['error']}", fault="store-busy")
     found = {}
     for series in result.get("series", ()):
         tags = series.get("tags", {})

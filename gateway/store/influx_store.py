@@ -139,7 +139,8 @@ class InfluxStore:
         try:
             if self._connection.forgetful and any(line.time > self._clock.now() + AHEAD for line, _ in owners):
                 raise StoreRefusedError(
-                    "VictoriaMetrics drops what lies more than two days ahead: set the machine's clock"
+                    "VictoriaMetrics drops what lies more than two days ahead: set the machine's clock",
+                    fault="clock-wrong",
                 )
             lines = "\n".join(line.text for line, _ in owners).encode()
             self._connection.post(lines)
@@ -186,7 +187,8 @@ class InfluxStore:
 
     def _refuses_everything(self, reason: str) -> NoReturn:
         raise StoreError(
-            f"{self._connection.url} refuses every line: {reason}: check store.token, store.bucket and the store's log"
+            f"{self._connection.url} refuses every line: {reason}: check store.token, store.bucket and the store's log",
+            fault="store-refuses",
         )
 
     # --- what may still be lost ----------------------------------------------------------------------------------------

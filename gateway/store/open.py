@@ -33,6 +33,11 @@ def historian_path(settings: StoreSettings, data_dir: Path) -> Path:
     return settings.path or data_dir / "historian.sqlite"
 
 
+def dead_letters_path(settings: StoreSettings, data_dir: Path) -> Path | None:
+    """Where what the store refuses is kept; None for one that refuses nothing."""
+    return None if settings.kind == "historian" else data_dir / "store" / "dead-letters.jsonl"
+
+
 def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> InfluxStore:
     from gateway.store.influx import InfluxConnection
     from gateway.store.influx_store import InfluxStore

@@ -18,6 +18,7 @@ from heapq import merge as merge_sorted
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from gateway.errors import PayloadError, StoreError
 from gateway.model import MachinePath, Value
@@ -30,6 +31,8 @@ from gateway.store.fold import INTERVAL, merge
 from gateway.store.frames import separate
 from gateway.store.stretches import stored, stretches, stretches_of_before
 
+_CHUNKS = 2**database.CHUNK_BITS - 1  # of a chunk's id: which signal it is of
+_NUMBERS = {float, int}
 _Part = tuple[int, Columns]  # interval, readings
 _Reading = tuple[int, Value, int]  # time, value, quality
 
@@ -45,6 +48,10 @@ class SignalInfo:
     time: int | None  # None: described, never read
     value: Value
     quality: int
+
+
+class NotStoredError(StoreError):
+    """Nothing of such a machine or signal was ever stored."""
 
 
 class HistorianReader:
@@ -70,6 +77,52 @@ class HistorianReader:
                 result.value += part.value
                 result.quality += part.quality
             return result
+
+    def extremes(self, machine: str, start: int, end: int) -> dict[str, tuple[float, float]]:
+        """The smallest and the largest number of every signal of a machine from `start` to `end` (ns, both included).
+
+        All signals at once, as that reads each piece of the file once. `machine` is a name or a path, as for `query`.
+        """
+        found: dict[str, tuple[float, float]] = {}
+
+        def add(name: str, values: list[Any]) -> None:
+            if not set(map(type, values)) <= _NUMBERS:
+                values = [v for v in values if type(v) in _NUMBERS]
+            if values:
+                low, high = min(values), max(values)
+                before = found.get(name, (low, high))
+                found[name] = min(low, before[0]), max(high, before[1])
+
+        with self._snapshot():
+            machine_id = self._machine(machine)
+            names = dict(self._db.execute("SELECT id, name FROM signal WHERE machine = ?", (machine_id,)))
+            rows = self._db.execute(
+                "SELECT interval, segment.time, chunk.id & ?, value FROM segment JOIN chunk ON chunk.id BETWEEN segment.id << ? AND"
+                " (segment.id << ?) | ? WHERE machine = ? AND interval BETWEEN ? AND ? ORDER BY segment.id",
+                (
+                    _CHUNKS, database.CHUNK_BITS, database.CHUNK_BITS, _CHUNKS, machine_id, start // INTERVAL,
+                    end // INTERVAL,
+                ),
+            )  # fmt: skip
+            for interval, packed, signal, value in rows:
+                values = unpack(value)
+                if interval * INTERVAL < start or (interval + 1) * INTERVAL > end + 1:  # not all of it
+                    times = unpack_times(packed)
+                    values = values[bisect_left(times, start) : bisect_right(times, end)]
+                add(names.get(signal, ""), values)
+            for (payload,) in self._db.execute(
+                "SELECT payload FROM message WHERE machine = ? AND last >= ? AND first <= ?", (machine_id, start, end)
+            ):
+                for frame in decode_data(payload).frames:
+                    if start <= frame.time <= end:
+                        for name, each in frame.values.items():
+                            add(name, [each])
+        found.pop("", None)
+        return found
+
+    def interrupt(self) -> None:
+        """From another thread: what is being asked ends with a StoreError."""
+        self._db.interrupt()
 
     def signals(self) -> list[SignalInfo]:
         """Every signal with type, unit and newest reading."""
@@ -126,7 +179,7 @@ class HistorianReader:
             try:
                 yield
             except (zlib.error, ValueError, PayloadError) as exc:
-                raise StoreError(f"{self._path}: {database.damaged(exc)}") from exc
+                raise StoreError(f"{self._path}: {database.damaged(exc)}", fault="store-damaged") from exc
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -136,19 +189,22 @@ class HistorianReader:
         return [(id_, MachinePath(*path)) for id_, *path in rows]
 
     def _find(self, machine: str, signal: str) -> tuple[int, int]:
+        id_ = self._machine(machine)
+        signals = dict(self._db.execute("SELECT name, id FROM signal WHERE machine = ?", (id_,)))
+        if signal not in signals:
+            raise NotStoredError(_unknown(f"signal of {machine}", signal, signals, self._path))
+        return id_, signals[signal]
+
+    def _machine(self, machine: str) -> int:
         machines = self._machines()
         named = {
             "/".join(path.levels()): id_ for id_, path in machines if machine in (path.machine, "/".join(path.levels()))
         }
         if not named:
-            raise StoreError(_unknown("machine", machine, {path.machine for _, path in machines}, self._path))
+            raise NotStoredError(_unknown("machine", machine, {path.machine for _, path in machines}, self._path))
         if len(named) > 1:
             raise StoreError(f"there are several machines '{machine}': say {' or '.join(sorted(named))}")
-        id_ = next(iter(named.values()))
-        signals = dict(self._db.execute("SELECT name, id FROM signal WHERE machine = ?", (id_,)))
-        if signal not in signals:
-            raise StoreError(_unknown(f"signal of {machine}", signal, signals, self._path))
-        return id_, signals[signal]
+        return next(iter(named.values()))
 
     def _parts(self, machine: int, signal_id: int, signal: str, start: int, end: int) -> Iterator[Columns]:
         """The readings in time order, one piece per interval."""

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from gateway.clock import Clock, SystemClock
 from gateway.errors import NotConnectedError, PayloadError, StoreError
+from gateway.faults import Reason, fault_of, tagged
 from gateway.mqtt.link import Link, Message
 from gateway.mqtt.topics import Topics
 from gateway.schedule import Backoff
@@ -85,7 +86,7 @@ class StoreWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
         self._task: asyncio.Task[None] | None = None
         self._complaints: set[tuple[str, str]] = set()
-        self._troubles = {"broker": "not connected yet"}  # by where they are
+        self._troubles: dict[str, str] = {"broker": "not connected yet"}  # by where they are
         self._since = self._clock.now()
         self._messages = self._readings = self._losses = self._refused = self._rejected = 0
         self._lag: float | None = None
@@ -112,8 +113,9 @@ class StoreWriter:
     @property
     def status(self) -> StoreStatus:
         """For the status page."""
+        reasons = list(dict.fromkeys(self._troubles.values()))
         return StoreStatus(
-            not self._troubles, "; ".join(dict.fromkeys(self._troubles.values())), self._since, self._messages, self._readings,
+            not reasons, Reason("; ".join(reasons), fault_of(reasons[0]) if reasons else ""), self._since, self._messages, self._readings,
             self._losses, self._refused, self._rejected, self._lag, self._last,
         )  # fmt: skip
 
@@ -167,7 +169,7 @@ class StoreWriter:
                 more = await self._turn(more)
             except Exception as exc:
                 log.exception("unexpected error in the store writer; it goes on")
-                self._trouble("writer", repr(exc))
+                self._trouble("writer", Reason(repr(exc), "unexpected-error"))
                 await self._until(lambda: False, self._backoff.pause())
 
     async def _turn(self, more: bool) -> bool:
@@ -192,7 +194,7 @@ class StoreWriter:
             try:
                 entries, rejects, refused = await self._in_thread(self._write, batch)
             except StoreError as exc:
-                self._trouble("store", str(exc))
+                self._trouble("store", Reason(str(exc), exc.fault))
                 await self._until(lambda: generation != self._generation, self._backoff.pause())
             except Exception as exc:
                 log.exception("unexpected error while storing %d messages", len(batch))
@@ -231,7 +233,7 @@ class StoreWriter:
             if lost:
                 await self._in_thread(self._store.write, lost)
         except StoreError as exc:
-            self._trouble("store", str(exc))
+            self._trouble("store", Reason(str(exc), exc.fault))
             generation = self._generation
             await self._until(lambda: generation != self._generation, self._backoff.pause())
             return False
@@ -276,7 +278,7 @@ class StoreWriter:
         try:
             settled = await self._in_thread(self._store.settled)
         except StoreError as exc:
-            self._trouble("settling", str(exc))
+            self._trouble("settling", Reason(str(exc), exc.fault))
             return
         self._well("settling")
         self._acks.stored(settled)
@@ -285,11 +287,11 @@ class StoreWriter:
         try:
             more = await self._in_thread(self._store.tidy)
         except StoreError as exc:
-            self._trouble("house-keeping", str(exc))
+            self._trouble("house-keeping", Reason(str(exc), exc.fault))
             return False
         except Exception as exc:
             log.exception("unexpected error while tidying up the store")
-            self._trouble("house-keeping", repr(exc))
+            self._trouble("house-keeping", Reason(repr(exc), "unexpected-error"))
             return False
         self._well("house-keeping")
         return more
@@ -327,7 +329,7 @@ class StoreWriter:
         if not self._troubles:
             self._since = self._clock.now()
         if where not in self._troubles:
-            log.warning("storing is held up: %s", reason)
+            log.warning("storing is held up: %s", tagged(reason), extra={"fault": fault_of(reason)})
         self._troubles[where] = reason
 
     def _well(self, where: str) -> None:

@@ -219,7 +219,7 @@ async def test_one_missing_register_costs_only_its_signal(server: Server, caplog
     assert all(13 not in range(r.address, r.address + r.count) for r in later)
     assert len(later) <= 7
     assert [record.getMessage() for record in caplog.records] == [
-        "m/s13: the device refuses holding 13 (exception 2): check address, `type` and `unit_id`"
+        "m/s13: the device refuses holding 13 (exception 2): check address, `type` and `unit_id` [modbus-illegal-address]"
     ]
     await it.close()
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from adapters.modbus.link import GONE, Answer, Link, Request
 from adapters.modbus.signals import BIT_TABLES
 from adapters.modbus.tools.spans import Span, largest
+from adapters.modbus.trouble import OF_EXCEPTION
 from gateway.errors import NotConnectedError
 
 _EXCEPTIONS = {
@@ -89,7 +90,8 @@ class Reader:
                 continue
             if answer.code in GONE:
                 raise NotConnectedError(
-                    f"{self._link.name}: unit {self._unit}: {exception_text(answer.code)}; check `--unit`"
+                    f"{self._link.name}: unit {self._unit}: {exception_text(answer.code)}; check `--unit`",
+                    fault=OF_EXCEPTION[answer.code],
                 )
             why = exception_text(answer.code) if answer.code else "no answer" if answer.silent else "no right answer"
             if answer.code:

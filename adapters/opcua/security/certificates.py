@@ -29,6 +29,8 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 class CertificateError(NotConnectedError):
     """A certificate or key that cannot be used: which one, why, and what to do."""
 
+    fault = "opcua-certificate-files"
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:

@@ -74,11 +74,12 @@ def choose(endpoints: Sequence[Endpoint], connection: OpcuaConnection) -> Endpoi
     usable = [e for e in endpoints if _is_tcp(e)]
     fits = [e for e in usable if (e.security in _ranked() if wanted == "auto" else e.security == wanted)]
     if not fits:
-        raise NotConnectedError(_not_offered(wanted, usable))
+        raise NotConnectedError(_not_offered(wanted, usable), fault="opcua-security-mismatch")
     with_login = [e for e in fits if _can(e, login)]
     if not with_login:
         raise NotConnectedError(
-            f"the server does not take {_LOGINS[login]} to log in; it takes {_ways(fits)}. {_other_login(login)}"
+            f"the server does not take {_LOGINS[login]} to log in; it takes {_ways(fits)}. {_other_login(login)}",
+            fault="opcua-user-refused",
         )
     path = urlsplit(connection.url).path.rstrip("/")
     best = [e for e in with_login if e.security == _best_first(with_login)[0].security]
@@ -99,7 +100,8 @@ def token_of(tokens: Sequence[Token], login: Login, endpoint: Endpoint) -> Token
     if not fits:
         ways = ", ".join(dict.fromkeys(_LOGINS[t.login] for t in tokens)) or "nothing"
         raise NotConnectedError(
-            f"the server does not take {_LOGINS[login]} to log in; it takes {ways}. {_other_login(login)}"
+            f"the server does not take {_LOGINS[login]} to log in; it takes {ways}. {_other_login(login)}",
+            fault="opcua-user-refused",
         )
     if login == "anonymous":
         return fits[0]
@@ -112,9 +114,11 @@ def token_of(tokens: Sequence[Token], login: Login, endpoint: Endpoint) -> Token
     if login == "user" and offered == "None":
         raise NotConnectedError(
             "the password would go over the network for anybody to read: the server offers no encryption of it. "
-            "Write `security: auto`, or log in without a user"
+            "Write `security: auto`, or log in without a user",
+            fault="opcua-security-mismatch",
         )
-    raise NotConnectedError(f"the server wants {_LOGINS[login]} protected by {offered}, which is not known here")
+    text = f"the server wants {_LOGINS[login]} protected by {offered}, which is not known here"
+    raise NotConnectedError(text, fault="opcua-security-mismatch")
 
 
 def names(endpoints: Sequence[Endpoint]) -> str:

@@ -19,7 +19,7 @@ from adapters.opcua.security.certificates import Certificate, chain, day
 from adapters.opcua.security.choice import Endpoint, Login, choose, login_of
 from adapters.opcua.security.own import KeyPair, Own, own, user
 from adapters.opcua.security.store import Store
-from adapters.opcua.security.verdict import Expected, Problem, Verdict, judge
+from adapters.opcua.security.verdict import Expected, Problem, Verdict, fault_of_kinds, judge
 from gateway.adapter import Context
 from gateway.clock import Clock
 from gateway.errors import NotConnectedError
@@ -169,7 +169,7 @@ class Security:
             text = ". ".join([text, *cures])
         if "expired" in kinds and clock_ahead is not None and abs(clock_ahead) > 60:
             text = f"{text}. The server's clock is {ahead(clock_ahead)}"
-        raise NotConnectedError(text)
+        raise NotConnectedError(text, fault=fault_of_kinds(kinds))
 
     def _before(self, server: Certificate) -> str:
         """Whether it is somebody we knew by another certificate."""

@@ -7,7 +7,7 @@ trusted and untrusted ones alike.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -25,6 +25,22 @@ Kind = Literal["untrusted", "changed", "revoked", "expired", "wrong-host", "wron
 # Bits of an RSA key: Part 7, the limits of each policy.
 _KEY_SIZES = {**dict.fromkeys(OLD_POLICIES, (1024, 2048)), "": (2048, 4096)}
 _BROKEN_HASHES = (hashes.MD5, hashes.SHA1)
+
+# The code in the catalogue of faults: of several problems the first one here counts.
+_FAULTS: Mapping[Kind, str] = {
+    "changed": "opcua-certificate-changed",
+    "untrusted": "opcua-certificate-not-trusted",
+    "revoked": "opcua-certificate-unfit",
+    "expired": "opcua-certificate-expired",
+    "wrong-host": "opcua-certificate-wrong-name",
+    "wrong-uri": "opcua-certificate-wrong-name",
+    "usage": "opcua-certificate-unfit",
+}
+
+
+def fault_of_kinds(kinds: Collection[Kind]) -> str:
+    """What somebody has to see to first."""
+    return next(fault for kind, fault in _FAULTS.items() if kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,6 @@ class _Source:
             part = nodes[len(found) : len(found) + limit.size]
             answers = await self._explorer.ask(call, part)
             if not answers:
-                raise NotConnectedError(f"the server gave no answer about {len(part)} nodes")
+                raise NotConnectedError(f"the server gave no answer about {len(part)} nodes", fault="opcua-garbled")
             found += answers[: len(part)]
         return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.opcua.client import Client
-from adapters.opcua.explain import explain
+from adapters.opcua.explain import explain, fault_of_error
 from adapters.opcua.security.certificates import Certificate, CertificateError
 from adapters.opcua.security.choice import Endpoint, choose
 from adapters.opcua.security.secure import Offer, Security
@@ -31,7 +31,8 @@ async def offer(security: Security) -> Offer:
         return await Client(link, f"{security.gateway_id} {security.name}").endpoints()
     except Exception as exc:
         said = str(exc) if isinstance(exc, NotConnectedError) else explain(exc)
-        raise NotConnectedError(f"{security.name} {link.host}:{link.port}: {said}") from exc
+        text = f"{security.name} {link.host}:{link.port}: {said}"
+        raise NotConnectedError(text, fault=fault_of_error(exc)) from exc
 
 
 def chosen(offered: Offer, security: Security) -> Endpoint | None:
@@ -61,7 +62,8 @@ async def show(security: Security) -> Shown:
     if used is None or not used.certificate:
         used = next((each for each in offered.endpoints if each.certificate), None)
     if used is None:
-        raise NotConnectedError(f"{security.name}: the server has no certificate: it offers no encryption")
+        text = f"{security.name}: the server has no certificate: it offers no encryption"
+        raise NotConnectedError(text, fault="opcua-security-mismatch")
     sent, verdict = security.judge(used)
     return Shown(sent[0], verdict)
 
