@@ -36,14 +36,19 @@ Force = Annotated[bool, typer.Option("--force", help="Replace that file if it is
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
+def one_of(argument: Path | None, option: Path | None) -> Path | None:
+    """The configuration that was named, if any was. Raises UsageError where two were."""
+    if argument is not None and option is not None:
+        raise UsageError(f"{argument} and -c {option} are two configurations: one of them")
+    return argument or option
+
+
 def load_config(argument: Path | None, option: Path | None = None, *, whole_tree: bool = False) -> Configuration:
     """The configuration that is meant, checked. Warnings go to stderr. Raises ConfigErrors."""
     from gateway.config import find_config, load
     from gateway.runtime.registry import protocols
 
-    if argument is not None and option is not None:
-        raise UsageError(f"{argument} and -c {option} are two configurations: one of them")
-    configuration = load(find_config(argument or option), protocols(), whole_tree=whole_tree)
+    configuration = load(find_config(one_of(argument, option)), protocols(), whole_tree=whole_tree)
     for warning in configuration.warnings:
         print(warning, file=sys.stderr)
     return configuration

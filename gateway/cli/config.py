@@ -1,13 +1,16 @@
-"""gateway config check | show | schema | explain"""
+"""gateway config check | show | schema | types | diff | versions | rollback | explain"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.common import ConfigArgument, ConfigOption, Json, UnknownNameError, load_config, print_json
+
+if TYPE_CHECKING:
+    from gateway.runtime.versions import Versions
 
 app = typer.Typer(help="Check and explain a configuration. Exit code 3: there are mistakes.", no_args_is_help=True)
 
@@ -120,20 +123,138 @@ def types(
 
 
 @app.command()
+def diff(
+    config: ConfigArgument = None,
+    option: ConfigOption = None,
+    against: Annotated[
+        int | None,
+        typer.Option("--against", metavar="VERSION", help="Compare with an earlier version, not with what runs."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What `gateway reload` would change: the files against the configuration that runs, or against a version."""
+    configuration = load_config(config, option)
+    if against is None:
+        from gateway.cli import running
+
+        found = running.ask(configuration, "difference", path=str(configuration.path.absolute()))
+    else:
+        from gateway.config.difference import difference
+        from gateway.runtime.versions import Versions, load_files
+
+        data_dir = configuration.resolve(configuration.settings.gateway.data_dir)
+        version = load_files(configuration.path, Versions(data_dir).get(against).data)
+        difference_ = difference(version, configuration)
+        found = {"difference": difference_.lines(), **difference_.as_json()}
+    if json:
+        print_json(found)
+        return
+    for line in found["difference"] or ["no difference"]:
+        print(line)
+    if found["restart"]:
+        print(f"only a restart takes over: {'; '.join(found['restart'])}")
+
+
+@app.command()
+def versions(config: ConfigArgument = None, option: ConfigOption = None, json: Json = False) -> None:
+    """The configurations that were in force, newest first: `gateway config rollback N` puts one back."""
+    from datetime import datetime
+
+    from gateway.cli.common import one_of
+    from gateway.config import find_config
+    from gateway.runtime.versions import checksum_of, files_of, finish, rows_of
+
+    path = find_config(one_of(config, option))
+    finish(path)
+    rows = rows_of(_versions_of(path).all(), checksum_of(files_of(path)))
+    if not rows and not json:
+        print("none yet: the first is kept when a gateway runs")
+    for row in rows:
+        if json:
+            print_json(row)
+            continue
+        time = datetime.fromtimestamp(row["t"] / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        mark = "*" if row["current"] else " " if row["in_force"] else "-"
+        print(f"{row['version']:>4} {mark} {time}  {row['who']}" + (f": {row['summary']}" if row["summary"] else ""))
+    if rows and not json:
+        print("     * as the files are now, - never in force")
+
+
+@app.command()
+def rollback(
+    number: Annotated[int | None, typer.Argument(metavar="[N]", help="Version; by default the one before.")] = None,
+    config: ConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Put the files of an earlier version back, and have the running gateway take them over. What is there is kept first."""
+    import sys
+    import time
+
+    from gateway.cli import running
+    from gateway.cli.reload import tell, whoami
+    from gateway.config import find_config
+    from gateway.runtime.versions import checksum_of, files_of, load_files, put_back
+
+    path = find_config(config)
+    stored, now = _versions_of(path), files_of(path)
+    if number is None:
+        before = [version for version in stored.good() if version.checksum != checksum_of(now)]
+        if not before:
+            raise UnknownNameError(
+                "there is no earlier version: one is kept each time another configuration is in force"
+            )
+        number = before[0].number
+    version = stored.get(number)
+    load_files(path, version.data)  # one that cannot be loaded any more is not worth putting back
+    who = whoami().replace("reload", "config rollback")
+    stored.keep(now, who, f"before the way back to version {number}", time.time_ns(), in_force=False)
+    changed = put_back(path, version.data)
+    if not json:
+        print(f"version {number} is in the files: " + (", ".join(changed) if changed else "they were the same"))
+    try:
+        answer = running.ask_at(path, "reload", who=f"{who}, back to version {number}")
+    except running.NotRunningError:
+        if json:
+            print_json({"changed": False, "files": changed, "running": False, "errors": []})
+        else:
+            print("no gateway runs with it: it counts from the next start on", file=sys.stderr)
+        return
+    tell({**answer, "files": changed, "running": True}, json)
+
+
+def _versions_of(path: Path) -> Versions:
+    """What is kept of a configuration, which may be broken. Raises GatewayError."""
+    import os
+
+    from gateway.errors import GatewayError
+    from gateway.runtime.places import data_dirs_of
+    from gateway.runtime.versions import Versions
+
+    found = [Versions(data_dir) for data_dir in data_dirs_of(path)]
+    there = next((each for each in found if each.folder.is_dir()), found[0])
+    if there.folder.is_dir() and not os.access(there.folder, os.R_OK | os.X_OK):
+        raise GatewayError(f"{there.folder} may be read by the user of the gateway only: try it with sudo")
+    return there
+
+
+@app.command()
 def explain(
     key: Annotated[
         str, typer.Argument(help="A key such as mqtt.window or order, or a signal such as press-07/melt_temp.")
     ] = "",
     option: ConfigOption = None,
+    json: Json = False,
 ) -> None:
     """Tell what a key means; for a signal, what is in force and in which file and line it was written."""
     if "/" in key:
-        _explain_signal(key, option)
+        _explain_signal(key, option, json)
     else:
-        _explain_key(key)
+        _explain_key(key, json)
 
 
-def _explain_key(wanted: str) -> None:
+def _explain_key(wanted: str, json: bool) -> None:
+    from dataclasses import asdict
+
     from gateway.config.explain import did_you_mean
     from gateway.config.schema import reference
     from gateway.runtime.registry import protocols
@@ -141,7 +262,7 @@ def _explain_key(wanted: str) -> None:
     keys = reference(protocols())
     if not wanted:
         for key in keys:
-            print(f"{key.path:<48} {key.type}")
+            print_json(asdict(key)) if json else print(f"{key.path:<48} {key.type}")
         return
     words = wanted.split(".")
     found = [key for key in keys if _ends_with(key.path.split("."), words)]
@@ -151,6 +272,9 @@ def _explain_key(wanted: str) -> None:
         hint = f"gateway config explain {words[-1]}" if words[-1] in known else did_you_mean(words[-1], known)
         raise UnknownNameError(f"no key is called '{wanted}'; {hint}")
     for key in found:
+        if json:
+            print_json(asdict(key))
+            continue
         print(f"{key.path}: {key.type}" + (f" = {key.default}" if key.default else ""))
         if key.description:
             print(f"    {key.description}")
@@ -166,7 +290,7 @@ def _starts_with(path: list[str], words: list[str]) -> bool:
     return path[: len(words)] == words and len(path) > len(words)
 
 
-def _explain_signal(name: str, option: Path | None) -> None:
+def _explain_signal(name: str, option: Path | None, json: bool) -> None:
     from gateway.cli.common import split_signal
     from gateway.config.explain import did_you_mean
     from gateway.config.references import signals_of, source_of
@@ -181,14 +305,19 @@ def _explain_signal(name: str, option: Path | None) -> None:
             f"{machine} has no signal '{signal}'; {did_you_mean(signal or '', signals_of(of_machine))}"
         )
     if made_by not in ("signals", "computed"):
+        if json:
+            print_json({"machine": machine, "signal": signal, "follows_from": made_by})
+            return
         print(f"{signal} of {machine} follows from `{made_by}`: gateway config explain machines.{made_by}")
         return
     settings: Any = getattr(of_machine, made_by)
     node: Any = configuration.tree
     for step in ("machines", machine, made_by, signal):
         node = node.value[step]
-    for key, value in node.value.items():
-        print(f"{key:<14} {as_written(value.plain()):<32} {node.keys[key]}")
-    for key, default in defaults(type(settings[signal])).items():
-        if key not in node.value:
-            print(f"{key:<14} {default:<32} default")
+    rows = [(key, as_written(value.plain()), str(node.keys[key])) for key, value in node.value.items()]
+    rows += [(k, d, "default") for k, d in defaults(type(settings[signal])).items() if k not in node.value]
+    for key, text, origin in rows:
+        if json:
+            print_json({"machine": machine, "signal": signal, "key": key, "value": text, "from": origin})
+        else:
+            print(f"{key:<14} {text:<32} {origin}")

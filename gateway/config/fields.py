@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Callable, Mapping
@@ -181,11 +182,12 @@ def find_secret(name: str, folder: Path, env: Mapping[str, str]) -> str:
         raise mistake(f"{name!r} cannot be the name of a secret", "letters, digits, '_', '-' and '.'")
     variable = "GATEWAY_SECRET_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper()
     if credentials := env.get("CREDENTIALS_DIRECTORY"):
-        path = Path(credentials) / name
-        if path.is_file():
-            return _secret_text(path)
+        for file in (name, f"secrets_{name}"):  # the second: LoadCredential=secrets:FOLDER
+            path = Path(credentials) / file
+            if path.is_file():
+                return _secret_text(path)
     path = folder / "secrets" / name
-    if path.is_file():
+    if os.access(path, os.F_OK) and path.is_file():  # the folder may be one that only root can look into
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             raise mistake(f"the secret file {path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")

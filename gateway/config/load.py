@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -24,7 +24,7 @@ from gateway.config.profiles import Profile, ProfileChecker, Profiles
 from gateway.config.references import Checker
 from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings
 from gateway.config.signals import SignalSettings
-from gateway.config.yaml_file import Mark, Node, Source, display_name, mapping, overlay, read_yaml
+from gateway.config.yaml_file import Mark, Node, Source, display_name, mapping, overlay, parse_yaml, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.model import MachinePath
 
@@ -121,6 +121,23 @@ def load(
     return _Loader(path, protocols, os.environ if env is None else env, whole_tree).load(every_profile)
 
 
+def load_text(
+    path: Path,
+    texts: Mapping[Path, bytes],
+    protocols: Mapping[str, Protocol],
+    *,
+    env: Mapping[str, str],
+    env_of_texts: Mapping[str, str],
+    secret: Callable[[str], str],
+) -> Configuration:
+    """As `load`, but that some files have these texts, or are added with them; none of them has to be there.
+
+    `env_of_texts` answers `${VAR}` in them, `secret` answers `{secret: name}` anywhere. Raises ConfigErrors.
+    """
+    loader = _Loader(path, protocols, env, whole_tree=False, texts=texts, env_of_texts=env_of_texts, secret=secret)
+    return loader.load()
+
+
 def check_profile(
     file: Path, protocols: Mapping[str, Protocol], *, env: Mapping[str, str] | None = None
 ) -> CheckedProfile:
@@ -144,6 +161,9 @@ class _Loader:
     keys: dict[frozenset[str], set[str]] = field(default_factory=dict)  # that were written, of all signals
     sets: dict[tuple[object, ...], Mapping[str, SignalSettings]] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
+    texts: Mapping[Path, bytes] = field(default_factory=dict)  # instead of what is in the files, or beside them
+    env_of_texts: Mapping[str, str] = field(default_factory=dict)
+    secret: Callable[[str], str] | None = None  # instead of looking secrets up
 
     def __post_init__(self) -> None:
         self.profiles = Profiles(self._folder / "profiles", self.protocols, self.env, self.errors)
@@ -181,10 +201,11 @@ class _Loader:
             files = [self.path / "gateway.yaml", *sorted((self.path / "machines").glob("*.yaml"))]
             for wrong in sorted((self.path / "machines").glob("*.yml")):
                 self.errors.append(Mark(Source(display_name(wrong))).error("is not read", "rename it to *.yaml"))
+        files += [file for file in self.texts if file not in files]
         tree = mapping(Mark(Source(display_name(files[0])), 1, 1))
         for file in files:
             try:
-                part = read_yaml(file, env=self.env)
+                part = self._parse(file)
             except ConfigErrors as exc:
                 self.errors.extend(exc.errors)
                 continue
@@ -199,6 +220,12 @@ class _Loader:
                 part = _machine_of_file(file.stem, part)
             self._join(tree, part)
         return tree
+
+    def _parse(self, file: Path) -> Node:
+        text = self.texts.get(file)
+        if text is None:
+            return read_yaml(file, env=self.env)
+        return parse_yaml(text, display_name(file), env=self.env_of_texts)
 
     def _join(self, tree: Node, part: Node) -> None:
         """Sections of names are joined, the others may stand in one file only."""
@@ -229,7 +256,7 @@ class _Loader:
         try:
             return model.model_validate(
                 node.plain() if plain is None else plain,
-                context={"secret": lambda name: find_secret(name, self._folder, self.env)},
+                context={"secret": self.secret or (lambda name: find_secret(name, self._folder, self.env))},
             )
         except ValidationError as exc:
             self.errors.extend(explain(exc, model, node, where))

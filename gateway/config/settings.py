@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from pydantic_core import InitErrorDetails
 
 from gateway.config.derived import ComputedSettings, Rules, StateSettings
-from gateway.config.fields import Duration, Level, Name, Period, SecretText, Section, Size, mistake
+from gateway.config.fields import Duration, Level, Name, Period, Secret, SecretText, Section, Size, mistake
 from gateway.config.parameters import ParameterName, Scalar
 from gateway.config.production import Calendar, KpiSettings
 from gateway.config.signals import Reporting, SignalSettings
@@ -121,6 +122,11 @@ class GatewaySettings(Section):
         "plausible",
         description="When the time of this box is believed: as soon as it can be right, or only once something has "
         "synchronized it (chrony, timesyncd, ntpd). What is read before is kept, and gets its time afterwards.",
+    )
+    watch: bool = Field(
+        False,
+        description="Take over the files of the configuration as soon as they have changed. Else they wait for "
+        "`gateway reload`.",
     )
 
 
@@ -349,25 +355,116 @@ class StoreSettings(Section):
         return self
 
 
+WebRole = Literal["viewer", "engineer"]
+
+
 class WebSettings(Section):
-    """The status page."""
+    """The status page, and who may open it: see gateway/web/README.md."""
 
     listen: str = Field(
-        "127.0.0.1:8080", description="Address and port. Only this machine can reach a loopback address."
+        "127.0.0.1:8080",
+        description="Address and port. Only this machine can reach a loopback address; any other one is served with TLS, "
+        "and to nobody without a login.",
+        examples=["0.0.0.0:8443"],
+    )
+    login: Literal["loopback-free", "required"] = Field(
+        "loopback-free",
+        description="`loopback-free`: no login on a loopback address, where everybody who can reach it is engineer. "
+        "`required`: a login (or a client certificate) everywhere; has to be written for any other address.",
+    )
+    cert: Path | None = Field(
+        None,
+        description="Certificate (PEM, with the chain) the page is served with. Left out, one is made for any address "
+        "that is not loopback, in data_dir; `gateway web certificate` shows its fingerprint.",
+        examples=["page.pem"],
+    )
+    key: Path | None = Field(None, description="Its private key.", examples=["page.key"])
+    client_ca: Path | None = Field(
+        None,
+        description="CA certificate(s): whoever has a certificate signed by it is let in without a password, as viewer "
+        "where `certificates` does not say otherwise.",
+        examples=["plant-ca.pem"],
+    )
+    certificates: Mapping[str, WebRole] = Field(
+        default_factory=dict,
+        description="The role of a client certificate, by its common name.",
+        examples=["{maintenance-laptop: engineer}"],
+    )
+    hosts: Sequence[str] = Field(
+        default_factory=tuple,
+        max_length=50,
+        description="Further names and addresses the page answers to, as they stand in a browser, without a port. "
+        "The name of this machine and the address that was reached count always.",
+        examples=["[edge-01.lan, 10.20.0.5]"],
+    )
+    session: Duration = Field(
+        12 * 3600.0,
+        ge=300,
+        le=30 * 86400,
+        description="After so long everybody logs in anew; after an hour without a page open, too.",
+        examples=["12h"],
+    )
+    metrics_token: SecretText | None = Field(
+        None,
+        description="Whoever shows it (`Authorization: Bearer …`) may read /metrics and /readyz without a login.",
+        examples=["{secret: metrics_token}"],
     )
 
     @field_validator("listen")
     @classmethod
-    def _loopback(cls, value: str) -> str:
+    def _address(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not port.isdigit() or int(port) > 65535 or not host:
+        if not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
             raise mistake(f"'{value}' is not an address with a port", "for example 127.0.0.1:8080")
-        if host not in ("127.0.0.1", "localhost", "[::1]"):
+        bare = host.strip("[]")
+        try:
+            wants_brackets = host != "localhost" and ip_address(bare).version == 6
+        except ValueError as exc:
             raise mistake(
-                f"the page has no login yet, so it cannot listen on {host}",
-                f"listen on 127.0.0.1:{port} and reach it through an SSH tunnel: ssh -L {port}:127.0.0.1:{port} …",
-            )
+                f"'{host}' is not an address of this machine",
+                f"for example 127.0.0.1:{port}, or 0.0.0.0:{port} for all",
+            ) from exc
+        if wants_brackets != host.startswith("["):
+            raise mistake(f"'{value}' is not an address with a port", f"write {_bracketed(bare)}:{port}")
         return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, value: Sequence[str]) -> Sequence[str]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?", name):
+                raise mistake(f"'{name[:100]}' is not a name or an address", "without https:// and port: edge-01.lan")
+        return value
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _long(cls, value: Secret | None) -> Secret | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]{16,512}", value.value):
+            raise mistake("this token can be guessed", "16 characters at least, no blanks: openssl rand -hex 24")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> WebSettings:
+        if (self.cert is None) != (self.key is None):
+            raise mistake("a certificate needs both `cert` and `key`", key="cert" if self.cert else "key")
+        if not self.loopback and self.login != "required":
+            raise mistake(
+                f"whoever reaches {self.host} could change this gateway: the page needs TLS and a login there",
+                "add `login: required`; the certificate is made unless `cert` and `key` name one. "
+                f"Or listen on 127.0.0.1:{self.port} and use an SSH tunnel: ssh -L {self.port}:127.0.0.1:{self.port} …",
+                "listen",
+            )
+        if self.client_ca and self.loopback and not self.cert:
+            raise mistake("client certificates need TLS", "add `cert` and `key`", "client_ca")
+        if self.certificates and not self.client_ca:
+            raise mistake("nobody could show these", "add `client_ca`", "certificates")
+        if self.hosts and self.loopback and self.login != "required":
+            raise mistake(
+                "with a name of its own the page is reached from elsewhere, and everybody would be engineer",
+                "add `login: required`",
+                "hosts",
+            )
+        return self
 
     @property
     def host(self) -> str:
@@ -376,6 +473,19 @@ class WebSettings(Section):
     @property
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the page."""
+        return self.host == "localhost" or ip_address(self.host).is_loopback
+
+    @property
+    def tls(self) -> bool:
+        return self.cert is not None or not self.loopback
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class Settings(Section):

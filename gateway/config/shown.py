@@ -13,7 +13,7 @@ from gateway.config.yaml_file import write_yaml
 from gateway.errors import ConfigErrors
 
 HIDDEN = "***"
-_SECRETS = ("password", "token")
+_SECRETS = ("password", "token", "metrics_token")
 # What a machine can be understood without: who else is there, and where its readings go.
 _OF_THE_MACHINE = ("version", "gateway", "site", "defaults", "calendars", "connections", "machines")
 

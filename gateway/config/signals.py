@@ -139,6 +139,11 @@ class SignalSettings(Reporting):
     )
 
     @property
+    def address_text(self) -> str:
+        """Where its value is found, for people: `holding 10 int16 CDAB`, a node id; "" where there is nothing to say."""
+        return ""
+
+    @property
     def doubts(self) -> Iterator[tuple[str, str]]:
         """What may be meant but should be thought about: a key, and what follows it in a warning."""
         if self.deadband is not None and self.report == "all":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -171,6 +171,47 @@ def _escaped(data: Any) -> Any:
 def write_yaml(data: Any) -> str:
     """Plain data as YAML that read_yaml reads again, keys in their order."""
     text: str = yaml.safe_dump(_escaped(data), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def blanked(text: str, is_secret: Callable[[str], bool], hidden: str) -> str:
+    """The same text without the values of the keys that are secret; its lines stay where they are. Raises ConfigErrors.
+
+    Values are texts and numbers, or lists of them, also those that stand elsewhere with an anchor.
+    """
+    spans: list[tuple[int, int]] = []
+    anchors: dict[str, tuple[int, int]] = {}
+    stack: list[tuple[bool, str | None, bool]] = []  # mapping?, the key whose value comes next, secret?
+    try:
+        for event in _events(text):
+            is_key = bool(stack) and stack[-1][0] and stack[-1][1] is None
+            secret = bool(stack) and stack[-1][2]
+            span = event.start_mark.index, event.end_mark.index
+            if isinstance(event, yaml.ScalarEvent):
+                if is_key:
+                    stack[-1] = True, event.value, is_secret(event.value)
+                    continue
+                if event.anchor is not None:
+                    anchors[event.anchor] = span
+                if secret and event.value:
+                    spans.append(span)
+            elif isinstance(event, yaml.AliasEvent):
+                if secret and event.anchor in anchors:
+                    spans.append(anchors[event.anchor])
+            elif isinstance(event, yaml.MappingStartEvent):
+                stack.append((True, None, False))
+                continue
+            elif isinstance(event, yaml.SequenceStartEvent):
+                stack.append((False, None, secret))
+                continue
+            elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+                stack.pop()
+            if stack and stack[-1][0]:
+                stack[-1] = True, None, False
+    except yaml.YAMLError as exc:
+        raise ConfigErrors([Mark(Source("")).error("this is not YAML")]) from exc
+    for start, end in sorted(set(spans), reverse=True):
+        text = text[:start] + hidden + "\n" * text.count("\n", start, end) + text[end:]
     return text
 
 

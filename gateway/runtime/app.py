@@ -8,25 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from gateway import __version__
 from gateway.buffer import known_time
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
-from gateway.errors import BrokerError, NotConnectedError, StoreError
+from gateway.errors import BrokerError, ConfigErrors, GatewayError, NotConnectedError, StoreError
+from gateway.events import Event, Events
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.topics import Topics
+from gateway.runtime.answers import answers_of
+from gateway.runtime.configuring import ConfigFiles
+from gateway.runtime.control import ControlSocket
 from gateway.runtime.edge import Edge, buffer_folder
+from gateway.runtime.happenings import event_file, kept
+from gateway.runtime.history import History, path_of
+from gateway.runtime.reload import Reload
+from gateway.runtime.scrape import Scrape
 from gateway.runtime.service import Notifier, Progress, keep_fed
+from gateway.runtime.way import WayOfData
 from gateway.store.writer import StoreWriter
+from gateway.web.sources import Sources
+
+if TYPE_CHECKING:
+    from gateway.config.settings import WebSettings
+    from gateway.store.contract import Store
+    from gateway.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
+ANSWERED = 1.0  # seconds until who asked on the page for another page has his answer
 STUCK = 90.0  # seconds without any attempt, after which a part is stuck: the longest pause between two, and some more
 
 MakeLink = Callable[[str, bool, Will | None], Link]
@@ -60,6 +80,40 @@ def paho_links(configuration: Configuration, clock: Clock) -> MakeLink:
     return make
 
 
+def check_work(configuration: Configuration, *, store_only: bool = False) -> None:
+    """Whether a gateway has anything to do with a configuration. Raises ConfigErrors."""
+    mark, error = configuration.tree.mark, None
+    if store_only and configuration.settings.store is None:
+        error = mark.error("there is no `store:` to write to", "for example: store: {kind: historian}")
+    if not store_only and not configuration.machines:
+        error = mark.error("there are no machines to read", "add them under `machines:`")
+    if error is not None:
+        raise ConfigErrors([error])
+
+
+@contextmanager
+def on_hangup(reload: Callable[[], None]) -> Iterator[None]:
+    """SIGHUP asks for a reload, unless it says that the terminal is gone in which this was started."""
+    loop = asyncio.get_running_loop()
+    terminal = os.isatty(0)
+
+    def hung_up() -> None:
+        if terminal and not os.isatty(0):
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            reload()
+
+    try:
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
+    except (ValueError, RuntimeError, NotImplementedError):  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
 def _always() -> bool:
     return True
 
@@ -75,6 +129,25 @@ class App:
     page: str = ""  # the address of the status page, once it is served
     edge: Edge | None = None
     writer: StoreWriter | None = None
+    relink: Callable[[Configuration, Clock], MakeLink] = paho_links  # for another `mqtt:`
+    notifier: Notifier = field(default_factory=Notifier)
+    control: Reload | None = None
+    fixed: bool = False  # its configuration does not stand in files as it is: there is nothing to be taken over
+    safe_mode: Sequence[str] = ()  # the mistakes because of which an earlier configuration runs
+    files: Mapping[str, bytes] | None = None  # what the configuration was read from, where that is not what there is
+    events: Events = field(default_factory=Events)
+    scrape: Scrape = field(init=False)  # figures about this process, made when they are asked for
+
+    _alone: bool = False  # a store writer, and nothing else
+    _store: Store | None = None
+    _sources: Sources | None = None
+    _server: WebServer | None = None
+    _progress: Progress = field(init=False)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.scrape = Scrape(self)
+        self._progress = Progress(self.clock)
 
     async def run(self, *, edge: bool = True, store: bool = True, once: bool = False) -> None:
         """Until cancelled; with `once`, until every machine was read and everything is delivered.
@@ -82,49 +155,187 @@ class App:
         Raises GatewayError for what cannot even be started.
         """
         async with AsyncExitStack() as stack:
-            if store and self.configuration.settings.store is not None:
-                await self._start_store(stack, alone=not edge)
+            stack.enter_context(self.scrape.looking())
+            if edge and not once:
+                known = await asyncio.to_thread(known_time, buffer_folder(self.configuration))
+                file = event_file(self.configuration)
+                await stack.enter_async_context(kept(file, self.events, self.clock, __version__, known))
+            self._alone = not edge
+            stack.push_async_callback(self._stop_store)
+            if store:
+                await self._start_store(self.configuration, self.links)
             if edge:
                 await self._run_edge(stack, once)
                 return
-            notifier = Notifier()
-            notifier.ready()
-            stack.callback(notifier.stopping)
-            progress = Progress(self.clock)
-            self._watch_store(progress)
-            await keep_fed(notifier, progress, lambda: self._store_reason() or "storing")
+            await self._take_orders(stack)
+            self.notifier.ready()
+            stack.callback(self.notifier.stopping)
+            self.watch_parts()
+            await keep_fed(self.notifier, self._progress, lambda: self._store_reason() or "storing")
 
-    async def _start_store(self, stack: AsyncExitStack, alone: bool) -> None:
+    async def _take_orders(self, stack: AsyncExitStack) -> None:
+        """The control socket, SIGHUP, and files that are watched."""
+        if self._alone:
+            self.control = Reload(self)
+        control = self.control
+        data_dir = self.configuration.resolve(self.configuration.settings.gateway.data_dir)
+        socket_ = ControlSocket(data_dir, answers_of(self))
+        await socket_.start()
+        stack.push_async_callback(socket_.stop)
+        stack.push_async_callback(self._end_tasks)
+        if control is None:
+            return
+        stack.push_async_callback(control.stop)
+        if self.edge is not None:
+            self.edge.before_end = control.stop
+        if self.safe_mode:
+            text = f"safe mode, an earlier configuration runs: {self.safe_mode[0]}"
+            self.events.add(Event(self.clock.now(), "config", "", "safe mode", "config-refused", text))
+        self._spawn(control.begin("safe mode" if self.safe_mode else "start", self.files), "versions")
+        self._spawn(control.watch(), "watch files")
+        stack.enter_context(on_hangup(lambda: self._spawn(self._reload(), "SIGHUP")))
+
+    async def _reload(self) -> None:
+        assert self.control is not None
+        await self.control.reload("SIGHUP")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- what a reload asks for --------------------------------------------------------------------------------------
+
+    def check(self, wanted: Configuration) -> None:
+        """Whether there is anything to do with a configuration. Raises ConfigErrors."""
+        check_work(wanted, store_only=self._alone)
+
+    def edge_link(self, links: MakeLink, configuration: Configuration) -> Link:
+        """The link of the edge. Raises BrokerError."""
+        gateway = self.configuration.settings.gateway.id
+        return links(f"gateway-{gateway}", False, Edge.will(configuration, self.clock))
+
+    async def change_store(self, wanted: Configuration, links: MakeLink) -> None:
+        """The store writer begins anew. Raises GatewayError where the store cannot be opened."""
+        await self._stop_store()
+        await self._start_store(wanted, links)
+
+    async def open_page(self, web: WebSettings | None) -> WebServer | None:
+        """The page at another address; None where it has none, or the one it has. Raises GatewayError."""
+        now = self.configuration.settings.web
+        if web is None or self._sources is None or (now is not None and now.listen == web.listen):
+            return None
+        return await self._serve(web)
+
+    def move_page(self, opened: WebServer | None, before: WebSettings | None) -> None:
+        """Use another page from now on: the old one ends in a moment, once who asked for that has his answer."""
+        self._spawn(self._move_page(opened, before), "page")
+
+    async def _move_page(self, opened: WebServer | None, before: WebSettings | None) -> None:
+        await asyncio.sleep(ANSWERED)
+        old, self._server = self._server, opened
+        if old is not None:
+            await old.stop()
+        web = self.configuration.settings.web
+        if opened is None and web is not None:
+            for settings in (web, before):  # at the same address: only one of them can be open
+                try:
+                    self._server = await self._serve(settings or web)
+                    break
+                except GatewayError as exc:
+                    log.error("the page cannot be opened with its new settings: %s", exc)
+        self.page = "" if self._server is None else self._server.url
+        log.info("status page: %s", self.page or "none")
+
+    def leave_safe_mode(self) -> bool:
+        """The files are right again. False where it was not in safe mode."""
+        was, self.safe_mode = bool(self.safe_mode), ()
+        return was
+
+    def watch_parts(self) -> None:
+        """Have the parts watched that there are now."""
+        progress, edge = self._progress, self.edge
+        names = {"store"} if self.writer is not None else set()
+        if self.writer is not None:
+            progress.stage("store", _always, partial(getattr, self.writer, "turns"), STUCK)
+        if edge is not None:
+            buffer = edge.buffer
+            progress.stage("commit", lambda: buffer.accepted < buffer.last, lambda: edge.committer.turns, STUCK)
+            progress.stage("publish", _always, lambda: edge.publisher.turns, STUCK)
+            names |= {"commit", "publish"}
+            for poller in edge.pollers:
+                polls = [signal.poll for machine in poller.settings.values() for signal in machine.signals.values()]
+                patience = STUCK + 2 * min(polls, default=0.0)
+                progress.stage(f"poll[{poller.name}]", _always, partial(getattr, poller, "turns"), patience)
+                names.add(f"poll[{poller.name}]")
+        progress.keep(names)
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    async def _start_store(self, configuration: Configuration, links: MakeLink) -> None:
+        """The writer of a configuration that has a store."""
+        settings = configuration.settings
+        if settings.store is None:
+            return
         from gateway.store.open import open_store
 
-        configuration = self.configuration
-        settings = configuration.settings
-        assert settings.store is not None
         data_dir = configuration.resolve(settings.gateway.data_dir)
-        made = await asyncio.to_thread(open_store, settings.store, data_dir, self.clock)
-        stack.callback(made.close)
-        name = settings.store.writer or (socket.gethostname() if alone else settings.gateway.id)
-        link = self.links(f"store-{name}", True, None)
-        self.writer = StoreWriter(link, Topics(settings.mqtt.root), made, name, settings.store.share, self.clock)
-        await self.writer.start()
-        stack.push_async_callback(self.writer.stop)
+        name = settings.store.writer or (socket.gethostname() if self._alone else settings.gateway.id)
+        # One of several leaves no session behind: a broker would keep its share for it, and not give it to the others.
+        link = links(f"store-{name}", settings.store.share is None, None)
+        self._store = made = await asyncio.to_thread(open_store, settings.store, data_dir, self.clock)
+        writer = StoreWriter(link, Topics(settings.mqtt.root), made, name, settings.store.share, self.clock)
+        self.writer = writer
+        await writer.start()
+
+    async def _stop_store(self) -> None:
+        writer, self.writer = self.writer, None
+        made, self._store = self._store, None
+        if writer is not None:
+            await writer.stop()
+        if made is not None:
+            made.close()
+
+    async def _serve(self, web: WebSettings) -> WebServer:
+        from gateway.web.server import open_doors, serve
+
+        assert self._sources is not None
+        folder, data_dir = self.configuration.folder, self.configuration.settings.gateway.data_dir
+        opening = await asyncio.to_thread(open_doors, web, folder, folder / data_dir, self.clock, self.events)
+        return await serve(self._sources, web.host, web.port, opening=opening)
+
+    async def _stop_page(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
 
     async def _run_edge(self, stack: AsyncExitStack, once: bool) -> None:
         configuration = self.configuration
-        gateway = configuration.settings.gateway.id
-        link = self.links(f"gateway-{gateway}", False, Edge.will(configuration, self.clock))
-        edge = self.edge = Edge(configuration, link, self.clock, self.counters, self._store_reason)
-        if (web := configuration.settings.web) is not None and not once:
-            from gateway.web.server import serve
-            from gateway.web.sources import Sources
-
-            server = await serve(Sources(edge.board, self.clock), web.host, web.port)
-            stack.push_async_callback(server.stop)
-            self.page = server.url
-            log.info("status page: %s", self.page)
+        link = self.edge_link(self.links, configuration)
+        edge = self.edge = Edge(configuration, link, self.clock, self.counters, self._store_reason, self.events)
         if once:
             await self._once(edge)
             return
+        self.control = None if self.fixed else Reload(self)
+        history = History(lambda: path_of(self.configuration), self.clock)
+        stack.callback(history.close)
+        self._sources = Sources(
+            edge.board, self.clock, self.events, metrics=self.scrape, control=self.control,
+            safe_mode=lambda: self.safe_mode, history=history, configuring=ConfigFiles(lambda: self.configuration),
+            way=WayOfData(edge, lambda: self.configuration, lambda: self.writer is not None),
+        )  # fmt: skip
+        stack.push_async_callback(self._stop_page)
+        if (web := configuration.settings.web) is not None:
+            self._server = await self._serve(web)
+            self.page = self._server.url
+            log.info("status page: %s", self.page)
+        await self._take_orders(stack)
         telling = asyncio.create_task(self._tell(edge), name="service manager")
         try:
             await edge.run()
@@ -134,21 +345,17 @@ class App:
 
     async def _tell(self, edge: Edge) -> None:
         """The service manager: that it runs, how it is, and that all of its parts move on."""
-        notifier, progress = Notifier(), Progress(self.clock)
-        buffer = edge.buffer
         try:
             await edge.running.wait()
-            progress.stage("commit", lambda: buffer.accepted < buffer.last, lambda: edge.committer.turns, STUCK)
-            self._watch_store(progress)
-            progress.stage("publish", _always, lambda: edge.publisher.turns, STUCK)
-            for poller in edge.pollers:
-                polls = [signal.poll for machine in poller.settings.values() for signal in machine.signals.values()]
-                patience = STUCK + 2 * min(polls, default=0.0)
-                progress.stage(f"poll[{poller.name}]", _always, partial(getattr, poller, "turns"), patience)
-            notifier.ready()
-            await keep_fed(notifier, progress, lambda: edge.in_a_line)
+            self.watch_parts()
+            self.notifier.ready()
+            await keep_fed(self.notifier, self._progress, lambda: self._in_a_line(edge))
         finally:
-            notifier.stopping()
+            self.notifier.stopping()
+
+    def _in_a_line(self, edge: Edge) -> str:
+        """How it is, for the service manager."""
+        return f"{'safe mode: the configuration is broken; ' if self.safe_mode else ''}{edge.in_a_line}"
 
     async def _once(self, edge: Edge) -> None:
         task = asyncio.create_task(edge.run(), name="edge")
@@ -168,10 +375,6 @@ class App:
             raise StoreError(self._store_reason() or edge.publisher.alarm or "not everything was stored in time")
         if away:
             raise NotConnectedError("\n".join(away))
-
-    def _watch_store(self, progress: Progress) -> None:
-        if self.writer is not None:
-            progress.stage("store", _always, partial(getattr, self.writer, "turns"), STUCK)
 
     def _store_reason(self) -> str | None:
         """Why the writer of this process does not write; empty while it does; None where there is none."""

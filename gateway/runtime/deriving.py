@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -60,6 +60,10 @@ class Deriving:
         self._lines: list[Mapping[str, Any]] | None = None  # of the journals, once they are read
         self._machines = [name for name, machine in configuration.machines.items() if machine.derived]
         self._calendars: dict[str | None, WorkCalendar] = {}
+        self._remembered: set[str] = set()  # machines that the memory asks for
+        self._gone: dict[
+            str, Mapping[str, Any]
+        ] = {}  # of machines that are not there any more: their dump, should they return
 
     @property
     def used(self) -> bool:
@@ -74,6 +78,36 @@ class Deriving:
         """Once the signals of all machines are known, as far as they can be without asking them."""
         self._make()
         self._lines = None
+
+    def change(self, configuration: Configuration, anew: Collection[str], gone: Collection[str]) -> None:
+        """Another configuration: these are made `anew`, and go on where they were; those that are `gone` end.
+
+        Others are not touched. `settle` follows, once the signals of all machines are known again.
+        """
+        before = set(self._machines)
+        self._configuration = configuration
+        self._machines = [name for name, machine in configuration.machines.items() if machine.derived]
+        self._calendars.clear()
+        for name in {*gone, *(before - set(self._machines))}:
+            if (derived := self._made.pop(name, None)) is not None:
+                if (held := derived.flush()) is not None:
+                    self._count(held, held)
+                    self._sink.accept(held)
+                self._gone[name] = derived.dump(self._clock.now())
+            self._outdated.discard(name)
+        for name in gone:
+            self._headers.pop(name, None)
+        self._outdated |= {name for name in self._machines if name in anew or name not in self._made}
+        self._listen()
+
+    def settle(self) -> None:
+        """After `change`: what has to be made anew is."""
+        if self._outdated:
+            self._make()
+            self._lines = None
+        new = [name for name in self._machines if name not in self._remembered]
+        if new:
+            self.remember(self._memory)
 
     def know(self, header: Header) -> None:
         """The signals of a machine, as they leave: at the start, and when their types are learnt."""
@@ -158,12 +192,19 @@ class Deriving:
                     self._count(held, held)
                     self._sink.accept(held)
                 derived.take_over(before)
+            elif (dump := self._gone.pop(name, None)) is not None:
+                for what in derived.load(dump):
+                    log.warning("%s: what was known of it cannot be used (%s): it begins anew", name, what)
             else:
                 for what in derived.load(self._memory.saved(f"{PART}{name}"), self._recent_of(name)):
                     log.warning("%s: what was remembered of it cannot be used (%s): it begins anew", name, what)
             self._sink.refuse(path, derived.refused, "derived")
             self._made[name] = derived
             self._sink.announce_derived(derived.header)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Who is told of which machine."""
         self._turns = deque(self._made)
         self._listeners = {}
         for derived in self._made.values():
@@ -189,17 +230,23 @@ class Deriving:
 
     def remember(self, memory: Memory) -> None:
         """Have it written down: all of it from time to time, what came since once a minute."""
+        new = [name for name in self._machines if name not in self._remembered]
         memory.keep_in_turn(
-            {f"{PART}{name}": partial(self._dump, name) for name in self._machines},
-            {f"{PART}{name}": partial(self._corrections, name) for name in self._machines},
+            {f"{PART}{name}": partial(self._dump, name) for name in new},
+            {f"{PART}{name}": partial(self._corrections, name) for name in new},
         )
-        memory.note(self._recent, lambda: self._noted[0])
+        if not self._remembered:
+            memory.note(self._recent, lambda: self._noted[0])
+        self._remembered.update(new)
 
     def _dump(self, name: str) -> Mapping[str, Any]:
-        return self._made[name].dump(self._clock.now())
+        made = self._made.get(name)
+        return self._gone.get(name, {}) if made is None else made.dump(self._clock.now())
 
     def _corrections(self, name: str) -> int:
-        return self._made[name].corrections
+        """Another number when a machine goes or comes back: then it is written down."""
+        made = self._made.get(name)
+        return -1 if made is None else made.corrections
 
     def _recent(self) -> dict[str, Any]:
         now = self._clock.now()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os.path import commonpath
@@ -22,8 +22,11 @@ from gateway.buffer.committer import Committer
 from gateway.buffer.reduce import Step, shed, thin
 from gateway.clock import Clock, TrackedClock
 from gateway.config import Configuration
+from gateway.config.difference import Difference
 from gateway.counters import FlowCounters
 from gateway.errors import PayloadError
+from gateway.events import Events
+from gateway.faults import Reason, fault_of, tagged
 from gateway.model import Batch, Gap, Header, MachinePath, ValueType
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.payload import DataEncoder, Frame, Loss, State, decode_data, encode_loss, encode_meta, encode_status
@@ -31,17 +34,20 @@ from gateway.mqtt.topics import Topics
 from gateway.normalizer import Plan
 from gateway.publisher import Content, Publisher
 from gateway.runtime.deriving import Deriving
+from gateway.runtime.happenings import Happenings
 from gateway.runtime.memory import Memory
 from gateway.runtime.poller import CONNECTING, Poller
 from gateway.runtime.registry import plugins
 from gateway.runtime.schema import PART as SCHEMA
 from gateway.runtime.schema import Schema
-from gateway.web.snapshot import Board
+from gateway.web.snapshot import STARTING, Board
+from gateway.web.views.trail import Trail
 
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
 DRAIN = 5.0  # seconds, when stopping
+FAREWELL = 2.0  # seconds a broker that is left may take to hear of it
 CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
 _RANKS = {"low": 0, "normal": 1, "high": 2}
 ONCE = 30.0  # seconds for reading everything once
@@ -57,14 +63,17 @@ class Edge:
         clock: Clock,
         counters: FlowCounters,
         store_reason: Callable[[], str | None] = lambda: None,
+        events: Events | None = None,
     ) -> None:
-        """`store_reason`: what the store writer of this process says, None where there is none."""
+        """`store_reason`: what the store writer of this process says, None where there is none. `events`: told of changes."""
         settings = configuration.settings
         self._store_reason = store_reason
         self._configuration, self._link, self._clock, self._counters = configuration, link, clock, counters
         self._gateway = settings.gateway.id
         self._topics = Topics(settings.mqtt.root)
         self._started = clock.now()
+        self.happenings = Happenings(events if events is not None else Events(), clock)
+        self.trail = Trail()  # how the buffer grew, for the page
         self._locked: set[Header] = set()  # whose types are written down
         self.board = Board(
             gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
@@ -93,7 +102,16 @@ class Edge:
         self.schema = Schema(self.memory.saved(SCHEMA))
         self.memory.keep(SCHEMA, self.schema.dump, lambda: self.schema.changes, every=float("inf"))
         self.deriving = Deriving(configuration, self, clock, counters, self.memory, self._noted)
-        self.pollers = [self._poller(name) for name in configuration.connections if configuration.machines_of(name)]
+        self._cleared: dict[
+            str, Content
+        ] = {}  # topics of machines that are gone: empty, so that no broker retains them
+        self._gone: dict[str, Any] = {}  # counts of machines that are not there any more, should they return
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by connection
+        self.before_end: Callable[[], Awaitable[None]] | None = None  # whoever changes something has to stop first
+        self._failed: asyncio.Future[None] | None = None  # done when a task ends that should not
+        self.pollers = [
+            self._poller(configuration, name) for name in configuration.connections if configuration.machines_of(name)
+        ]
 
     @staticmethod
     def will(configuration: Configuration, clock: Clock) -> Will:
@@ -112,15 +130,17 @@ class Edge:
         self._remember()
         await self._link.start(self.publisher)
         self.committer.start()
-        tasks = [asyncio.create_task(poller.run(), name=f"poll[{poller.name}]") for poller in self.pollers]
-        tasks.append(asyncio.create_task(self._watch(), name="watch"))
+        self._failed = asyncio.get_running_loop().create_future()
+        self._begin(self.pollers)
+        watch = asyncio.create_task(self._watch(), name="watch")
+        watch.add_done_callback(self._note_end)
         self.running.set()
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # none of them ends by itself
+            await self._failed  # none of them ends by itself
         finally:
-            await _end(tasks)
+            if self.before_end is not None:
+                await self.before_end()
+            await _end([*self._tasks.values(), watch])
             self.deriving.flush()
             deadline = self._clock.monotonic() + DRAIN
             await self._drain(deadline)
@@ -162,10 +182,9 @@ class Edge:
 
     async def _watch(self) -> None:
         """What has gone stale, what the publisher has to do again, how broker and store are."""
-        steps = [poller.watch for poller in self.pollers]
-        steps += [self.deriving.tick, self.publisher.tick, self._note_links, self._note_clock]
+        others = [self.deriving.tick, self.publisher.tick, self._note_links, self._note_clock, self._note_changes]
         while True:
-            for step in steps:
+            for step in [*(poller.watch for poller in self.pollers), *others]:
                 try:
                     step()
                 except Exception:  # one of them must not end the others
@@ -182,19 +201,26 @@ class Edge:
             silent = publisher.unanswered
             reason = self._store_reason() or publisher.alarm
             if not reason and silent > publisher.silence:
-                reason = f"has not acknowledged anything for {silent:.0f} s: is `gateway store` running?"
+                text = f"has not acknowledged anything for {silent:.0f} s: is `gateway store` running?"
+                reason = Reason(text, "store-silent")
             if not publisher.connected:
-                self.board.store.set("offline", now, "out of reach without the broker")
+                self.board.store.set("offline", now, "out of reach without the broker", fault_of(publisher.reason))
             elif reason:
                 self.board.store.set("offline", now, reason)
             elif self.buffer.stored or self._store_reason() is not None:
                 self.board.store.set("online", now)
+
+    def _note_changes(self) -> None:
+        """For the page: what has changed, and how far the buffer has come."""
+        self.happenings.look(self.board)
+        self.trail.note(self._clock.monotonic(), self.buffer.last, self.buffer.usage.records)
 
     def _note_clock(self) -> None:
         """A clock that somebody set leaves a trace: stamps before and after it are not of one scale."""
         for step in self._clock.steps() if isinstance(self._clock, TrackedClock) else ():
             start, end = sorted((step.before, step.after))
             log.warning("clock: %s (%+.3f s)", step.cause, (step.after - step.before) / 1e9)
+            self.happenings.step(step)
             self.buffer.declare(Loss(self.buffer.epoch, 0, 0, 0, start, end, f"clock: {step.cause}"))
             self.committer.wake()
 
@@ -242,8 +268,7 @@ class Edge:
         path = self._paths.get(topic)
         return [] if path is None else list(self._parts[path].values())
 
-    def _poller(self, name: str) -> Poller:
-        configuration = self._configuration
+    def _poller(self, configuration: Configuration, name: str) -> Poller:
         machines = configuration.machines_of(name)
         connection = configuration.connections[name]
         context = Context(
@@ -258,7 +283,8 @@ class Edge:
         )
         build = partial(plugins()[connection.protocol].build, context)
         return Poller(
-            name, build, machines, self, self._clock, self._counters, remembered=self.memory.saved("counters"), noted=self._noted,
+            name, build, machines, self, self._clock, self._counters,
+            remembered={**self.memory.saved("counters"), **self._gone}, noted=self._noted,
         )  # fmt: skip
 
     def _remember(self) -> None:
@@ -273,7 +299,7 @@ class Edge:
                 with suppress(PayloadError):
                     for frame in decode_data(record.payload).frames:
                         self._catch_up(name, plans[name], frame)
-            self.memory.keep("counters", self._counts, lambda: (self.buffer.rotations, self._noted[0]))
+            self._keep_counts()
         if self.deriving.used:
             self.deriving.remember(self.memory)
         self.committer.before = self.memory.due
@@ -284,9 +310,133 @@ class Edge:
                 plan.catch_up(signal, value, frame.time)
         self.deriving.catch_up(machine, frame)
 
+    def _keep_counts(self) -> None:
+        self.memory.keep("counters", self._counts, lambda: (self.buffer.rotations, self._noted[0]))
+
     def _counts(self) -> dict[str, Any]:
         plans = {name: plan for poller in self.pollers for name, plan in poller.plans.items()}
-        return {name: plan.dump() for name, plan in plans.items() if plan.counts}
+        return {**self._gone, **{name: plan.dump() for name, plan in plans.items() if plan.counts}}
+
+    # --- another configuration ---------------------------------------------------------------------------------------
+
+    def build(self, wanted: Configuration, names: Collection[str]) -> list[Poller]:
+        """Pollers of these connections, with their adapters made and nothing started. Raises whatever making them raises."""
+        pollers = [
+            self._poller(wanted, name) for name in wanted.connections if name in names and wanted.machines_of(name)
+        ]
+        for poller in pollers:
+            poller.make()
+        return pollers
+
+    async def change_machines(self, wanted: Configuration, difference: Difference, pollers: Sequence[Poller]) -> None:
+        """Take over machines and connections: those in `difference` end, and `pollers` go on. No other one is touched.
+
+        Raises what went wrong; the machines are then read as before.
+        """
+        before = self._configuration
+        ended = [poller for poller in self.pollers if poller.name in difference.connections]
+        await _end([self._tasks[poller.name] for poller in ended])
+        for poller in ended:
+            del self._tasks[poller.name]
+        kept = [poller for poller in self.pollers if poller.name not in difference.connections]
+        moved = [name for name in difference.changed if before.path_of(name) != wanted.path_of(name)]
+        gone = [before.path_of(name) for name in (*difference.removed, *moved)]
+        try:
+            self._configuration = wanted
+            self.deriving.change(wanted, difference.derived, difference.removed)
+            for poller in pollers:
+                poller.inherit(ended)
+                poller.prepare()
+            for path in gone:
+                self._forget(path)
+            self.deriving.settle()
+        except Exception:
+            log.exception("the machines cannot be taken over: they are read as before")
+            self._configuration = before
+            for name in difference.added:
+                if wanted.path_of(name) in self._parts:
+                    self._forget(wanted.path_of(name))
+            for name in moved:
+                self._forget(wanted.path_of(name))
+            self.deriving.change(before, difference.derived | difference.removed, difference.added)
+            for poller in ended:
+                for name, plan in poller.plans.items():
+                    self.announce(plan.header)
+                    condition = self.board.machines[name].condition
+                    self.state(plan.header.path, poller.state_of(name), condition.since, poller.reason_of(name))
+            self.deriving.settle()
+            self._begin(ended)
+            raise
+        for name in difference.removed:
+            for plan in (poller.plans[name] for poller in ended if name in poller.plans):
+                if plan.counts:
+                    self._gone[name] = plan.dump()
+        for name in difference.added:
+            self._gone.pop(name, None)
+        self.pollers = [*kept, *pollers]
+        if any(plan.counts for poller in pollers for plan in poller.plans.values()):
+            self._keep_counts()
+        self._begin(pollers)
+
+    async def change_link(self, wanted: Configuration, link: Link) -> None:
+        """Another link to the broker; what is read meanwhile waits in the buffer. The broker that is left is told so."""
+        mqtt, old = wanted.settings.mqtt, self._configuration.settings.mqtt
+        if (mqtt.host, mqtt.port) != (old.host, old.port) and self._link.connected:
+            self._say_good_bye("the gateway uses another broker")
+            deadline = self._clock.monotonic() + FAREWELL
+            while self.publisher.saying and self._clock.monotonic() < deadline:
+                self.publisher.wake()
+                await asyncio.sleep(0.02)
+        await self._link.stop()
+        delivery = self.board.delivery = wanted.settings.delivery
+        self.publisher.use(
+            link, delivery=delivery, window=mqtt.window, rate=mqtt.backlog_rate, hold=mqtt.hold_unheard
+        )  # fmt: skip
+        self._link = link
+        store = self.board.store
+        if delivery == "broker":
+            store.set("unused", self._clock.now())
+        elif store.state == "unused":
+            store.set("offline", self._clock.now(), STARTING)
+        await link.start(self.publisher)
+
+    def change_settings(self, wanted: Configuration) -> None:
+        """All else: what the buffer may take, and what is only looked up when it is needed."""
+        self._configuration = wanted
+        self.buffer.resize(self._limits())
+        self.committer.wake()
+
+    def _begin(self, pollers: Iterable[Poller]) -> None:
+        if self._failed is None or self._failed.done():
+            return  # it ends
+        for poller in pollers:
+            task = self._tasks[poller.name] = asyncio.create_task(poller.run(), name=f"poll[{poller.name}]")
+            task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """Those that are told to end are cancelled; none ends by itself."""
+        if self._failed is None or self._failed.done() or task.cancelled():
+            return
+        if (exc := task.exception()) is not None:
+            self._failed.set_exception(exc)
+        else:
+            self._failed.set_result(None)
+
+    def _forget(self, path: MachinePath) -> None:
+        """A machine is gone, or stands in another place now: what brokers retain of it is taken back."""
+        for header in self._parts.pop(path, {}).values():
+            self._data_topics.pop(header, None)
+            self._locked.discard(header)
+            self._encode.forget(header)
+        self._paths.pop(self._topics.data(path), None)
+        self._refused.pop(path, None)
+        if all(other.machine != path.machine for other in self._parts):
+            self.board.machines.pop(path.machine, None)
+            self.happenings.forget(path.machine)
+        for kind, topic in ((self._meta, self._topics.meta(path)), (self._status, self._topics.status(path))):
+            kind.pop(topic, None)
+            self._cleared[topic] = b""
+            self.publisher.retain(topic, b"")
 
     def accept(self, batch: Batch) -> None:
         header = batch.header
@@ -364,8 +514,12 @@ class Edge:
         self.schema.lock("/".join(header.path.levels()), header.signals)
 
     def state(self, path: MachinePath, state: State, since: int, reason: str) -> None:
-        log.info("%s: %s%s", path.machine, state, f": {reason}" if reason else "")
+        log.info(
+            "%s: %s%s", path.machine, state, f": {tagged(reason)}" if reason else "",
+            extra={"machine": path.machine, "fault": fault_of(reason)},
+        )  # fmt: skip
         self.board.machines[path.machine].condition.set(state, since, reason)
+        self.happenings.state("machine", state, since, reason, machine=path.machine)
         payload = encode_status(state, since, reason, gateway=self._gateway)
         self._retain(self._status, self._topics.status(path), payload)
 
@@ -373,12 +527,14 @@ class Edge:
 
     def _retain(self, kind: dict[str, Content], topic: str, payload: Content) -> None:
         kind[topic] = payload
+        self._cleared.pop(topic, None)
         self.publisher.retain(topic, payload)
 
     def _births(self) -> Iterator[tuple[str, Content]]:
         yield self._own_status("online", "")
         yield from self._meta.items()
         yield from self._status.items()
+        yield from self._cleared.items()
 
     def _newest(self) -> Iterator[tuple[str, Content]]:
         for path in self._parts:
@@ -393,16 +549,15 @@ class Edge:
         )  # fmt: skip
         return self._topics.gateway_status(self._gateway), payload
 
-    def _say_good_bye(self) -> None:
+    def _say_good_bye(self, reason: str = "the gateway was stopped") -> None:
         now = self._clock.now()
         for topic in self._status:
-            self.publisher.retain(
-                topic, encode_status("offline", now, "the gateway was stopped", gateway=self._gateway)
-            )
-        self.publisher.retain(*self._own_status("offline", "the gateway was stopped"))
+            self.publisher.retain(topic, encode_status("offline", now, reason, gateway=self._gateway))
+        self.publisher.retain(*self._own_status("offline", reason))
 
     def _declare(self, loss: Loss, seq: int) -> tuple[str, bytes]:
         self.board.lost(loss, self._clock.now())
+        self.happenings.lost(loss)
         if loss.last:  # others never had a message
             self._counters.lost += loss.last - loss.first + 1
             log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)

@@ -102,7 +102,7 @@ class Memory:
             # The first time soon after the start, so that the journals of earlier lives can go.
             part = _Part(dump, changed[name], ROUND, changed[name](), now - ROUND + SOON * (i + 1) / len(parts))
             self._long[name] = part
-        self._pending = set(parts)
+        self._pending |= set(parts)
 
     def note(self, recent: Callable[[], Any], changed: Callable[[], object]) -> None:
         """Write a line into the journal when `changed` gives something else, and once a minute."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from gateway.clock import Clock
 from gateway.config import MachineSettings
 from gateway.counters import FlowCounters, MachineCounters
 from gateway.errors import NotConnectedError
+from gateway.faults import Reason, fault_of, fault_of_quality, tagged
 from gateway.model import NOT_CONNECTED, Batch, Gap, Header, MachinePath, ValueType, quality_text
 from gateway.mqtt.payload import State
 from gateway.normalizer import Plan
@@ -94,11 +95,23 @@ class Poller:
     _machines: dict[Header, _Machine] = field(default_factory=dict)
     _by_name: dict[str, _Machine] = field(default_factory=dict)
     _unexpected: str = ""  # the last error nobody expected
+    _inherited: Mapping[str, _Machine] = field(default_factory=dict)  # machines of pollers that ended for this one
+
+    def make(self) -> None:
+        """Make the adapter, and nothing else yet. Raises PartMissingError, and whatever an adapter refuses to be made with."""
+        self._adapter = self.build()
+
+    def inherit(self, ended: Iterable[Poller]) -> None:
+        """Go on where these ended: their machines are known here, whatever their settings are now. Before prepare()."""
+        self._inherited = {name: machine for poller in ended for name, machine in poller._by_name.items()}
 
     def prepare(self) -> None:
         """Make the adapter and show its machines, before anything is connected. Raises PartMissingError."""
-        self._adapter = self.build()
+        if self._adapter is None:
+            self.make()
+        assert self._adapter is not None
         self._learn(self._adapter.headers)
+        self._inherited = {}
 
     async def run(self) -> None:
         """For ever, after prepare(). Whatever goes wrong here stays here."""
@@ -115,7 +128,7 @@ class Poller:
                     "%s: unexpected error; the connection is built anew: %s",
                     self.name, type(exc).__name__, exc_info=None if again else exc,
                 )  # fmt: skip
-                self._try(self._lost, "an unexpected error, see the log")
+                self._try(self._lost, Reason("an unexpected error, see the log", "unexpected-error"))
             finally:
                 self._flush()
                 adapter, self._adapter = self._adapter, None
@@ -147,7 +160,7 @@ class Poller:
                     if task.cancelling():  # swallowed on the way: wait_for on 3.11, when an answer comes at that moment
                         raise asyncio.CancelledError
             except NotConnectedError as exc:
-                self._lost(str(exc))
+                self._lost(Reason(str(exc), exc.fault or "not-connected"))
                 await asyncio.sleep(self.backoff.pause())
 
     async def _wait_for_room(self) -> None:
@@ -209,23 +222,35 @@ class Poller:
             machine = _Machine(
                 settings, header, Plan(header, settings.signals, self.sink.types(header.path), self.noted)
             )
-            if before is None:
+            ended = self._inherited.get(name)
+            if (former := before or ended) is None:
                 self._load(machine.plan, name, self.remembered.get(name, {}))
             else:
-                self._flush_plan(before.plan)
-                machine.plan.take_over(before.plan)
-                machine.state, machine.since, machine.reason = before.state, before.since, before.reason
+                if before is not None:
+                    self._flush_plan(before.plan)
+                machine.plan.take_over(former.plan)
+                machine.state, machine.since, machine.reason = former.state, former.since, former.reason
             self._machines[header] = self._by_name[name] = machine
             self.sink.refuse(header.path, machine.plan.refused)
             self.sink.announce(machine.plan.header)
-            if before is None:
+            if former is None:
                 self._set_state(machine, "offline", machine.reason)
+            elif former is ended:  # its status is on the board and at the broker, unless it stands in another place now
+                self.sink.state(header.path, machine.state, machine.since, machine.reason)
 
     def _load(self, plan: Plan, name: str, saved: Mapping[str, Any]) -> None:
         for signal in plan.load(saved):
             log.warning(
                 "%s/%s: what was remembered of it cannot be used: it begins with what the machine shows", name, signal
             )
+
+    def state_of(self, machine: str) -> State:
+        """How one of its machines is."""
+        return self._by_name[machine].state
+
+    def reason_of(self, machine: str) -> str:
+        """Why it is not online."""
+        return self._by_name[machine].reason
 
     @property
     def plans(self) -> Mapping[str, Plan]:
@@ -283,7 +308,7 @@ class Poller:
     def _lost(self, reason: str) -> None:
         """The link is gone: said once in the log, and once in every signal."""
         if reason != self.reason:
-            log.warning("%s: %s", self.name, reason)
+            log.warning("%s: %s", self.name, tagged(reason), extra={"connection": self.name, "fault": fault_of(reason)})
         if not self.reason:
             for name in self._by_name:
                 self.counters.of(name).reconnects += 1
@@ -320,11 +345,13 @@ class Poller:
             self._set_state(machine, "online", "")
             return
         (quality, count), total = Counter(bad.values()).most_common(1)[0], machine.plan.lasting
+        text = quality_text(quality)
+        fault = fault_of_quality(text)
         if len(bad) == total:
-            self._set_state(machine, "offline", self.reason or f"every signal is {quality_text(quality)}")
+            self._set_state(machine, "offline", self.reason or Reason(f"every signal is {text}", fault))
         else:
             self._set_state(
-                machine, "degraded", f"{len(bad)} of {total} signals are bad, {count} {quality_text(quality)}"
+                machine, "degraded", Reason(f"{len(bad)} of {total} signals are bad, {count} {text}", fault)
             )
 
     def _set_state(self, machine: _Machine, state: State, reason: str) -> None:

@@ -21,7 +21,8 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from gateway.clock import Clock
@@ -52,6 +53,10 @@ class Notifier:
     def ready(self) -> None:
         """Everything is started."""
         self._say(READY="1")
+
+    def reloading(self) -> None:
+        """Another configuration is taken over; ready() follows, whatever comes of it. Type=notify-reload, sd_notify(3)."""
+        self._say(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
 
     def status(self, text: str) -> None:
         """How it is, in one line. Whoever has an account on the box can read it."""
@@ -146,6 +151,10 @@ class Progress:
         """
         self._stages[name] = stage = Stage(name, owed, done, patience)
         self._look(stage)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Watch these only, of those that are told of now."""
+        self._stages = {name: stage for name, stage in self._stages.items() if name in names}
 
     def stuck(self) -> list[str]:
         """The names of those that stand still, in the order in which they were told."""

@@ -3,23 +3,16 @@
 import asyncio
 import logging
 import os
-import re
 import select
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.runtime import edge, poller, service
+from gateway.runtime import service
 from gateway.runtime.service import Notifier, Progress, keep_fed
-from parts.process import program
-
-UNIT = Path(__file__).parents[2] / "deploy" / "shopfloor-gateway.service"
 
 
 class HandClock(SystemClock):
@@ -388,42 +381,3 @@ async def test_where_nobody_watches_stuck_parts_are_said_all_the_same(ear, caplo
         clock.running += 30
         await fed.look()
     assert [record.getMessage() for record in caplog.records] == ["no progress, so the watchdog is not fed: commit"]
-
-
-# --- the shipped unit ------------------------------------------------------------------------------------------------
-
-
-def complaints(text: str, folder: Path) -> list[str]:
-    """What systemd says about a unit, whose program is one that exists here."""
-    copy = folder / UNIT.name
-    copy.write_text(text.replace("/usr/bin/gateway", sys.executable))
-    command = [program("systemd-analyze"), "verify", "--man=no", str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [line for line in (done.stdout + done.stderr).splitlines() if UNIT.name in line]
-
-
-def test_systemd_has_nothing_to_say_about_the_unit(tmp_path):
-    assert complaints(UNIT.read_text(), tmp_path) == []
-
-
-def test_systemd_would_say_it(tmp_path):
-    """Negative control."""
-    text = UNIT.read_text().replace("WatchdogSec=30", "WatchdogSecs=30").replace("AF_NETLINK", "AF_NETLUNK")
-    said = "\n".join(complaints(text, tmp_path))
-    assert "Unknown key" in said
-    assert "AF_NETLUNK" in said
-
-
-def test_the_unit_gives_what_the_gateway_needs():
-    unit = ConfigParser(strict=False, interpolation=None, delimiters="=")
-    unit.optionxform = str
-    unit.read(UNIT)
-    told = unit["Service"]
-    assert told["Type"] == "notify"
-    assert int(told["TimeoutStopSec"]) > poller.CLOSING + edge.DRAIN + 1
-    assert int(told["WatchdogSec"]) >= 4 * service.LOOK
-    # Serial ports and TCP: what would take them away is not there.
-    assert told["SupplementaryGroups"] == "dialout"
-    assert {"AF_INET", "AF_INET6", "AF_UNIX"} <= set(told["RestrictAddressFamilies"].split())
-    forbidden = r"(Private(Devices|Network|Users)|ProtectClock|DevicePolicy|DeviceAllow|IPAddressDeny|NotifyAccess)"
-    assert not [key for key in told if re.fullmatch(forbidden, key)]

@@ -1,0 +1,102 @@
+"""Loads a configuration without the event loop noticing: a large one in a process of its own.
+
+    reload, in a thread ─▶ python -m gateway.runtime.loading PATH ─▶ checked, as bytes ─▶ Configuration
+
+A thread is not enough. Checking 20,000 signals takes more than a second of the interpreter, and each time the loop has waited for
+a socket it waits for the interpreter as well: polls were late by seconds. To take over what is checked is 5 ms.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import gc
+import importlib
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from gateway.config import Configuration, load
+from gateway.errors import ConfigError, ConfigErrors
+from gateway.runtime.registry import protocols
+
+log = logging.getLogger(__name__)
+
+LARGE = 64 * 1024  # bytes of all files: below, a thread is done sooner than a process is there
+PATIENCE = 600.0  # seconds
+SWITCH = 0.0001  # seconds the event loop waits for the interpreter, while a thread works hard
+
+
+def load_aside(path: Path, size: int) -> Configuration:
+    """As `load`, to be called in a thread. `size`: bytes of its files. Raises ConfigErrors."""
+    if size >= LARGE:
+        try:
+            return _received(_elsewhere(path))
+        except (OSError, subprocess.SubprocessError, pickle.PickleError, EOFError) as exc:
+            log.warning("the configuration cannot be checked in a process of its own, polls may be late: %r", exc)
+    with _politely():
+        return load(path, protocols())
+
+
+def _elsewhere(path: Path) -> bytes:
+    command = [sys.executable, "-P", "-m", "gateway.runtime.loading", str(path)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE, check=True)  # noqa: S603
+    return done.stdout
+
+
+def _received(answer: bytes) -> Configuration:
+    """Raises ConfigErrors."""
+    found = pickle.loads(answer)  # noqa: S301 of our own process, over a pipe
+    if isinstance(found, Configuration):
+        return found
+    raise ConfigErrors([ConfigError(**error) for error in found])
+
+
+@contextmanager
+def _politely() -> Iterator[None]:
+    """Work in a thread, of which the loop notices as little as can be: the interpreter is given back at once, and no garbage is
+    looked for among what is all in use."""
+    interval, collecting = sys.getswitchinterval(), gc.isenabled()
+    sys.setswitchinterval(SWITCH)
+    gc.disable()
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        if collecting:
+            gc.enable()
+
+
+def _proxy(items: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    """A mapping nobody can change, which pickle does not know by itself."""
+    return MappingProxyType(items)
+
+
+def _named() -> Any:
+    """`_proxy` as another process finds it: here it belongs to __main__."""
+    return importlib.import_module("gateway.runtime.loading")._proxy
+
+
+def main(path: Path) -> None:
+    """In the process of its own: the machines that are read come first."""
+    with suppress(OSError):
+        os.nice(5)
+    gc.disable()
+    copyreg.pickle(MappingProxyType, lambda proxy: (_named(), (dict(proxy),)))
+    try:
+        found: object = load(path, protocols())
+    except ConfigErrors as exc:
+        found = [asdict(error) for error in exc.errors]
+    sys.stdout.buffer.write(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

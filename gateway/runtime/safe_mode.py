@@ -1,0 +1,199 @@
+"""Safe mode: a service whose configuration is broken goes on with the last good one, or at least says what is wrong.
+
+files ─ broken ─▶ the newest version that was in force and still can be ─▶ runs, with the mistakes on page and log
+                              └ none ─▶ the page and the control socket alone, until the files are right
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway import __version__
+from gateway.buffer import Usage
+from gateway.clock import SystemClock
+from gateway.config import Configuration, load
+from gateway.config.fields import find_secret
+from gateway.config.settings import WebSettings
+from gateway.config.yaml_file import read_yaml
+from gateway.counters import FlowCounters
+from gateway.errors import ConfigErrors, GatewayError
+from gateway.events import Event, Events
+from gateway.runtime.app import App, check_work, on_hangup, paho_links, system_clock
+from gateway.runtime.control import ControlSocket
+from gateway.runtime.places import data_dirs_of
+from gateway.runtime.registry import protocols
+from gateway.runtime.service import Notifier, Progress, keep_fed
+from gateway.runtime.versions import Versions, finish, load_files
+from gateway.runtime.watch import stamps_of, watch
+from gateway.web.snapshot import Board
+from gateway.web.sources import Sources
+
+log = logging.getLogger(__name__)
+
+
+async def run_whatever_happens(path: Path) -> None:
+    """The service, until cancelled: with the configuration at `path`, or the best there is until it is right.
+
+    Raises GatewayError for what has nothing to do with the files.
+    """
+    while True:
+        try:
+            await asyncio.to_thread(finish, path)
+        except GatewayError as exc:
+            log.error("%s", exc)
+        errors: Sequence[str] = ()
+        files: Mapping[str, bytes] | None = None
+        try:
+            configuration: Configuration | None = await asyncio.to_thread(_checked, path)
+        except ConfigErrors as exc:
+            errors = [str(error) for error in exc.errors]
+            log.error("the configuration is broken:\n%s", "\n".join(errors))
+            configuration, files = await asyncio.to_thread(last_good, path)
+        if configuration is not None:
+            for warning in configuration.warnings:
+                log.warning("%s", warning)
+            clock = system_clock(configuration)
+            app = App(configuration, paho_links(configuration, clock), clock, safe_mode=errors, files=files)
+            await app.run()
+            return
+        await Waiting(path, errors).run()
+
+
+def last_good(path: Path) -> tuple[Configuration | None, Mapping[str, bytes] | None]:
+    """The newest version that a gateway has run with and that can be loaded, and its files."""
+    for data_dir in data_dirs_of(path):
+        for version in Versions(data_dir).good():
+            try:
+                configuration = load_files(path, version.data)
+                check_work(configuration)
+            except (ConfigErrors, GatewayError, OSError) as exc:
+                log.warning("version %d of the configuration cannot be used either: %s", version.number, exc)
+                continue
+            log.warning("safe mode: running with version %d of the configuration", version.number)
+            return configuration, version.data
+    return None, None
+
+
+def _checked(path: Path) -> Configuration:
+    """Raises ConfigErrors."""
+    configuration = load(path, protocols())
+    check_work(configuration)
+    return configuration
+
+
+class Waiting:
+    """There is nothing to run with: says so on the page and the control socket, until the files are right."""
+
+    def __init__(self, path: Path, errors: Sequence[str]) -> None:
+        self._path, self._errors = path, list(errors)
+        self._clock, self._events, self._notifier = SystemClock(), Events(), Notifier()
+        self._right = asyncio.Event()
+        self._seen = stamps_of(path)
+        now = self._clock.now()
+        self._board = Board(
+            gateway="", version=__version__, delivery="broker", counters=FlowCounters(),
+            usage=lambda: Usage(0, 0, 0, 0), started_ns=now, started=self._clock.monotonic(),
+        )  # fmt: skip
+        self._board.broker.set("offline", now, "the configuration is broken")
+
+    async def run(self) -> None:
+        """Returns once they are."""
+        self._tell()
+        tasks: list[asyncio.Task[None]] = []
+        async with AsyncExitStack() as stack:
+            control = ControlSocket(data_dirs_of(self._path)[0], self._answers())
+            await control.start()
+            stack.push_async_callback(control.stop)
+            try:
+                server = await self._serve()
+            except GatewayError as exc:
+                log.error("no page: %s", exc)
+            else:
+                stack.push_async_callback(server.stop)
+                log.info("status page: %s", server.url)
+            stack.enter_context(on_hangup(lambda: tasks.append(asyncio.create_task(self._look_again()))))
+            look = watch(lambda: stamps_of(self._path), lambda: self._seen, lambda: True, self._reload)
+            feed = keep_fed(self._notifier, Progress(self._clock), lambda: "safe mode: the configuration is broken")
+            self._notifier.ready()
+            tasks += [asyncio.create_task(look, name="watch files"), asyncio.create_task(feed, name="watchdog")]
+            try:
+                await self._right.wait()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self) -> Any:
+        from gateway.web.server import open_doors, serve
+
+        web = web_of(self._path)
+        sources = Sources(self._board, self._clock, self._events, safe_mode=lambda: self._errors)
+        folder = self._path if self._path.is_dir() else self._path.parent
+        data_dir = data_dirs_of(self._path)[0]
+        opening = await asyncio.to_thread(open_doors, web, folder, data_dir, self._clock, self._events)
+        return await serve(sources, web.host, web.port, opening=opening)
+
+    def _answers(self) -> dict[str, Any]:
+        return {
+            "status": lambda: {
+                **self._board.snapshot(self._clock.now(), self._clock.monotonic()), "safe_mode": self._errors,
+            },
+            "faults": lambda: [
+                {"kind": "gateway", "machine": "", "state": "offline", "since_ms": 0, "reason": error, "fault": "config-refused"}
+                for error in self._errors
+            ],
+            "events": self._none,
+            "versions": self._none,
+            "reload": self._reload,
+        }  # fmt: skip
+
+    @staticmethod
+    def _none(**_asked: object) -> list[Any]:
+        return []
+
+    async def _look_again(self) -> None:
+        await self._reload("SIGHUP")
+
+    async def _reload(self, who: str = "a file has changed") -> dict[str, Any]:
+        log.info("the configuration is looked at again (%s)", who)
+        self._notifier.reloading()
+        self._seen = await asyncio.to_thread(stamps_of, self._path)
+        before = self._errors
+        try:
+            await asyncio.to_thread(_checked, self._path)
+            self._errors = []
+            asyncio.get_running_loop().call_later(0.1, self._right.set)  # once who asked has his answer
+        except ConfigErrors as exc:
+            self._errors = [str(error) for error in exc.errors]
+        self._notifier.ready()
+        if self._errors and self._errors != before:
+            log.error("the configuration is still broken:\n%s", "\n".join(self._errors))
+            self._tell()
+        right = not self._errors
+        lines = ["the files are right: the gateway starts"] if right else []
+        return {"changed": right, "difference": lines, "touched": [], "errors": self._errors, "restart": []}
+
+    def _tell(self) -> None:
+        text = f"safe mode, nothing is read: {self._errors[0]}" if self._errors else "safe mode"
+        self._events.add(Event(self._clock.now(), "config", "", "safe mode", "config-refused", text))
+
+
+def web_of(path: Path) -> WebSettings:
+    """What the page is to be like, as far as the files tell; else for this machine only."""
+    folder = path if path.is_dir() else path.parent
+    for file in (folder / "gateway.yaml" if path.is_dir() else path, *sorted((folder / "machines").glob("*.yaml"))):
+        with suppress(ConfigErrors, ValidationError, OSError):
+            section = read_yaml(file).get("web")
+            if section is not None:
+                secrets = {"secret": partial(find_secret, folder=folder, env=os.environ)}
+                return WebSettings.model_validate(section.plain(), context=secrets)
+    return WebSettings()
