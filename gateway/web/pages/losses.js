@@ -1,31 +1,40 @@
 // What was lost, and why, in plain words. The section is there only when something was.
 
-import { arrange, el, say } from "./dom.js";
+import { arrange, button, el, heads, say, with_ } from "./dom.js";
 import { count, digits, moment, span } from "./format.js";
-import { t } from "./texts.js";
+import { plural, t } from "./texts.js";
 
-const FEW = 3; // that are shown before somebody asks for all
+const FEW = 5; // that are shown before somebody asks for all
 
-const section = document.getElementById("losses");
-const body = section.querySelector("tbody");
-const more = section.querySelector(".more");
-const rows = [];
-let open = false;
+export class Losses {
+  constructor() {
+    this.rows = [];
+    this.open = false;
+    this.body = el("tbody");
+    this.more = button("more", "", () => {
+      this.open = !this.open;
+      this.show(this.losses, this.now);
+    });
+    const title = with_(el("h2", t("losses")), { id: "losses-title" });
+    this.element = with_(el("section.card", title, el("p.note", t("losses_note")),
+      el("table", heads(["when", t("declared")], ["what", t("missing")], ["cause", t("cause")]), this.body), this.more),
+    { id: "losses", "aria-labelledby": "losses-title" });
+    this.element.hidden = true;
+  }
 
-/** `losses`: newest first. `now`: the gateway's time. */
-export function showLosses(losses, now) {
-  section.hidden = !losses.length;
-  const shown = open ? losses : losses.slice(0, FEW);
-  while (rows.length < shown.length) rows.push(new Row());
-  shown.forEach((loss, i) => rows[i].show(loss, now));
-  arrange(body, rows.slice(0, shown.length).map((row) => row.element));
-  more.hidden = losses.length <= FEW;
-  more.setAttribute("aria-expanded", String(open));
-  say(more, t(open ? "show_less" : "all_losses", { n: count(losses.length) }));
-  more.onclick = () => {
-    open = !open;
-    showLosses(losses, now);
-  };
+  /** `losses`: newest first. `now`: the gateway's time. */
+  show(losses, now) {
+    this.losses = losses;
+    this.now = now;
+    this.element.hidden = !losses.length;
+    const shown = this.open ? losses : losses.slice(0, FEW);
+    while (this.rows.length < shown.length) this.rows.push(new Row());
+    shown.forEach((loss, i) => this.rows[i].show(loss, now));
+    arrange(this.body, this.rows.slice(0, shown.length).map((row) => row.element));
+    this.more.hidden = losses.length <= FEW;
+    this.more.setAttribute("aria-expanded", String(this.open));
+    say(this.more, this.open ? t("show_less") : t("all_losses", { n: count(losses.length) }));
+  }
 }
 
 class Row {
@@ -59,8 +68,8 @@ function whereOf(loss) {
 
 function manyOf(loss) {
   if (ofClock(loss)) return t("nothing_missing");
-  if (loss.count) return t(loss.count === 1 ? "one_reading" : "n_readings", { n: count(loss.count) });
-  if (loss.messages) return t(loss.messages === 1 ? "one_message" : "n_messages", { n: count(loss.messages) });
+  if (loss.count) return plural("n_readings", loss.count, { n: count(loss.count) });
+  if (loss.messages) return plural("n_messages", loss.messages, { n: count(loss.messages) });
   return t("count_unknown");
 }
 

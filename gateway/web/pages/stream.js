@@ -1,16 +1,17 @@
-// The stream of snapshots, and the knowledge whether it still flows.
+// A stream of server-sent events, and the knowledge whether it still flows.
 
 const GRACE = 4000; // ms that an event may be late before the connection counts as lost
-const RETRY = 2000; // ms between two attempts
+const PAUSES = [1000, 2000, 4000, 8000, 15000]; // ms before each further attempt
 
 /**
- * Calls show(snapshot) for each snapshot, and lost() as soon as the stream breaks or falls silent.
+ * Calls show(data) for each event, and lost() as soon as the stream breaks or falls silent. Returns what ends it.
  * The wall clock is used on purpose: other clocks stand still while a phone sleeps.
  */
 export function follow(url, show, lost) {
   let source = null;
   let pause = 1000;
   let heard = Date.now();
+  let failed = 0;
   let retry = 0;
 
   function open() {
@@ -21,6 +22,7 @@ export function follow(url, show, lost) {
     source.onmessage = (event) => {
       show(JSON.parse(event.data));
       heard = Date.now(); // not before: what could not be shown was not heard
+      failed = 0;
     };
     source.onerror = fail;
   }
@@ -28,15 +30,31 @@ export function follow(url, show, lost) {
   function fail() {
     source.close();
     lost();
-    if (!retry) retry = setTimeout(open, RETRY);
+    // Not all pages at once, when a gateway has come back.
+    if (!retry) retry = setTimeout(open, PAUSES[Math.min(failed++, PAUSES.length - 1)] * (0.75 + Math.random() / 2));
   }
 
   function check() {
     if (!retry && Date.now() - heard > pause + GRACE) fail();
   }
 
+  function again() {
+    if (!retry) return check();
+    clearTimeout(retry);
+    open();
+  }
+
   open();
-  setInterval(check, 1000);
+  const watch = setInterval(check, 1000);
   document.addEventListener("visibilitychange", check);
   addEventListener("pageshow", check);
+  addEventListener("online", again);
+  return () => {
+    source.close();
+    clearInterval(watch);
+    clearTimeout(retry);
+    document.removeEventListener("visibilitychange", check);
+    removeEventListener("pageshow", check);
+    removeEventListener("online", again);
+  };
 }
