@@ -4,6 +4,8 @@
 # make bench   the figures of the README
 # make soak    the long forms of the fault tests: some hours
 # make lock    pin the dependencies anew
+# make deb     a Debian package for this architecture and its Python, in dist/; make sbom: what is in it
+# make wheels-arm64   whether every pinned dependency is to be had for a Raspberry Pi
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -14,7 +16,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 LOCK := --quiet --universal --generate-hashes --no-header --python-version 3.11
 
-.PHONY: demo test check bench soak lock schema broker parts
+.PHONY: demo test check bench soak lock schema broker parts deb sbom wheels-arm64
 
 demo: $(READY) broker
 	@$(BIN)/gateway demo
@@ -71,3 +73,15 @@ lock: $(READY)
 
 schema: $(READY)
 	$(BIN)/gateway config schema > config/gateway.schema.json
+
+deb: $(DEV)
+	@bash deploy/debian/build.sh dist
+
+sbom: $(DEV)
+	@bash deploy/sbom.sh build/sbom.cdx.json
+
+# As on Raspberry Pi OS 12, 64 bits: nothing is compiled there.
+wheels-arm64: $(READY)
+	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT && $(BIN)/pip download --quiet --disable-pip-version-check --require-hashes \
+	  --no-deps --only-binary :all: --python-version 3.11 --implementation cp --platform manylinux2014_aarch64 \
+	  --platform manylinux_2_28_aarch64 -r requirements.lock -d "$$folder" && echo "$$(ls "$$folder" | wc -l) wheels for arm64, none to be compiled"

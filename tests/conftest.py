@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parts import block_device
+from parts import block_device, systemd
 
 SHARED = Path(__file__).parents[2] / "shared"
 OPEN62541 = Path(__file__).parents[1] / ".parts" / "bin" / "uaserver"
@@ -16,6 +16,10 @@ OPEN62541 = Path(__file__).parents[1] / ".parts" / "bin" / "uaserver"
 
 def _lacks_volumes() -> str:
     return block_device.missing() and f"on a disk of their own: {block_device.missing()}"
+
+
+def _lacks_systemd() -> str:
+    return systemd.missing() and f"on a box with systemd, {systemd.missing()}"
 
 
 def _lacks(path: Path, what: str) -> Callable[[], str]:
@@ -35,6 +39,7 @@ _OPTIONAL: dict[str, Callable[[], str]] = {  # marker: what is missing for it he
     "shared": _lacks(SHARED, "of recorded material, which is not beside this checkout"),
     "open62541": _lacks(OPEN62541, "against open62541, which tests/parts/setup.sh could not have"),
     "block_device": _lacks_volumes,
+    "systemd": _lacks_systemd,
     "ipv6": _lacks_ipv6,
 }
 _left_out: dict[str, tuple[int, str]] = {}
@@ -44,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "block_device: needs root and loop devices; left out, and counted in the summary, where it has neither",
+    )
+    config.addinivalue_line(
+        "markers",
+        "systemd: needs root, namespaces and a Debian from setup.sh; left out, and counted in the summary, where they are not",
     )
 
 

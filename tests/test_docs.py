@@ -15,9 +15,8 @@ from gateway.runtime.registry import protocols
 from parts.gateway import Simulated, gateway
 
 ROOT = Path(__file__).parents[1]
-READMES = sorted(
-    f for f in ROOT.rglob("*.md") if not {".venv", ".parts", "node_modules", ".pytest_cache", "build"} & set(f.parts)
-)
+ROOMS = [".github", "adapters", "config", "deploy", "gateway", "simulators", "tests"]
+READMES = sorted([*ROOT.glob("*.md"), *(f for room in ROOMS for f in (ROOT / room).rglob("*.md"))])
 EXAMPLES = [ROOT / "config", ROOT / "config" / "first.yaml", *sorted(ROOT.glob("adapters/*/example.yaml"))]
 EXAMPLES += [ROOT / "config" / "figures.yaml", ROOT / "simulators" / "demo" / "gateway.yaml"]
 

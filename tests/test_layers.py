@@ -19,9 +19,9 @@ LAYERS = (
     ("gateway.store.line_protocol", 2), ("gateway.production", 2),
     ("adapters", 3),
     ("gateway.buffer", 4), ("gateway.mqtt", 4), ("gateway.publisher", 4), ("gateway.store", 4), ("gateway.commands", 4),
-    ("gateway.web", 4), ("gateway.metrics", 4),
+    ("gateway.web", 4), ("gateway.metrics", 4), ("gateway.fleet", 4),
     ("gateway.runtime", 5),
-    ("gateway.cli", 6), ("gateway.__main__", 6), ("simulators.rig", 6), ("simulators.pytest_plugin", 6),
+    ("gateway.cli", 6), ("gateway.doctor", 6), ("gateway.__main__", 6), ("simulators.rig", 6), ("simulators.pytest_plugin", 6),
     ("simulators", 7),
     ("gateway", 0),
 )  # fmt: skip
@@ -38,7 +38,7 @@ MAY_IMPORT = {
     7: {0, 1},
 }
 # Where a layer holds several rooms, these may use one another.
-SIBLINGS = {("gateway.publisher", "gateway.buffer")}
+SIBLINGS = {("gateway.publisher", "gateway.buffer"), ("gateway.metrics", "gateway.web")}
 # One place knows a library.
 ONLY_IN = {
     "pymodbus": ("adapters/modbus/client.py", "simulators/modbus/"),

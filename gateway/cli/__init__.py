@@ -15,6 +15,11 @@ def main() -> None:
         from gateway.errors import GatewayError
 
         try:
+            if sys.argv[1:3] == ["completion", "words"]:  # at every key
+                from gateway.cli.completion import answer
+
+                answer(sys.argv[3:])
+                return
             app(prog_name="gateway")
         except GatewayError as exc:
             print(exc, file=sys.stderr)

@@ -7,8 +7,10 @@ commands is called; until then its name is that of the folder, and its help the 
 from __future__ import annotations
 
 import ast
-import importlib
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -16,22 +18,48 @@ from typer.core import TyperGroup
 
 import adapters
 from gateway import __version__
-from gateway.cli import buffer, config, demo, machine, profiles, query, record, replay, run, simulate, verify
+from gateway.cli import (
+    buffer,
+    completion,
+    config,
+    demo,
+    doctor,
+    events,
+    fleet,
+    init,
+    machine,
+    metrics,
+    profiles,
+    query,
+    record,
+    reload,
+    replay,
+    run,
+    simulate,
+    status,
+    support,
+    top,
+    verify,
+    web,
+)
 
 
 class _Group(TyperGroup):
     """A group of commands that is not imported yet."""
 
-    def __init__(self, name: str, module: str, help: str) -> None:
+    def __init__(self, name: str, file: Path, help: str) -> None:
         super().__init__(name=name, help=help)
-        self._module = module
+        self._file = file
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Called when the group is: what follows is done by the real one."""
-        commands = importlib.import_module(self._module).app
+        return self.real().make_context(info_name, args, parent, **extra)
+
+    def real(self) -> TyperGroup:
+        """The group itself, imported."""
+        commands = _alone(f"adapters.{self.name}.cli", self._file).app
         commands.rich_markup_mode = None
-        group = typer.main.get_group(commands)
-        return group.make_context(info_name, args, parent, **extra)
+        return typer.main.get_group(commands)
 
 
 class _Commands(TyperGroup):
@@ -39,14 +67,25 @@ class _Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, module, about in _groups_of_adapters():
-            self.add_command(_Group(name, module, about))
+        for name, file, about in _groups_of_adapters():
+            self.add_command(_Group(name, file, about))
 
 
-def _groups_of_adapters() -> list[tuple[str, str, str]]:
-    """Name, module and help of each adapter's commands, found without importing anything."""
+def _groups_of_adapters() -> list[tuple[str, Path, str]]:
+    """Name, file and help of each adapter's commands, found without importing anything."""
     files = sorted(file for folder in adapters.__path__ for file in Path(folder).glob("*/cli.py"))
-    return [(f.parent.name, f"adapters.{f.parent.name}.cli", _first_line(f)) for f in files]
+    return [(f.parent.name, f, _first_line(f)) for f in files]
+
+
+def _alone(name: str, file: Path) -> ModuleType:
+    """A module without its package, which would import the models of its configuration: help and TAB are quick."""
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
 def _first_line(file: Path) -> str:
@@ -65,8 +104,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo.demo)
+app.command()(init.init)
 app.command()(run.run)
 app.command()(run.store)
+app.command()(reload.reload)
+app.command()(status.status)
+app.command()(top.top)
+app.command()(events.events)
+app.command()(metrics.metrics)
+app.command()(doctor.doctor)
+app.command()(doctor.explain)
+app.command("support-bundle")(support.support_bundle)
 app.command()(machine.read)
 app.command()(machine.watch)
 app.command()(machine.plan)
@@ -79,6 +127,9 @@ app.command()(buffer.audit)
 app.add_typer(buffer.app, name="buffer")
 app.add_typer(config.app, name="config")
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(web.app, name="web")
+app.add_typer(fleet.app, name="fleet")
+app.add_typer(completion.app, name="completion")
 
 
 def _version(wanted: bool) -> None:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.common import run
-from gateway.cli.run import Verbose, set_up_logging
+from gateway.cli.run import Verbose
 from gateway.cli.simulate import ListScenarios, Scenario, Speed
+from gateway.logs import set_up
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -55,7 +56,7 @@ def demo(
 
         print(listing())
         return
-    set_up_logging(verbose, quiet=True)
+    set_up("text", verbose=verbose, quiet=True)
     run(_demo(port, data, seconds, in_process, scenario, speed))
 
 
@@ -92,7 +93,7 @@ async def _demo(
             say(f"broker and store are linked inside this process ({why})")
         configuration = _settings(plant.redirect(plan), broker_port, _page_port(port), kept)
         clock = system_clock(configuration)
-        app = App(configuration, links or paho_links(configuration, clock), clock)
+        app = App(configuration, links or paho_links(configuration, clock), clock, fixed=True)
         running = asyncio.create_task(app.run(), name="gateway")
         stack.callback(lambda: say(_summary(app)))
         stack.push_async_callback(_end, running)

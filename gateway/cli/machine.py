@@ -247,7 +247,7 @@ async def _read_once(configuration: Configuration, machine: str, signals: set[st
     if not rows:
         print(f"{machine}: no event has happened meanwhile", file=sys.stderr)
     elif all(row["quality"] in SILENT for row in rows):
-        raise NotConnectedError(f"{machine} does not answer")
+        raise NotConnectedError(f"{machine} does not answer", fault="no-communication")
 
 
 def _rows(latest: Mapping[Header, Latest], machine: str, signals: set[str]) -> list[dict[str, Any]]:

@@ -179,7 +179,8 @@ def _record(
         print(f"{names} into {output}; Ctrl-C ends it", file=sys.stderr)
         run(_until(seconds, recorder, lambda say: work(chosen, recorder, say), lasting=source == "proxy"))
     if source == "adapter" and not recorder.received and not recorder.full:
-        raise NotConnectedError(f"{names}: nothing was recorded, as there came nothing; `gateway read` tells more")
+        text = f"{names}: nothing was recorded, as there came nothing; `gateway read` tells more"
+        raise NotConnectedError(text, fault="not-connected")
 
 
 # --- from the machine ------------------------------------------------------------------------------------------------

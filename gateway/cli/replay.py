@@ -95,7 +95,7 @@ def replay(
 
     With a configuration, or one in the recording, --ledger writes down what the machine's signals were served as.
     """
-    from gateway.cli.run import set_up_logging
+    from gateway.logs import set_up
 
     check_output(written, force)
     if listen and port_base is not None:
@@ -104,7 +104,7 @@ def replay(
         raise UsageError(f"--speed {speed:g}: more than 0, up to 1000000")
     if stamps not in ("moved", "recorded"):
         raise UsageError(f"--stamps {stamps}: moved or recorded")
-    set_up_logging(verbose=False, quiet=True)
+    set_up("text", quiet=True)
     how: dict[str, Any] = {
         "listen": _host_and_port(listen) if listen else None,
         "port_base": port_base,

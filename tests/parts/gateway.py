@@ -32,7 +32,7 @@ class Gateway(Part):
     def command(self) -> list[str]:
         page = f'web: {{listen: "127.0.0.1:{self.port}"}}\n' if self.page else ""
         self.file.write_text(self.config + page, encoding="utf-8")
-        return [COMMAND, "run", str(self.file)]
+        return [COMMAND, "run", str(self.file), "--log-format", "text"]
 
     def ready(self) -> bool:
         if not self.page:

@@ -27,14 +27,22 @@ mosquitto                       mosquitto
 mosquitto_sub                   mosquitto-clients
 victoria-metrics                victoria-metrics
 influxd                         influxdb
+prometheus                      prometheus
 mbpoll                          mbpoll
 socat                           socat
 tcpdump                         tcpdump
 strace                          strace
 systemd-analyze                 systemd
 faketime                        faketime
+git                             git
+ssh-keygen                      openssh-client
+zsh                             zsh
+fish                            fish
 losetup                         mount
 mkfs.ext4                       e2fsprogs
+mmdebstrap                      mmdebstrap
+unshare                         util-linux
+lintian                         lintian
 chromium                        chromium
 node                            nodejs
 npm                             npm
@@ -59,7 +67,7 @@ if ((${#missing[@]})); then
     if [[ -d /run/systemd/system ]]; then
         for package in "${missing[@]}"; do
             case $package in
-                mosquitto | victoria-metrics | influxdb) "${root[@]}" systemctl disable --quiet --now "$package" || true ;;
+                mosquitto | victoria-metrics | influxdb | prometheus) "${root[@]}" systemctl disable --quiet --now "$package" || true ;;
             esac
         done
     fi
@@ -133,4 +141,13 @@ binary=$parts/bin/uaserver
 if [[ ! -x $binary || $source -nt $binary ]]; then
     rm -f "$binary"
     open62541 || echo "setup.sh: no open62541 from Debian 13, see above: the tests against it are left out" >&2
+fi
+
+# ---- a Debian with systemd, to install the package on and run the service in. Where it cannot be had, those are left out.
+
+if ((EUID)); then
+    echo "setup.sh: no box with systemd, which needs root: the tests on it are left out" >&2
+else
+    bash "$here/systemd/tree.sh" "$parts/debian" ||
+        echo "setup.sh: no Debian for a box with systemd, see above: the tests on it are left out" >&2
 fi
