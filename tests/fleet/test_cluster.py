@@ -26,7 +26,7 @@ def sound(found: Cluster) -> None:
     """Everything the machines served is stored once, and right."""
     for name, verdict in found.finish().items():
         assert verdict.judged
-        assert verdict.sound, f"{name}: {verdict.sentence()}\n{verdict.table()}"
+        assert verdict.sound, f"{name}: {verdict.sentence()}\n{verdict.findings()}\n{verdict.table()}"
         assert verdict.total("missing") == verdict.total("wrong") == 0
     for gateway in found.gateways.values():
         assert gateway.status()["flow"]["lost"] == 0
