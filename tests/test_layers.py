@@ -12,7 +12,7 @@ PACKAGES = ("gateway", "adapters", "simulators")
 
 # The first prefix that fits a module names its layer.
 LAYERS = (
-    ("gateway.model", 0), ("gateway.errors", 0), ("gateway.clock", 0), ("gateway.counters", 0), ("gateway.events", 0), ("gateway.faults", 0), ("gateway.schedule", 0),
+    ("gateway.model", 0), ("gateway.errors", 0), ("gateway.clock", 0), ("gateway.counters", 0), ("gateway.events", 0), ("gateway.files", 0), ("gateway.faults", 0), ("gateway.schedule", 0),
     ("gateway.units", 0), ("gateway.expressions", 0), ("gateway.recording", 0),
     ("gateway.adapter", 1), ("gateway.config", 1),
     ("gateway.normalizer", 2), ("gateway.mqtt.topics", 2), ("gateway.mqtt.payload", 2), ("gateway.mqtt.link", 2),

@@ -193,18 +193,9 @@ def check_output(file: Path | None, force: bool) -> None:
 
 def write_file(file: Path, text: str) -> None:
     """All of it, or nothing."""
-    import os
-    import tempfile
+    from gateway import files
 
-    handle, path = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as made:
-            made.write(text)
-        Path(path).chmod(0o644)
-        Path(path).replace(file)
-    except BaseException:
-        Path(path).unlink(missing_ok=True)
-        raise
+    files.write_whole(file, text.encode("utf-8"), 0o644)
 
 
 class UnknownNameError(GatewayError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -44,12 +43,9 @@ def support_bundle(
 
 def _write(file: Path, data: bytes) -> None:
     """All of it or nothing, for its owner only."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
+    from gateway import files
+
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as made:
-            made.write(data)
-        part.replace(file)
+        files.write_whole(file, data)
     except OSError as exc:
-        part.unlink(missing_ok=True)
         raise GatewayError(f"{file} cannot be written: {exc.strerror or exc}") from exc

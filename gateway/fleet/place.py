@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.files import sync_folder, write_whole
 from gateway.fleet.errors import FleetError
 
 _NAME = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{40}|[0-9a-f]{64})")
@@ -110,7 +111,7 @@ class Place:
         if beside is not None:
             (made / "secrets").symlink_to(beside)
         for folder in (made, *(each for each in made.rglob("*") if each.is_dir() and not each.is_symlink())):
-            _sync(folder)
+            sync_folder(folder)
         return made
 
     def take(self, made: Path, version: Version) -> None:
@@ -119,19 +120,19 @@ class Place:
         if place.exists():  # it was in place before, and may have been changed since
             _remove(place)
         made.rename(place)
-        _sync(self.versions)
+        sync_folder(self.versions)
 
     def point(self, version: Version) -> None:
         """From now on this one is in force."""
         link = self.folder / f".current-{secrets.token_hex(6)}"
         link.symlink_to(Path("versions") / version.name)
         link.rename(self.folder / "current")
-        _sync(self.folder)
+        sync_folder(self.folder)
 
     def unpoint(self) -> None:
         """There was none before."""
         (self.folder / "current").unlink(missing_ok=True)
-        _sync(self.folder)
+        sync_folder(self.folder)
 
     @property
     def reloaded(self) -> str:
@@ -143,9 +144,7 @@ class Place:
 
     def note_reloaded(self, version: Version) -> None:
         """The gateway knows of this one."""
-        file = self.folder / f".reloaded-{secrets.token_hex(6)}"
-        file.write_text(version.name + "\n", "ascii")
-        file.rename(self.folder / "reloaded")
+        write_whole(self.folder / "reloaded", f"{version.name}\n".encode("ascii"), 0o644)
 
     def prune(self, keep: int) -> None:
         """Forget the oldest, never the one in force."""
@@ -160,14 +159,6 @@ def _seconds(text: str) -> int:
     from calendar import timegm
 
     return timegm(time.strptime(text, "%Y%m%dT%H%M%SZ"))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(path: Path) -> None:

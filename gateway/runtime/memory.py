@@ -23,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from gateway import files
 from gateway.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -159,12 +160,12 @@ class Memory:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name, data in due.files.items():
                 new = self._folder / f"{name}.new"
-                _put(new, data, os.O_TRUNC)
+                files.put(new, data)
                 new.replace(self._folder / name)
             if due.files:
-                _sync(self._folder)
+                files.sync_folder(self._folder)
             if due.line:
-                _put(self._folder / _JOURNAL.format(due.journal), due.line, os.O_APPEND)
+                files.put(self._folder / _JOURNAL.format(due.journal), due.line, how=os.O_APPEND)
             if due.obsolete is not None:
                 for number in self._journals():
                     if number <= due.obsolete:
@@ -186,26 +187,6 @@ class Memory:
                 number = path.name[len(head) : -len(tail)]
                 if number.isascii() and number.isdigit() and len(number) < 18:
                     yield int(number)
-
-
-def _sync(folder: Path) -> None:
-    """What was renamed has its new name after a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _put(path: Path, data: bytes, how: int) -> None:
-    descriptor = os.open(path, os.O_CREAT | how | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checked(data: Any) -> Mapping[str, Any]:

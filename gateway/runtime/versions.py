@@ -25,6 +25,7 @@ from typing import Any
 
 from gateway.config import Configuration, load
 from gateway.errors import ConfigErrors, GatewayError
+from gateway.files import put, sync_folder, write_whole
 from gateway.runtime.registry import protocols
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class Versions:
             made = {"v": 1, "version": number, "t": now_ns // 1_000_000, "who": who, "summary": summary}
             made |= {"checksum": checksum, "in_force": in_force, "files": texts}
             self._make_folder()
-            _write(self._file(number), json.dumps(made, ensure_ascii=False).encode())
+            write_whole(self._file(number), json.dumps(made, ensure_ascii=False).encode())
             for old in self._numbers()[KEPT:]:
                 self._file(old).unlink(missing_ok=True)
         except (OSError, ValueError) as exc:
@@ -221,9 +222,9 @@ def put_back(path: Path, files: Mapping[str, bytes]) -> list[str]:
             staged.append(_staged(target))
             _stage(target, files[name], folder)
         for each in dict.fromkeys(file.parent for file in staged):
-            _sync(each)
+            sync_folder(each)
         intent = {"v": 1, "replace": changed, "remove": removed}
-        _write(folder / INTENT, json.dumps(intent).encode())
+        write_whole(folder / INTENT, json.dumps(intent).encode())
     except OSError as exc:
         for file in staged:
             with suppress(OSError):
@@ -256,9 +257,9 @@ def finish(path: Path) -> bool:
         for target in gone:
             target.unlink(missing_ok=True)
         for each in {file.parent for file in (*new, *gone)}:
-            _sync(each)
+            sync_folder(each)
         (folder / INTENT).unlink(missing_ok=True)
-        _sync(folder)
+        sync_folder(folder)
     except OSError as exc:
         raise GatewayError(
             f"{folder}: an earlier version was to be put back, and {exc.filename} cannot be written ({exc.strerror}): "
@@ -269,8 +270,9 @@ def finish(path: Path) -> bool:
 
 def _tidy(folder: Path) -> None:
     """What was staged and never decided."""
-    with suppress(OSError):
-        (folder / f"{INTENT}.new").unlink(missing_ok=True)
+    for begun in folder.glob(f".{INTENT}.*"):
+        with suppress(OSError):
+            begun.unlink()
     for each in (folder, *(folder / name for name in _FOLDERS)):
         with suppress(OSError):
             for file in each.glob(f".*.yaml{STAGED}"):
@@ -302,41 +304,11 @@ def _stage(target: Path, data: bytes, folder: Path) -> None:
             break
     mode = stat.S_IMODE(like.st_mode) if like is not None and stat.S_ISREG(like.st_mode) else 0o640
     staged = _staged(target)
-    _put(staged, data, mode)
+    put(staged, data, mode)
     if like is not None:
         with suppress(OSError):
             os.chown(staged, like.st_uid, like.st_gid)
     staged.chmod(mode)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of it, or nothing; for the owner of its folder only, also where root writes it."""
-    beside = path.with_name(f"{path.name}.new")
-    _put(beside, data, 0o600)
-    with suppress(OSError):
-        like = path.parent.stat()
-        os.chown(beside, like.st_uid, like.st_gid)
-    beside.replace(path)
-    _sync(path.parent)
-
-
-def _put(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checked(data: Any) -> Version:

@@ -173,14 +173,15 @@ def test_in_a_terminal(tmp_path):
 
 def test_in_vietnamese(tmp_path):
     terminal = Terminal(tmp_path, "init", env={"LANG": "vi_VN.UTF-8", "LC_ALL": "", "PYTHONUTF8": "1"})
-    terminal.until("Tên của gateway này")
+    question = r"Tên của gateway này[^\n]*: $"
+    terminal.until(question)
     terminal.press("có dấu\n")
-    terminal.until("chỉ dùng chữ không dấu.*Tên của gateway này")
+    terminal.until("chỉ dùng chữ không dấu.*" + question)
     terminal.press("\x03")
     assert terminal.end() == 130
     assert "Không ghi gì cả." in terminal.text
     terminal = Terminal(tmp_path, "init", "--language", "vi", env={"LANG": "C.UTF-8"})
-    terminal.until("Tên của gateway này")
+    terminal.until(question)
     terminal.press("\x04")  # Ctrl-D
     assert terminal.end() == 130
 

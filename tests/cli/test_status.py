@@ -275,8 +275,10 @@ class Terminal:
         os.write(self.handle, keys.encode())
 
     def end(self) -> int:
-        while self.read(20):
-            pass
+        deadline = time.monotonic() + 30
+        while self.read(max(0.0, deadline - time.monotonic())):
+            if time.monotonic() > deadline:
+                os.kill(self.child, signal.SIGKILL)
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
         os.close(self.handle)
         return self.code

@@ -170,8 +170,8 @@ def test_where_it_may_not_write_nothing_changes(tmp_path: Path, monkeypatch: pyt
             raise OSError(errno.EROFS, "Read-only file system", str(path))
         real(path, data, mode)
 
-    real = versions._put
-    monkeypatch.setattr(versions, "_put", refused)
+    real = versions.put
+    monkeypatch.setattr(versions, "put", refused)
     with pytest.raises(GatewayError, match=r"cannot be written \(Read-only file system\): nothing was changed"):
         put_back(tmp_path, NEW)
     assert files_of(tmp_path) == OLD

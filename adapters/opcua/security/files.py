@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from adapters.opcua.security.certificates import CertificateError
+from gateway import files
 
 PRIVATE = 0o700
 
@@ -19,7 +18,7 @@ def make_folder(folder: Path, mode: int = 0o755) -> None:
     try:
         for each in reversed(missing):
             each.mkdir(mode=mode if each == folder else 0o755, exist_ok=True)
-            _give_to_owner(each)
+            files.give_to_owner(each)
     except OSError as exc:
         raise cannot("made", folder, exc) from exc
 
@@ -28,26 +27,17 @@ def write(file: Path, data: bytes, mode: int = 0o644, *, replace: bool = True) -
     """False: it was there, and is left as it is (only without `replace`). Raises CertificateError."""
     make_folder(file.parent)
     try:
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # 0600 from the first byte on
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as opened:
-                opened.write(data)
-                opened.flush()
-                os.fsync(opened.fileno())
-            temporary.chmod(mode)
-            _give_to_owner(temporary)
-            if replace:
-                temporary.replace(file)
-                return True
-            try:
-                os.link(temporary, file)  # fails where somebody else was first, unlike a rename
-            except FileExistsError:
-                return False
+        if replace:
+            files.write_whole(file, data, mode)
             return True
+        beside = files.beside_of(file, data, mode)
+        try:
+            os.link(beside, file)  # fails where somebody else was first, unlike a rename
+        except FileExistsError:
+            return False
         finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+            beside.unlink(missing_ok=True)
+        return True
     except OSError as exc:
         raise cannot("written", file, exc) from exc
 
@@ -68,13 +58,6 @@ def read_secret(file: Path) -> bytes | None:
     if data is not None and (mode := file.stat().st_mode & 0o777) & 0o077:
         raise CertificateError(f"{file} can be read by others (mode {mode:04o}): chmod 600 {file}")
     return data
-
-
-def _give_to_owner(path: Path) -> None:
-    """What root makes with a command must not lock out the service whose folder it is."""
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def cannot(what: str, path: Path, exc: OSError) -> CertificateError:

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gateway.clock import Clock
-from gateway.web.access.files import folder_of, give_to_owner_of, locked, write_private
+from gateway.files import give_to_owner
+from gateway.web.access.files import folder_of, locked, write_private
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def append(folder: Path, entries: list[dict[str, Any]]) -> Head:
             opened.flush()
             os.fsync(opened.fileno())
             size += len(whole)
-        give_to_owner_of(folder, file)
+        give_to_owner(file)
         head = Head(n, last, head.before, head.before_hash, size)
         _write_head(folder, head)
         return head

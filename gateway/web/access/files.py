@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from gateway.files import give_to_owner, write_whole
 
 FOLDER = "web"  # in data_dir
 
@@ -21,18 +22,8 @@ def folder_of(data_dir: Path) -> Path:
 def write_private(file: Path, content: bytes) -> None:
     """Atomically, and on the disk when this returns; a command that root types leaves it to whom the folder belongs."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, path = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # 0600
-    try:
-        with os.fdopen(handle, "wb") as made:
-            made.write(content)
-            made.flush()
-            os.fsync(made.fileno())
-        give_to_owner_of(file.parent, Path(path))
-        Path(path).replace(file)
-    except BaseException:
-        Path(path).unlink(missing_ok=True)
-        raise
-    sync_folder(file.parent)
+    give_to_owner(file.parent)
+    write_whole(file, content)
 
 
 @contextlib.contextmanager
@@ -42,28 +33,10 @@ def locked(folder: Path, name: str) -> Iterator[None]:
     lock = folder / f".{name}.lock"
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        give_to_owner_of(folder, lock)
+        give_to_owner(folder)
+        give_to_owner(lock)
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
-
-
-def give_to_owner_of(folder: Path, file: Path) -> None:
-    """What root makes in the folder of the service has to be readable by the service. A new folder goes with it."""
-    if os.geteuid() != 0:
-        return
-    for made, like in ((folder, folder.parent), (file, folder)):
-        there, mine = like.stat(), made.stat()
-        if mine.st_uid == 0 and there.st_uid != 0:
-            os.chown(made, there.st_uid, there.st_gid)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in it durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 
