@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+THINNED = "thinned"  # the cause of a loss that is meant to be
+
 
 @dataclass(slots=True)
 class MachineCounters:
@@ -31,11 +33,25 @@ class FlowCounters:
     """Of the whole gateway, since start-up."""
 
     sent: int = 0  # messages the broker acknowledged
-    refused: int = 0  # messages the broker refused (reason code 0x80 and above, or nobody subscribes)
-    stored: int = 0  # messages the store acknowledged
+    refused: int = 0  # attempts that the broker refused (reason code 0x80 and above, or nobody subscribes)
+    stored: int = 0  # messages the store acknowledged; with delivery to the broker, the broker
     rewinds: int = 0  # times the sent mark was set back because the stored one stood still
-    lost: int = 0  # messages dropped and declared in a loss record
+    causes: dict[str, int] = field(default_factory=dict)  # readings that were here and are lost, by why; `note_loss`
+    thinned: int = 0  # readings left out so that others fit, one value in an interval being kept
     machines: dict[str, MachineCounters] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Readings that were here and are lost, each declared in a loss record; but for what was thinned out."""
+        return sum(self.causes.values())
+
+    def note_loss(self, cause: str, readings: int) -> None:
+        """A loss record. What stands behind the colon of a cause is not told apart: it may be anything."""
+        kind = cause.partition(":")[0]
+        if kind == THINNED:
+            self.thinned += readings
+        else:
+            self.causes[kind] = self.causes.get(kind, 0) + readings
 
     def of(self, machine: str) -> MachineCounters:
         """The counters of one machine, made when first asked for."""

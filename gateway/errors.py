@@ -19,29 +19,12 @@ Each may carry the code of what went wrong, which gateway/faults explains: NotCo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from gateway.faults import fault_of
-
-# Passwords and tokens as they stand in a configuration, also behind a mistyped key; the name in {secret: name} is none.
-_SECRET_KEY = re.compile(
-    r"""(\b\w*(?:pass|pasw|pwd|token)\w*['"]?\s*:\s*)(\{\s*secret\s*:\s*[\w.-]+\s*\}|\{[^}]*\}?|"[^"]*"?|'[^']*'?|[^,}\s]+)""",
-    re.I,
-)
-_SECRET_IN_ADDRESS = re.compile(r"(//[^/@:\s]*:)([^/@\s]+)(?=@)")
-_SECRET_NAME = re.compile(r"\{\s*secret\s*:\s*[\w.-]+\s*\}")
-
-
-def _without_secrets(line: str) -> str:
-    """The same line, as long, with stars instead of what nobody should read."""
-
-    def stars(match: re.Match[str]) -> str:
-        return match[0] if _SECRET_NAME.fullmatch(match[2]) else match[1] + "*" * len(match[2])
-
-    return _SECRET_IN_ADDRESS.sub(stars, _SECRET_KEY.sub(stars, line))
+from gateway.hiding import starred, unsaid
 
 
 class GatewayError(Exception):
@@ -59,7 +42,11 @@ class GatewayError(Exception):
 
 @dataclass(eq=False)
 class ConfigError(GatewayError):
-    """One mistake in a configuration. Lines and columns count from 1; 0 where there is none to name."""
+    """One mistake in a configuration. Lines and columns count from 1; 0 where there is none to name.
+
+    It gets into logs and onto pages: no secret of its line stays in it. What goes on over several lines, and what a message
+    says of such a value, is hidden where the file is known: `Mark.error` in gateway/config/yaml_file.py.
+    """
 
     exit_code: ClassVar[int] = 3
     file: str
@@ -72,6 +59,10 @@ class ConfigError(GatewayError):
     width: int = 1  # how many characters of it are meant
     fault: str = "config-refused"
 
+    def __post_init__(self) -> None:
+        self.source = starred(self.source)
+        self.message, self.hint = unsaid(self.message), unsaid(self.hint)
+
     def __str__(self) -> str:
         """As a compiler would print it: place, message, the line with a caret, and what to do."""
         at = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
@@ -81,7 +72,6 @@ class ConfigError(GatewayError):
             margin = f"{self.line:>5} | "
             # The line is shown as it is but for tabs and control characters, which would move the caret.
             shown = "".join(c if c.isprintable() else " " for c in self.source)
-            shown = _without_secrets(shown)
             start = max(0, self.column - 81)  # a line of a megabyte is cut around the mistake
             caret = "^" + "~" * (min(self.width, 60, max(1, len(shown) - self.column + 1)) - 1)
             lines.append(margin + shown[start : start + 160].rstrip())

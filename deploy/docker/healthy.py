@@ -9,6 +9,6 @@ SOCKET = os.environ.get("GATEWAY_SOCKET", "/var/lib/gateway/control.sock")
 with socket.socket(socket.AF_UNIX) as line:
     line.settimeout(4)
     line.connect(SOCKET)
-    line.sendall(b'{"do": "status"}\n')
+    line.sendall(b'{"do": "status", "signals": false}\n')
     answer = line.recv(64)
 sys.exit(0 if b'"ok":true' in answer.replace(b" ", b"") else f"it answers: {answer!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +34,11 @@ class Waiting:
     readings: int
     start: int  # ns: the oldest reading
     end: int  # ns: the newest one
+    each: array[int] = field(default_factory=lambda: array("I"))  # readings of each of them
+
+    def part(self, first: int, last: int) -> int:
+        """Readings of these of them."""
+        return sum(self.each[first - self.first : last - self.first + 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ def _look(folder: Path, all_of_it: bool) -> Report:
     numbering = Numbering(there.epochs)
     dealt = Dealt(there.marks.stored, there.marks.beyond)
     report = Report(
-        in_use=_in_use(folder), epoch=numbering.epochs[-1].name if numbering.epochs else "",
+        in_use=in_use(folder), epoch=numbering.epochs[-1].name if numbering.epochs else "",
         messages=there.last - len(dealt), readings=there.total, lost=there.marks.lost,
         bytes=sum(disk.size(name) for name in disk.segments()),
         segments=len(there.segments), spares=len(there.spares), foreign=len(there.foreign), free=disk.free(),
@@ -140,16 +146,17 @@ def _add(waiting: list[Waiting], epoch: str, entry: Entry, times: tuple[int, int
     """Most follow the one before them."""
     last = waiting[-1] if waiting else None
     if last is None or last.epoch != epoch or last.last + 1 != entry.seq:
-        waiting.append(Waiting(epoch, entry.seq, entry.seq, entry.readings, *times))
+        waiting.append(Waiting(epoch, entry.seq, entry.seq, entry.readings, *times, array("I", [entry.readings])))
         return
     last.last = entry.seq
+    last.each.append(entry.readings)
     last.readings += entry.readings
     if times[0]:
         last.start = min(last.start, times[0]) if last.start else times[0]
         last.end = max(last.end, times[1])
 
 
-def _in_use(folder: Path) -> bool:
+def in_use(folder: Path) -> bool:
     """Whether a gateway has it now."""
     try:
         lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)

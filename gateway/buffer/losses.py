@@ -43,6 +43,7 @@ def together(a: Loss, b: Loss) -> Loss:
         cause=real[0].cause,
         machine=a.machine if a.machine == b.machine else "",
         signal=a.signal if (a.machine, a.signal) == (b.machine, b.signal) else "",
+        again=a.again + b.again,
     )
 
 

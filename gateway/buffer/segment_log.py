@@ -925,7 +925,8 @@ class SegmentLog:
             self._lost += record.readings
             if record.is_loss:  # what it would have declared, and was counted then
                 with suppress(PayloadError):
-                    losses.append(decode_loss(record.payload)[2])
+                    told = decode_loss(record.payload)[2]
+                    losses.append(replace(told, again=told.count))
             else:
                 self._dropped += 1
         # A buffer so full that it drops its own loss records makes one of them each time, or they would fill it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +43,7 @@ from gateway.cli import (
     verify,
     web,
 )
+from gateway.errors import UsageError
 
 
 class _Group(TyperGroup):
@@ -70,6 +72,22 @@ class _Commands(TyperGroup):
         for name, file, about in _groups_of_adapters():
             self.add_command(_Group(name, file, about))
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Raises UsageError with where the command is, if it is one of a group."""
+        if args and args[0] not in self.commands and (found := next(_within(self, args[0]), "")):
+            raise UsageError(f"there is no command '{args[0]}'; did you mean `gateway {found}`?")
+        return super().resolve_command(ctx, args)
+
+
+def _within(group: Any, name: str) -> Iterator[str]:
+    """Where a group has a command of this name further down, by the words to type."""
+    for each, command in group.commands.items():
+        below = getattr(command, "commands", {})
+        if name in below:
+            yield f"{each} {name}"
+        if below:
+            yield from (f"{each} {found}" for found in _within(command, name))
+
 
 def _groups_of_adapters() -> list[tuple[str, Path, str]]:
     """Name, file and help of each adapter's commands, found without importing anything."""
@@ -95,7 +113,8 @@ def _first_line(file: Path) -> str:
 
 app = typer.Typer(
     cls=_Commands,
-    help="Brings the readings of old and new machines safely into a time-series store. Begin with: gateway demo",
+    help="Brings the readings of old and new machines safely into a time-series store. "
+    "Begin with: gateway demo, or gateway init for a machine of your own",
     epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 machine not reachable, 5 broker or store not reachable.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

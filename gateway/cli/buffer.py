@@ -77,12 +77,13 @@ def audit(
 ) -> None:
     """Where every message is: stored, waiting, or declared lost, and why. Exit code 1 if one is none of these."""
     from gateway.buffer.inspect import inspect
+    from gateway.cli.running import configuration_of
     from gateway.runtime.audit import audit as compare
     from gateway.runtime.edge import buffer_folder
     from gateway.store.historian import Historian
     from gateway.store.open import historian_path
 
-    configuration = load_config(config)
+    configuration = configuration_of(config)
     settings, now = configuration.settings, time.time_ns()
     start = max(0, moment(since, now))
     folder = buffer_folder(configuration)
@@ -108,7 +109,17 @@ def audit(
     if not json:
         print(_summary(rows))
     if silent:
+        count = sum(row.messages for row in silent)
+        print(_SILENT.format(count=count, buffer=folder), file=sys.stderr)
         raise typer.Exit(1)
+
+
+_SILENT = """\
+silent: {count:,} messages are neither stored nor waiting, and nobody has declared them lost.
+- Was {buffer} removed, or replaced by an older copy? Then what waited in it is gone: read between the times above again,
+  where the machine remembers, or note the gap.
+- Was the historian replaced by an older copy? Then put back the newer one, with the gateway stopped.
+- Neither? Then this is a mistake of the gateway: keep data_dir as it is, and report it with gateway support-bundle."""
 
 
 def _print_row(row: Row, json: bool) -> None:

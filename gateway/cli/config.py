@@ -10,6 +10,8 @@ import typer
 from gateway.cli.common import ConfigArgument, ConfigOption, Json, UnknownNameError, load_config, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.runtime.versions import Versions
 
 app = typer.Typer(help="Check and explain a configuration. Exit code 3: there are mistakes.", no_args_is_help=True)
@@ -193,33 +195,44 @@ def rollback(
     from gateway.cli import running
     from gateway.cli.reload import tell, whoami
     from gateway.config import find_config
-    from gateway.runtime.versions import checksum_of, files_of, load_files, put_back
+    from gateway.errors import GatewayError
+    from gateway.runtime.versions import checksum_of, files_of, roll_back
 
     path = find_config(config)
-    stored, now = _versions_of(path), files_of(path)
+    stored = _versions_of(path)
     if number is None:
-        before = [version for version in stored.good() if version.checksum != checksum_of(now)]
+        now = checksum_of(files_of(path))
+        before = [version for version in stored.good() if version.checksum != now]
         if not before:
             raise UnknownNameError(
                 "there is no earlier version: one is kept each time another configuration is in force"
             )
         number = before[0].number
-    version = stored.get(number)
-    load_files(path, version.data)  # one that cannot be loaded any more is not worth putting back
     who = whoami().replace("reload", "config rollback")
-    stored.keep(now, who, f"before the way back to version {number}", time.time_ns(), in_force=False)
-    changed = put_back(path, version.data)
-    if not json:
-        print(f"version {number} is in the files: " + (", ".join(changed) if changed else "they were the same"))
+    way = roll_back(path, stored, number, who, time.time_ns(), lambda _: None)
     try:
         answer = running.ask_at(path, "reload", who=f"{who}, back to version {number}")
     except running.NotRunningError:
         if json:
-            print_json({"changed": False, "files": changed, "running": False, "errors": []})
+            print_json({"changed": False, "files": way.changed, "running": False, "errors": []})
         else:
+            _print_back(number, way.changed)
             print("no gateway runs with it: it counts from the next start on", file=sys.stderr)
         return
+    changed = way.changed
+    if answer["errors"]:  # the gateway goes on with what it had
+        try:
+            way.undo()
+            changed = []
+        except GatewayError as exc:
+            answer["errors"].append(f"the files are version {number}, which is not in force: {exc}")
+    elif not json:
+        _print_back(number, changed)
     tell({**answer, "files": changed, "running": True}, json)
+
+
+def _print_back(number: int, changed: Sequence[str]) -> None:
+    print(f"version {number} is in the files: " + (", ".join(changed) if changed else "they were the same"))
 
 
 def _versions_of(path: Path) -> Versions:

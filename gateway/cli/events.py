@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, load_config, moment, print_json
+from gateway.cli.common import ConfigOption, Json, moment, print_json
 
 if TYPE_CHECKING:
+    from gateway.cli.running import Line
     from gateway.config import Configuration
 
 MOST = 2000  # a gateway keeps no more
@@ -49,16 +50,18 @@ def events(
 
     Where no gateway runs it is what the last one wrote down.
     """
-    configuration = load_config(config)
-    if machine:
-        _check(configuration, machine)
+    from gateway.cli.running import line_to
+
+    line = line_to(config)
+    if machine and line.configuration is not None:
+        _check(line.configuration, machine)
     start = None if since is None else max(0, moment(since, time.time_ns())) // 1_000_000
     most = limit or (USUAL if start is None else MOST)
-    found = _chosen(_newest(configuration, machine, most), machine, start)[-most:]
+    found = _chosen(_newest(line, machine, most), machine, start)[-most:]
     for row in found:
         _print(row, json)
     if follow:
-        for row in _following(configuration, machine, found[-1:] or [{"t": time.time() * 1000}]):
+        for row in _following(line, machine, found[-1:] or [{"t": time.time() * 1000}]):
             _print(row, json)
 
 
@@ -70,15 +73,17 @@ def _check(configuration: Configuration, machine: str) -> None:
         print(f"there is no machine '{machine}' now; {did_you_mean(machine, configuration.machines)}", file=sys.stderr)
 
 
-def _newest(configuration: Configuration, machine: str, limit: int) -> list[dict[str, Any]]:
+def _newest(line: Line, machine: str, limit: int) -> list[dict[str, Any]]:
     """Oldest first. Raises GatewayError."""
     from gateway.cli import running
 
     try:
-        answer = running.ask(configuration, "events", limit=limit, machine=machine)
+        answer = line.ask("events", limit=limit, machine=machine)
     except running.NotRunningError:
+        if line.configuration is None:
+            raise
         print("no gateway runs with this configuration: this is what the last one wrote down", file=sys.stderr)
-        return _written(configuration)
+        return _written(line.configuration)
     rows = answer["events"] if isinstance(answer, dict) else answer
     return sorted(rows, key=lambda row: float(row["t"]))
 
@@ -102,7 +107,7 @@ def _chosen(rows: Sequence[dict[str, Any]], machine: str, start: float | None) -
     return [row for row in rows if (not machine or row["machine"] == machine) and (start is None or row["t"] >= start)]
 
 
-def _following(configuration: Configuration, machine: str, last: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _following(line: Line, machine: str, last: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Those that come after. A gateway that is started anew goes on; while none runs there is nothing to tell."""
     from gateway.cli import running
 
@@ -110,7 +115,7 @@ def _following(configuration: Configuration, machine: str, last: Sequence[dict[s
     while True:
         time.sleep(PAUSE)
         try:
-            answer = running.ask(configuration, "events", limit=MOST, machine=machine)
+            answer = line.ask("events", limit=MOST, machine=machine)
         except running.NotRunningError:
             continue
         rows = answer["events"] if isinstance(answer, dict) else answer

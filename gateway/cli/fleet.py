@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,8 +56,14 @@ def pull(
     if once and every is not None:
         raise UsageError("--once and --every: one of them")
     pause = None if every is None else max(1.0, seconds_of(every, "--every"))
+    said = None
     while True:
-        code = _pull(read_settings(settings), allow_older, try_only, json)
+        code, told = _pull(read_settings(settings), allow_older, try_only)
+        if json:
+            print_json(told.object)
+        elif told != said:  # with --every: nothing new is said once
+            told.print()
+        said = told
         if pause is None:
             raise typer.Exit(code)
         time.sleep(pause)
@@ -76,6 +84,7 @@ def show(settings: Settings = SETTINGS, json: Json = False) -> None:
             {
                 "url": found.url, "ref": found.ref, "gateway": found.gateway, "folder": str(found.folder),
                 "id": current and current.id, "signed_ms": current and current.time * 1000, "told": known,
+                "changed": place.changed(),
             }
         )  # fmt: skip
         return
@@ -84,11 +93,28 @@ def show(settings: Settings = SETTINGS, json: Json = False) -> None:
         print("nothing is in place yet: gateway fleet pull")
         return
     print(f"in place: {current.id[:12]}, signed {_shown(current.time)}: {found.folder / 'current'}")
+    if changed := place.changed():
+        print(_changed(changed))
     if not known:
         print("the gateway was not told yet: gateway fleet pull")
 
 
-def _pull(settings: FleetSettings, allow_older: bool, try_only: bool, json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a look came to, for people and as an object."""
+
+    object: Mapping[str, Any]
+    lines: Sequence[str] = ()
+    errors: Sequence[str] = ()
+
+    def print(self) -> None:
+        for line in self.errors:
+            print(line, file=sys.stderr)
+        for line in self.lines:
+            print(line, flush=True)
+
+
+def _pull(settings: FleetSettings, allow_older: bool, try_only: bool) -> tuple[int, _Told]:
     from dataclasses import asdict
 
     from gateway.errors import ConfigErrors
@@ -98,36 +124,38 @@ def _pull(settings: FleetSettings, allow_older: bool, try_only: bool, json: bool
     try:
         outcome = pull(settings, protocols(), _reload, allow_older=allow_older, try_only=try_only)
     except FleetError as exc:
-        if json:
-            print_json({"what": "refused", "step": exc.step, "error": str(exc)})
-        else:
-            print(f"{exc}\nNothing has changed.", file=sys.stderr)
-        return exc.exit_code
+        told = {"what": "refused", "step": exc.step, "error": str(exc)}
+        return exc.exit_code, _Told(told, errors=[str(exc), "Nothing has changed."])
     except ConfigErrors as exc:
-        if json:
-            print_json({"what": "refused", "step": "check", "errors": [asdict(error) for error in exc.errors]})
-        else:
-            print(f"{exc}\nNothing has changed.", file=sys.stderr)
-        return exc.exit_code
-    if json:
-        print_json(asdict(outcome))
-    else:
-        _print(outcome, settings)
-    return 0
+        told = {"what": "refused", "step": "check", "errors": [asdict(error) for error in exc.errors]}
+        return exc.exit_code, _Told(told, errors=[str(exc), "Nothing has changed."])
+    return 0, _Told(asdict(outcome), list(_lines(outcome, settings)), outcome.warnings)
 
 
-def _print(outcome: Outcome, settings: FleetSettings) -> None:
-    for warning in outcome.warnings:
-        print(warning, file=sys.stderr)
+def _lines(outcome: Outcome, settings: FleetSettings) -> Iterator[str]:
     if outcome.what == "unchanged":
         told = f"; {outcome.reload}" if outcome.reload else ""
-        print(f"nothing new: {outcome.id[:12]}, signed {_shown(outcome.time)}, is in place{told}")
+        yield f"nothing new: {outcome.id[:12]}, signed {_shown(outcome.time)}, is in place{told}"
+        if outcome.changed:
+            yield _changed(outcome.changed)
         return
     verb = "in place" if outcome.what == "placed" else "could be put into place"
-    print(f"{verb}: {outcome.id[:12]}, signed {_shown(outcome.time)} by {outcome.signer} ({outcome.key})")
-    print(f"{outcome.files} files in {settings.folder / 'current'}")
-    if outcome.what == "placed":
-        print(outcome.reload or "no gateway runs with it yet; it will start with it")
+    yield f"{verb}: {outcome.id[:12]}, signed {_shown(outcome.time)} by {outcome.signer} ({outcome.key})"
+    if outcome.what == "would place":
+        yield f"{outcome.files} files; nothing has changed"
+        return
+    yield f"{outcome.files} files in {settings.folder / 'current'}"
+    if outcome.changed:
+        yield f"gone with what was there before: {_named(outcome.changed)}, changed on this box"
+    yield outcome.reload or "no gateway runs with it yet; it will start with it"
+
+
+def _changed(files: Sequence[str]) -> str:
+    return f"changed on this box: {_named(files)}: this lasts until the next signed configuration"
+
+
+def _named(files: Sequence[str]) -> str:
+    return ", ".join(files[:10]) + (f" and {len(files) - 10} more" if len(files) > 10 else "")
 
 
 def _reload(current: Path) -> str | None:

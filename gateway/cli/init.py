@@ -26,7 +26,7 @@ def init(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take all defaults.")] = False,
     language: Annotated[
-        Language | None, typer.Option("--language", help="Of the questions; else that of LANG.", show_default=False)
+        Language | None, typer.Option("--language", help="Of the questions and comments; else that of LANG.", show_default=False)
     ] = None,
 ) -> None:  # fmt: skip
     """Ask for the first machine, broker and store, and write a commented configuration. Overwrites nothing."""
@@ -49,10 +49,13 @@ def init(
             print(f"\n{SAID['stopped'][tongue]}", file=sys.stderr)
             raise typer.Exit(130) from None
     parameters = profiles.get(given["protocol"].partition("-")[0], {}).get(given["profile"], {})
-    files = init_files.files_of(given, parameters)
+    files = init_files.files_of(given, parameters, tongue)
     init_files.check_free(folder, files)
     _check(files)
-    written = init_files.write(folder, files)
+    try:
+        written = init_files.write(folder, files)
+    except OSError as exc:
+        raise init_files.unwritable(folder, exc) from exc
     print(SAID["written"][tongue], *written, sep="\n  ")
     print(SAID["next"][tongue], *init_files.next_commands(given, folder), sep="\n  ")
 

@@ -45,7 +45,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:]*
 
 
 def is_name(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", text) is not None
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", text) is not None
 
 
 def is_level(text: str) -> bool:

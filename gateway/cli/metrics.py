@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, check_output, load_config, write_file
+from gateway.cli.common import ConfigOption, check_output, write_file
 
 FilePath = Annotated[
     Path | None,
@@ -22,10 +22,10 @@ FilePath = Annotated[
 
 def metrics(config: ConfigOption = None, output: FilePath = None) -> None:
     """Print what the running gateway exposes at /metrics, in Prometheus' text format. It needs no page for it."""
-    from gateway.cli.running import ask
+    from gateway.cli.running import line_to
 
     check_output(output, force=True)
-    text = ask(load_config(config), "metrics")
+    text = line_to(config).ask("metrics")
     if output is None:
         sys.stdout.write(text)
     else:

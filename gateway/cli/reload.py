@@ -25,7 +25,7 @@ def tell(answer: dict[str, Any], json: bool) -> None:
     elif answer["errors"]:
         for error in answer["errors"]:
             typer.echo(error, err=True)
-        typer.echo("nothing was changed: the gateway goes on with the configuration it has", err=True)
+        typer.echo("not taken over: the gateway goes on with the configuration it has", err=True)
     else:
         for line in answer["difference"]:
             typer.echo(line)

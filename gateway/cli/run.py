@@ -40,7 +40,7 @@ def run(
     """Read the machines and bring their readings to the broker; write the store too, where `store:` is configured."""
     from gateway.config import find_config
     from gateway.runtime.app import App, check_work, paho_links, system_clock
-    from gateway.runtime.versions import finish
+    from gateway.runtime.versions import finish, read_whole
 
     if safe_mode and not once:
         from gateway.runtime.safe_mode import run_whatever_happens
@@ -50,8 +50,9 @@ def run(
         run_until_stopped(run_whatever_happens(path))
         log.info("stopped")
         return
-    finish(find_config(one_of(config, option)))
-    configuration = load_config(config, option)
+    path = find_config(one_of(config, option))
+    finish(path)
+    configuration, read = read_whole(path, lambda _: load_config(path))
     check_work(configuration)
     set_up(log_format, verbose=verbose)
     if configuration.settings.delivery == "broker":
@@ -60,7 +61,7 @@ def run(
             "where a `gateway store` runs elsewhere, write mqtt: {delivery: store}"
         )
     clock = system_clock(configuration)
-    run_until_stopped(App(configuration, paho_links(configuration, clock), clock).run(once=once))
+    run_until_stopped(App(configuration, paho_links(configuration, clock), clock, read=read).run(once=once))
     log.info("stopped")
 
 
@@ -71,11 +72,14 @@ def store(
     log_format: LogFormat = "auto",
 ) -> None:
     """Write what arrives at the broker into the store, and nothing else."""
+    from gateway.config import find_config
     from gateway.runtime.app import App, check_work, paho_links, system_clock
+    from gateway.runtime.versions import read_whole
 
-    configuration = load_config(config, option)
+    path = find_config(one_of(config, option))
+    configuration, read = read_whole(path, lambda _: load_config(path))
     check_work(configuration, store_only=True)
     set_up(log_format, verbose=verbose)
     clock = system_clock(configuration)
-    run_until_stopped(App(configuration, paho_links(configuration, clock), clock).run(edge=False))
+    run_until_stopped(App(configuration, paho_links(configuration, clock), clock, read=read).run(edge=False))
     log.info("stopped")

@@ -13,11 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, load_config, print_json, size_text
+from gateway.cli.common import ConfigOption, Json, print_json, size_text
+from gateway.errors import GatewayError
 
 RANK = {"offline": 3, "degraded": 2, "unused": 0, "online": 0}  # what is not known is between
 LOOK_AGAIN = 1.0  # seconds between two looks that tell how fast a buffer fills
@@ -31,15 +33,13 @@ def status(config: ConfigOption = None, json: Json = False) -> None:
 
     Exit code 0: all is online. 1: something is not, or no gateway runs.
     """
-    from gateway.cli.running import ask
-
-    configuration = load_config(config)
-    before = ask(configuration, "status")
-    after = None
-    if before["buffer"]["records"] > WAITING:
-        time.sleep(LOOK_AGAIN)
-        after = ask(configuration, "status")
-    overview = Overview(after or before, before if after else None)
+    try:
+        overview = _looked(config)
+    except GatewayError as exc:
+        if not json:
+            raise
+        print_json({"running": False, "error": str(exc)})
+        raise typer.Exit(exc.exit_code) from exc
     if json:
         for row in overview.rows():
             print_json(row)
@@ -51,6 +51,19 @@ def status(config: ConfigOption = None, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def _looked(config: Path | None) -> Overview:
+    """Twice, where something waits. Raises GatewayError where none runs."""
+    from gateway.cli.running import line_to
+
+    line = line_to(config)
+    before = line.ask("status", signals=False)  # what is said here is worked out there
+    after = None
+    if before["buffer"]["records"] > WAITING:
+        time.sleep(LOOK_AGAIN)
+        after = line.ask("status", signals=False)
+    return Overview(after or before, before if after else None)
+
+
 def coloured() -> bool:
     """Whether escape codes are welcome: in a terminal that knows them, and where nobody asked for none (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
@@ -58,7 +71,7 @@ def coloured() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Of one or two looks at a gateway (`Board.snapshot()`), the newer first. Pure."""
+    """Of one or two looks at a gateway (`Board.snapshot()`, with its signals or without), the newer first. Pure."""
 
     now: Mapping[str, Any]
     before: Mapping[str, Any] | None = None
@@ -111,14 +124,14 @@ class Overview:
         now = self.now
         outlook = self.outlook or ("", 0.0)
         first = {
-            "kind": "gateway", "t": now["t"], "ok": self.well, "troubles": self.troubles, **now["gateway"],
+            "kind": "gateway", "running": True, "t": now["t"], "ok": self.well, "troubles": self.troubles, **now["gateway"],
             "flow": now["flow"], "broker": now["broker"], "store": now["store"],
             "buffer": {
                 **now["buffer"],
                 "fills_in_s": round(outlook[1]) if outlook[0] == "fills" else None,
                 "drains_in_s": round(outlook[1]) if outlook[0] == "drains" else None,
             },
-            "safe_mode": self.safe_mode or None,
+            "safe_mode": self.safe_mode or None, "restart": list(now.get("restart") or ()),
         }  # fmt: skip
         return [first, *map(machine_row, self.machines)]
 
@@ -134,7 +147,7 @@ class Overview:
             f"gateway  version {gateway['version']}, since {_at(started, now['t'] / 1000)} ({span(gateway['uptime_s'])})",
             f"flow     {f'{rate:,.0f} readings/s, ' if rate is not None else ''}{flow['read']:,} read, "
             f"{flow['stored' if gateway['delivery'] == 'store' else 'sent']:,} messages "
-            f"{'stored' if gateway['delivery'] == 'store' else 'taken by the broker'}, {flow['lost']:,} lost",
+            f"{'stored' if gateway['delivery'] == 'store' else 'taken by the broker'}, {flow['lost']:,} readings lost",
             f"buffer   {buffer['records']:,} messages, {size_text(buffer['bytes'])} of {size_text(buffer['max_bytes'])}"
             + self._outlook_text()
             + (f": {paint(printable(buffer['trouble']), 'offline', colour)}" if buffer["trouble"] else ""),
@@ -142,6 +155,10 @@ class Overview:
         for name in ("broker", "store"):
             told.append(f"{name:<8} {self._condition(now[name], colour)}")
         told += [paint(f"safe mode: {printable(error)}", "offline", colour) for error in self.safe_mode]
+        if waiting := now.get("restart"):
+            told.append(
+                paint(f"restart  only a restart takes over: {printable('; '.join(waiting))}", "degraded", colour)
+            )
         if now["machines"]:
             told += ["", *table(self.machines, now["t"] / 1000, colour)]
         return [cut(line, width) for line in told]
@@ -174,13 +191,18 @@ def machine_row(machine: Mapping[str, Any]) -> dict[str, Any]:
 
 def age_of(machine: Mapping[str, Any]) -> float | None:
     """Of its newest reading, in seconds."""
-    return min((signal["age_s"] for signal in machine["signals"] if signal["age_s"] is not None), default=None)
+    if "age_s" in machine:
+        age: float | None = machine["age_s"]
+        return age
+    return min((signal["age_s"] for signal in machine.get("signals", ()) if signal["age_s"] is not None), default=None)
 
 
 def counts(machine: Mapping[str, Any]) -> dict[str, int]:
     """Its signals by quality."""
+    if "counts" in machine:
+        return dict(machine["counts"])
     found = {"good": 0, "uncertain": 0, "bad": 0}
-    for signal in machine["signals"]:
+    for signal in machine.get("signals", ()):
         found[signal["quality"].partition(":")[0]] += 1
     return found
 

@@ -30,6 +30,8 @@ def support_bundle(
 
     if config is not None and option is not None:
         raise UsageError(f"{config} and -c {option} are two configurations: one of them")
+    if output is not None and output.suffix.lower() != ".zip":
+        raise UsageError(f"-o {output}: it is a zip file: {output.with_suffix('.zip').name}")
     start = moment(since, time.time_ns())
     check_output(output, force)
     case = take(config or option, network=not no_network)

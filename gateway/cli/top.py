@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,18 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from gateway.cli.common import ConfigOption, Json, load_config, print_json, seconds_of, size_text
+from gateway.cli.common import ConfigOption, Json, print_json, seconds_of, size_text
 from gateway.cli.status import Overview, age_of, coloured, counts, rank_of, span
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
-    from gateway.config import Configuration
+    from gateway.cli.running import Line
 
 Sort = Literal["trouble", "name", "readings", "failures", "age"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 COLUMNS = ("machine", "state", "readings/s", "polls/s", "failed", "skipped", "bad", "age")
+WINDOW = 10.0  # seconds that a rate is of
 AROUND = 5  # lines that are not machines
 _STYLES = {"offline": "bold red", "degraded": "yellow", "online": "green"}
 
@@ -43,9 +45,11 @@ def top(
     json: Json = False,
 ) -> None:
     """Show what each machine brings, live: keys q (end), s (sort), / (filter). Plain where it is not a terminal."""
+    from gateway.cli.running import line_to
+
     pause = max(0.1, seconds_of(interval, "--interval"))
     view = View(sort, only)
-    looks = _looks(load_config(config))
+    looks = _looks(line_to(config))
     view.take(next(looks))
     if json:
         _objects(view, looks, pause, count)
@@ -60,18 +64,27 @@ def top(
 
 @dataclass(slots=True)
 class View:
-    """What is shown: the last two looks, how they are sorted, and whose machines. Pure."""
+    """What is shown: the newest look and one before it, how they are sorted, and whose machines. Pure.
+
+    What is read comes in lumps, one for each poll: rates are those of the last ten seconds, and not of the last one.
+    """
 
     sort: Sort = "trouble"
     only: str = ""
     typing: bool = False  # a filter is being typed
     now: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] | None = None
+    earlier: deque[Mapping[str, Any]] = field(default_factory=deque)  # looks, oldest first
 
     def take(self, look: Mapping[str, Any]) -> None:
         """A newer one. One of a gateway that was started anew has nothing before it."""
-        again = bool(self.now) and look["gateway"]["uptime_s"] >= self.now["gateway"]["uptime_s"]
-        self.before, self.now = (self.now if again else None), look
+        if self.now and look["gateway"]["uptime_s"] >= self.now["gateway"]["uptime_s"]:
+            self.earlier.append(self.now)
+        else:
+            self.earlier.clear()
+        while len(self.earlier) > 1 and look["t"] - self.earlier[1]["t"] >= WINDOW * 1000:
+            self.earlier.popleft()
+        self.before, self.now = (self.earlier[0] if self.earlier else None), look
 
     def press(self, key: str) -> bool:
         """What a key does; False: it ends."""
@@ -126,13 +139,11 @@ class View:
         """Two lines about the gateway as a whole."""
         overview = Overview(self.now, self.before)
         flow, buffer = self.now["flow"], self.now["buffer"]
-        read = 0.0
-        if self.before and (seconds := (self.now["t"] - self.before["t"]) / 1000) > 0:
-            read = (flow["read"] - self.before["flow"]["read"]) / seconds
+        read = flow["readings_per_s"]
         outlook = overview.outlook
         room = "" if outlook is None else f", {'full' if outlook[0] == 'fills' else 'empty'} in {span(outlook[1])}"
         return [
-            f"{self.now['gateway']['id']}  up {span(self.now['gateway']['uptime_s'])}  {read:,.0f} readings/s  "
+            f"{self.now['gateway']['id']}  up {span(self.now['gateway']['uptime_s'])}  {'–' if read is None else f'{read:,.0f}'} readings/s  "
             f"{'all online' if overview.well else 'trouble: ' + ', '.join(overview.troubles)}",
             f"buffer {buffer['records']:,} messages, {size_text(buffer['bytes'])} of {size_text(buffer['max_bytes'])}{room}"
             f"  lost {flow['lost']:,}",
@@ -167,12 +178,10 @@ class View:
         return f"{more}q end  s sort ({self.sort})  / filter{only}"
 
 
-def _looks(configuration: Configuration) -> Iterator[Mapping[str, Any]]:
+def _looks(line: Line) -> Iterator[Mapping[str, Any]]:
     """What a gateway says, as often as it is asked. Raises GatewayError when it ends."""
-    from gateway.cli.running import ask
-
     while True:
-        yield ask(configuration, "status")
+        yield line.ask("status", signals=False)
 
 
 def _objects(view: View, looks: Iterator[Mapping[str, Any]], pause: float, count: int | None) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import os
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +19,6 @@ from gateway.errors import GatewayError, UsageError
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
-    from gateway.web.access.users import Users
 
 app = typer.Typer(
     help="Who may open the page, its certificate, and who did what.", no_args_is_help=True, rich_markup_mode=None
@@ -36,19 +39,21 @@ def add(
 ) -> None:
     """Add somebody, or give them another password or role. Asks for the password, or takes a line of standard input."""
     from gateway.web.access.passwords import hashed, wrong_with
-    from gateway.web.access.users import ROLES, User
+    from gateway.web.access.users import ROLES, User, Users
 
     roles = {each: each for each in ROLES}
     if role not in roles:
         raise UsageError(f"--role {role}: engineer or viewer")
     configuration = load_config(config)
-    users = _users(configuration)
-    there = users.all()
+    with _home(_data_dir(configuration)) as data_dir:
+        there = Users(data_dir).all()
     password = _password(name)
     if wrong := wrong_with(password, name):
         raise GatewayError(f"{wrong}: a sentence of a few words is long and can be remembered")
-    users.put(User(name, roles[role], hashed(password), time.time_ns() // 1_000_000))
-    _note(configuration, "password set", user=name, role=role)
+    made = User(name, roles[role], hashed(password), time.time_ns() // 1_000_000)
+    with _home(_data_dir(configuration)) as data_dir:
+        Users(data_dir).put(made)
+        _note(data_dir, "password set", user=name, role=role)
     print(f"{name} is {role}{' now, with a new password' if name in there else ''}")
     web = configuration.settings.web
     if web is None or web.login != "required":
@@ -58,22 +63,29 @@ def add(
 @user.command()
 def remove(name: Name, config: ConfigOption = None) -> None:
     """Take somebody's password away. Who is logged in with it is logged out."""
-    configuration = load_config(config)
-    _users(configuration).remove(name)
-    _note(configuration, "user removed", user=name)
+    from gateway.cli.running import data_dir_of
+    from gateway.web.access.users import Users
+
+    with _home(data_dir_of(config)) as data_dir:
+        Users(data_dir).remove(name)
+        _note(data_dir, "user removed", user=name)
     print(f"{name} cannot log in any more")
 
 
 @user.command("list")
 def list_users(config: ConfigOption = None, json: Json = False) -> None:
     """Who has a password, what they may do, and since when."""
-    users = _users(load_config(config))
-    for each in users.all().values():
+    from gateway.cli.running import data_dir_of
+    from gateway.web.access.users import Users
+
+    with _home(data_dir_of(config)) as data_dir:
+        users = Users(data_dir).all()
+    for each in users.values():
         if json:
             print_json({"user": each.name, "role": each.role, "since": each.since})
         else:
             print(f"{each.name:<24} {each.role:<10} {_day(each.since)}")
-    if not users.all() and not json:
+    if not users and not json:
         print("nobody has a password yet: gateway web user add NAME --role engineer", file=sys.stderr)
 
 
@@ -91,17 +103,21 @@ def certificate(
     web = configuration.settings.web
     if web is None or not web.tls:
         raise GatewayError("the page is not served with TLS: it is for this machine only, or not there")
-    pair = pair_of(web, configuration.folder, _data_dir(configuration))
     names = names_of_this_machine(web.host, web.hosts)
-    if renew and not pair.made:
-        raise UsageError(f"{pair.cert} is not ours: renew it where it was made")
-    made = pair.made and make_if_missing(pair, names, anew=renew)
-    if made:
-        _note(configuration, "certificate made", fingerprint=fingerprint(pair.cert))
+    folder = configuration.folder.absolute()
+    with _home(_data_dir(configuration)) as data_dir:
+        pair = pair_of(web, folder, data_dir)
+        if renew and not pair.made:
+            raise UsageError(f"{pair.cert} is not ours: renew it where it was made")
+        made = pair.made and make_if_missing(pair, names, anew=renew)
+        told = fingerprint(pair.cert)
+        if made:
+            _note(data_dir, "certificate made", fingerprint=told)
+    cert = pair_of(web, folder, _data_dir(configuration)).cert
     if json:
-        print_json({"cert": str(pair.cert), "sha256": fingerprint(pair.cert), "own": pair.made})
+        print_json({"cert": str(cert), "sha256": told, "own": pair.made})
         return
-    print(f"{pair.cert}\nSHA-256 {fingerprint(pair.cert)}")
+    print(f"{cert}\nSHA-256 {told}")
     if made:
         print(f"it was made just now for {', '.join(names)}; a running gateway takes it over within half a minute")
 
@@ -109,12 +125,15 @@ def certificate(
 @app.command()
 def audit(config: ConfigOption = None, json: Json = False) -> None:
     """Who did what on the page, and whether anybody has changed this list since. Exit code 1: somebody has."""
+    from gateway.cli.running import data_dir_of
     from gateway.web.access.audit import verify
     from gateway.web.access.files import folder_of
 
-    folder = folder_of(_data_dir(load_config(config)))
+    place = data_dir_of(config)
+    folder = folder_of(place)
     try:
-        verdict = verify(folder)
+        with _home(place) as data_dir:
+            verdict = verify(folder_of(data_dir))
     except FileNotFoundError:
         print("nothing was done yet", file=sys.stderr)
         return
@@ -155,14 +174,15 @@ def _day(ms: object) -> str:
 
 def _password(name: str) -> str:
     """Typed twice without echo, or the first line of standard input."""
+    from gateway.web.access.passwords import MIN_LENGTH
+
     if not sys.stdin.isatty():
         line = sys.stdin.readline()
         if not line:
             raise UsageError("a password is needed on standard input")
         return line.rstrip("\r\n")
-    import getpass
-
-    first = getpass.getpass(f"Password for {name} (10 characters at least): ")
+    print(f"{MIN_LENGTH} characters at least; best is a sentence of a few words", file=sys.stderr)
+    first = getpass.getpass(f"Password for {name}: ")
     if first != getpass.getpass("Once more: "):
         raise GatewayError("these were two different passwords; nothing was changed")
     return first
@@ -172,16 +192,39 @@ def _data_dir(configuration: Configuration) -> Path:
     return configuration.resolve(configuration.settings.gateway.data_dir)
 
 
-def _users(configuration: Configuration) -> Users:
-    from gateway.web.access.users import Users
+@contextlib.contextmanager
+def _home(folder: Path) -> Iterator[Path]:
+    """The data_dir, and for root the rights of whom it belongs to: a link that is put there leads nowhere they may not go.
 
-    return Users(_data_dir(configuration))
+    By way of an open folder where they cannot reach it, as below /var/lib/private of systemd.
+    """
+    folder = folder.absolute()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    owner = there.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield folder
+        return
+    groups, group = os.getgroups(), os.getegid()
+    handle = os.open(there, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    inside = Path(f"/proc/self/fd/{handle}")
+    try:
+        os.setgroups([])
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+        yield folder if os.access(there, os.X_OK, effective_ids=True) else inside / folder.relative_to(there)
+    except GatewayError as exc:
+        if str(inside) not in str(exc):
+            raise
+        raise GatewayError(str(exc).replace(str(inside), str(there))) from exc
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+        os.close(handle)
 
 
-def _note(configuration: Configuration, what: str, **about: object) -> None:
+def _note(data_dir: Path, what: str, **about: object) -> None:
     """Into the audit: whoever is at the box, by the name there."""
-    import getpass
-
     from gateway.clock import SystemClock
     from gateway.web.access.audit import Audit
 
@@ -189,7 +232,7 @@ def _note(configuration: Configuration, what: str, **about: object) -> None:
         who = getpass.getuser()
     except (KeyError, OSError):
         who = "local"
-    notes = Audit(_data_dir(configuration), SystemClock())
+    notes = Audit(data_dir, SystemClock())
     notes.note(f"{who} at the box", what, **about)
     if not notes.write():
         print("it could not be noted in the audit", file=sys.stderr)

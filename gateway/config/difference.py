@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, WithJsonSchema
@@ -55,6 +56,8 @@ _OF_SECTION: Mapping[str, Need] = {
 }
 _OF_KEY: Mapping[str, Need] = {"gateway.watch": "nothing", "mqtt.root": "restart"}
 _SIGNALS = ("signals",)
+# The page looks at its certificate by itself, and needs no other start for a new one.
+_OF_CONTENT: Mapping[str, Need] = {"mqtt": "link", "store": "writer", "web": "nothing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,39 @@ def difference(old: Configuration, new: Configuration) -> Difference:
         frozenset(changed),
         frozenset(derived),
     )
+
+
+def named_files(configuration: Configuration) -> dict[str, Path]:
+    """Certificates and keys that a configuration names, by where it does: `mqtt.ca`, `connections.line-1.user_key`."""
+    settings = configuration.settings
+    parts: dict[str, BaseModel | None] = {"mqtt": settings.mqtt, "store": settings.store, "web": settings.web}
+    parts |= {f"connections.{name}": connection for name, connection in configuration.connections.items()}
+    return {
+        f"{at}.{key}": configuration.resolve(value)
+        for at, part in parts.items()
+        if part is not None
+        for key, value in part
+        if isinstance(value, Path) and f"{at}.{key}" != "store.path"
+    }
+
+
+def with_contents(found: Difference, new: Configuration, others: Mapping[str, Path]) -> Difference:
+    """The same, and that these files that `new` names have another content, though it names them as before."""
+    told = {change.where for change in found.changes}
+    fresh = [(where, where.rpartition(".")[0], file) for where, file in others.items() if where not in told]
+    changes = [
+        Change(
+            where,
+            "changed",
+            _OF_CONTENT.get(at.partition(".")[0], "connection"),
+            file.name,
+            f"{file.name} (other content)",
+        )
+        for where, at, file in fresh
+    ]
+    connections = {at.partition(".")[2] for _, at, _ in fresh if at.startswith("connections.")}
+    used = {name for name in connections if new.machines_of(name)}
+    return replace(found, changes=(*found.changes, *changes), connections=found.connections | used)
 
 
 def in_force(old: Configuration, new: Configuration) -> Configuration:

@@ -91,7 +91,7 @@ def find_config(given: Path | None = None, env: Mapping[str, str] = os.environ) 
             return path
     error = Mark(Source("gateway.yaml")).error(
         "no configuration found: neither ./gateway.yaml nor ./config nor /etc/gateway",
-        "name it with -c PATH or GATEWAY_CONFIG, or try `gateway demo` first",
+        "name it with -c PATH or GATEWAY_CONFIG, have `gateway init` write one, or try `gateway demo` first",
     )
     raise ConfigErrors([error])
 

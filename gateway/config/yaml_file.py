@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from typing import Any, cast
 import yaml
 
 from gateway.errors import ConfigError, ConfigErrors
+from gateway.hiding import HIDDEN, is_name, speaks_of_secrets, starred_lines, unquoted, unsaid, without_defaults
 
 try:
     from yaml.cyaml import CParser as _Parser  # type: ignore[attr-defined]
@@ -36,6 +38,8 @@ except ImportError:  # PyYAML built without libyaml: the same events, ten times 
             Scanner.__init__(self)
             Parser.__init__(self)
 
+
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 40
@@ -52,6 +56,7 @@ _WORDS: Mapping[str, Any] = {
     "-.inf": float("-inf"),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+_COMMENT = re.compile(r"(?:^|(?<=[ \t\n\r]))#[^\n\r]*", re.M)
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
@@ -62,6 +67,17 @@ class Source:
 
     name: str
     lines: Sequence[str] = ()
+    _shown: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def line(self, number: int) -> str:
+        """As it is written; empty where there is none. Counts from 1."""
+        return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
+
+    def shown(self, number: int) -> str:
+        """As it may be shown: the same, as long, with stars in place of secrets."""
+        if not self._shown:
+            self._shown.extend(starred_lines(self.lines))
+        return self._shown[number - 1] if 0 < number <= len(self.lines) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +89,19 @@ class Mark:
     column: int = 0
     width: int = 1
 
-    def error(self, message: str, hint: str = "", field: str = "") -> ConfigError:
-        """A mistake at this place."""
-        lines = self.source.lines
-        text = lines[self.line - 1] if 0 < self.line <= len(lines) else ""
+    def error(self, message: str, hint: str = "", field: str = "", *, ours: bool = False) -> ConfigError:
+        """A mistake at this place. Of a secret the texts quote nothing, unless every word in them is `ours`."""
+        text, raw = self.source.shown(self.line), self.source.line(self.line)
+        here = slice(self.column - 1, self.column - 1 + self.width)
+        if not ours and text[here] != raw[here]:
+            message, hint = unquoted(message), unquoted(hint)
+            secret = "".join(was if was != now else "\n" for was, now in zip(raw, text, strict=False))
+            field = ".".join(HIDDEN if part and part in secret else part for part in field.split("."))
         return ConfigError(self.source.name, self.line, self.column, field, message, hint, text, self.width)
 
     def within(self, text: str, start: int, end: int) -> Mark:
         """The place of a part of the text that stands here; here itself where it is written in another way there."""
-        line = self.source.lines[self.line - 1] if 0 < self.line <= len(self.source.lines) else ""
+        line = self.source.line(self.line)
         for column in (self.column, self.column + 1):  # behind a quotation mark
             if line[column - 1 :].startswith(text):
                 return replace(self, column=column + start, width=max(1, end - start))
@@ -89,6 +109,26 @@ class Mark:
 
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.source.name, self.line, self.column) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Filled(Mark):
+    """The place of a text with something of the environment in it, which is nothing that a mistake may tell."""
+
+    written: str = ""
+    text: str = ""  # with what was put in
+
+    def error(self, message: str, hint: str = "", field: str = "", *, ours: bool = False) -> ConfigError:
+        """A mistake at this place, which tells what is written there."""
+        return Mark.error(self, self.said(message), self.said(hint), field, ours=ours)
+
+    def said(self, message: str) -> str:
+        """The same with what is written."""
+        written = without_defaults(self.written)
+        for text in dict.fromkeys((self.text, self.text[:60])):  # how much of a value a message quotes
+            if text:
+                message = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", lambda _: written, message)
+        return message
 
 
 _NO_KEYS: Mapping[str, Mark] = MappingProxyType({})  # of everything but mappings
@@ -170,31 +210,59 @@ def _escaped(data: Any) -> Any:
 
 def write_yaml(data: Any) -> str:
     """Plain data as YAML that read_yaml reads again, keys in their order."""
-    text: str = yaml.safe_dump(_escaped(data), sort_keys=False, allow_unicode=True, width=120)
+    return write_filled(_escaped(data))
+
+
+def write_filled(data: Any) -> str:
+    """The same of data in which `${` is where something is put in."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
+
+
+def as_written(node: Node, change: Callable[[str], str] = lambda text: text) -> Any:
+    """The data alone, for `write_filled`: with `${VAR}` as it is written; `change`: what happens to other texts."""
+    if isinstance(node.value, dict):
+        return {key: as_written(child, change) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [as_written(child, change) for child in node.value]
+    if isinstance(node.mark, Filled):
+        return unsaid(node.mark.written)
+    return unsaid(change(_escaped(node.value))) if isinstance(node.value, str) else node.value
 
 
 def blanked(text: str, is_secret: Callable[[str], bool], hidden: str) -> str:
     """The same text without the values of the keys that are secret; its lines stay where they are. Raises ConfigErrors.
 
-    Values are texts and numbers, or lists of them, also those that stand elsewhere with an anchor.
+    Values are texts and numbers, or lists of them, also those that stand elsewhere with an anchor; and of `secret` what is no
+    name. Comments in their lines are hidden, and those that speak of such things, with the comments right below them.
     """
     spans: list[tuple[int, int]] = []
+    scalars: list[tuple[int, int]] = []  # in which # begins no comment
+    lines: set[int] = set()  # with a secret; they count from 0
     anchors: dict[str, tuple[int, int]] = {}
     stack: list[tuple[bool, str | None, bool]] = []  # mapping?, the key whose value comes next, secret?
     try:
         for event in _events(text):
             is_key = bool(stack) and stack[-1][0] and stack[-1][1] is None
             secret = bool(stack) and stack[-1][2]
-            span = event.start_mark.index, event.end_mark.index
+            begin, end = event.start_mark, event.end_mark
+            span = begin.index, end.index
             if isinstance(event, yaml.ScalarEvent):
+                # Behind | and > a comment may stand in the first line.
+                head = len(text[slice(*span)].partition("\n")[0]) if event.style in ("|", ">") else 0
+                scalars.append((span[0] + head, span[1]))
                 if is_key:
                     stack[-1] = True, event.value, is_secret(event.value)
+                    if stack[-1][2]:
+                        lines.update(range(begin.line, end.line + 1))
                     continue
                 if event.anchor is not None:
                     anchors[event.anchor] = span
-                if secret and event.value:
+                named = stack and stack[-1][1] == "secret" and not is_name(event.value)
+                across = "\n" in text[slice(*span)] and "//" in event.value and "@" in event.value  # of an address
+                if event.value and (secret or named or across):
                     spans.append(span)
+                    lines.update(range(begin.line, end.line + 1))
             elif isinstance(event, yaml.AliasEvent):
                 if secret and event.anchor in anchors:
                     spans.append(anchors[event.anchor])
@@ -210,9 +278,31 @@ def blanked(text: str, is_secret: Callable[[str], bool], hidden: str) -> str:
                 stack[-1] = True, None, False
     except yaml.YAMLError as exc:
         raise ConfigErrors([Mark(Source("")).error("this is not YAML")]) from exc
-    for start, end in sorted(set(spans), reverse=True):
-        text = text[:start] + hidden + "\n" * text.count("\n", start, end) + text[end:]
-    return text
+    spans += _comments(text, scalars, lines)
+    parts, at = list[str](), 0
+    for start, stop in sorted(set(spans)):
+        if start >= at:
+            parts += [text[at:start], hidden, "\n" * text.count("\n", start, stop)]
+            at = stop
+    return "".join((*parts, text[at:]))
+
+
+def _comments(text: str, scalars: Sequence[tuple[int, int]], lines: Container[int]) -> Iterator[tuple[int, int]]:
+    """What is said in comments that nobody should read."""
+    begins = [start for start, _ in scalars]
+    speaks, line, counted, at = -2, 0, 0, 0  # the last line of which such a comment goes on
+    while (found := _COMMENT.search(text, at)) is not None:
+        begin, at = found.span()
+        i = bisect_right(begins, begin) - 1
+        if i >= 0 and begin < scalars[i][1]:
+            at = scalars[i][1]
+            continue
+        line, counted = line + text.count("\n", counted, begin), begin
+        alone = not text[text.rfind("\n", 0, begin) + 1 : begin].strip()
+        if line in lines or speaks_of_secrets(found[0]) or (alone and speaks == line - 1):
+            speaks = line
+            if found[0].strip("# \t"):
+                yield begin + 1 + (found[0][1:2] == " "), at
 
 
 def read_yaml(path: Path, *, env: Mapping[str, str] | None = None) -> Node:
@@ -274,6 +364,7 @@ class _Builder:
     def __init__(self, source: Source, env: Mapping[str, str]) -> None:
         self._source, self._env = source, env
         self._errors: list[ConfigError] = []
+        self._stack: list[_Open] = []  # what is open where it is read
         self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes inside
         self._count = 0
 
@@ -290,7 +381,7 @@ class _Builder:
 
     def _tree(self, events: Iterator[Any]) -> Node | None:
         root: Node | None = None
-        stack: list[_Open] = []
+        stack = self._stack
         for event in events:
             if isinstance(event, yaml.ScalarEvent):
                 if stack and stack[-1].node.is_mapping and stack[-1].key is None:
@@ -353,7 +444,8 @@ class _Builder:
         self._tick(mark)
         text = event.value
         if "${" in text:
-            return Node(self._substitute(text, mark), mark)
+            value = self._substitute(text, mark)
+            return Node(value, Filled(mark.source, mark.line, mark.column, mark.width, text, value))
         return Node(_resolve(text) if event.implicit[0] else text, mark)
 
     def _substitute(self, text: str, mark: Mark) -> str:
@@ -366,7 +458,8 @@ class _Builder:
             if parts is None:
                 self._errors.append(
                     mark.error(
-                        f"'{match[0]}' is not a variable", "write ${NAME} or ${NAME:-default}; $${ for a plain ${"
+                        f"'{match[0] if re.fullmatch('[^ ]*', match[0]) else '${…}'}' is not a variable",
+                        "write ${NAME} or ${NAME:-default}; $${ for a plain ${",
                     )
                 )
                 return ""
@@ -413,20 +506,44 @@ class _Builder:
         noticed, began = getattr(exc, "problem_mark", None), getattr(exc, "context_mark", None)
         if noticed is None and began is None:
             hint = "remove control characters; save the file as plain UTF-8 text"
-            return Mark(self._source, 1, 1).error(problem, hint)
+            return self._unreadable().error(problem, hint, ours=True)
         if (expression := self._unquoted(noticed or began)) is not None:
             return expression.error(
-                "an expression with brackets or commas has to be quoted", 'for example value: "mean(a, 5min)"'
+                "an expression with brackets or commas has to be quoted",
+                'for example value: "mean(a, 5min)"',
+                ours=True,
             )
         for where, needle, at_start, message, hint in _SYNTAX_HINTS:
             mark = self._place(began if (at_start and began) or not noticed else noticed)
-            line = mark.error("").source
-            text = {"problem": problem, "context": context, "line": line, "character": line[mark.column - 1 :][:1]}[
-                where
-            ]
-            if needle in text:
-                return mark.error(message, hint)
-        return self._place(noticed or began).error(f"{problem} ({context})" if context else problem)
+            line = self._source.line(mark.line)
+            before, behind = line[: mark.column - 1].rstrip(), line[mark.column - 1 :]
+            text = {
+                "problem": problem, "context": context, "line": line, "character": behind[:1], "before": before[-1:],
+            }[where]  # fmt: skip
+            if text and re.search(needle, text):
+                return mark.error(message, hint, ours=True)
+        if (bracket := self._bracket()) is not None:
+            kind = "{…}" if bracket.source.line(bracket.line)[bracket.column - 1] == "{" else "[…]"
+            text = f"this {kind} is not closed, or something is missing in it"
+            return bracket.error(text, "add the closing bracket, and what stands behind the last ',' or ':'", ours=True)
+        text = f"{problem} ({context})" if context else problem
+        hint = "check quotes, brackets and indentation here and in the line above; put text with special characters into quotes"
+        return self._place(noticed or began).error(text, hint)
+
+    def _unreadable(self) -> Mark:
+        """Where the first character is that YAML does not allow (YAML 1.2.2, 5.1)."""
+        for number, line in enumerate(self._source.lines, 1):
+            if (found := _NOT_ALLOWED.search(line)) is not None:
+                return Mark(self._source, number, found.start() + 1)
+        return Mark(self._source, 1, 1)
+
+    def _bracket(self) -> Mark | None:
+        """The innermost { or [ that is open where it ended."""
+        for each in reversed(self._stack):
+            mark = each.node.mark
+            if mark.source.line(mark.line)[mark.column - 1 :][:1] in ("{", "["):
+                return mark
+        return None
 
     def _unquoted(self, mark: Any) -> Mark | None:
         """Where an expression begins that stands without quotes in a line that cannot be read."""
@@ -435,24 +552,40 @@ class _Builder:
         return None if found is None else Mark(self._source, mark.line + 1, found.start(1) + 1, len(found[1]))
 
     def _place(self, mark: Any) -> Mark:
-        return Mark(self._source, mark.line + 1, mark.column + 1)
+        """Where something was noticed; the end of the last line that says something where that was at the end."""
+        lines, line = self._source.lines, mark.line
+        if line < len(lines) and (lines[line].strip() or any(each.strip() for each in lines[line:])):
+            return Mark(self._source, line + 1, mark.column + 1)
+        last = max((i for i, each in enumerate(lines[:line]) if each.strip()), default=0)
+        return Mark(self._source, last + 1, len(lines[last].rstrip()) + 1) if lines else Mark(self._source, 1, 1)
 
 
 _EXPRESSION = re.compile(r"\b(?:value|when): *((?:[A-Za-z_]+\(|\[)[^}]*)")
 
+_NOT_ALLOWED = re.compile("[^\t\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 # The mistakes people make, and how to mend them: where to look and for what; whether the place is where it began rather
 # than where it was noticed; what to say; what to do.
 _SYNTAX_HINTS = (
-    ("line", "${", False, "a ${VAR} inside {…} or […] has to be quoted", 'write "${VAR}"'),
-    ("character", "\t", False, "a tab cannot indent", "use blanks"),
+    ("line", r"\$\{", False, "a ${VAR} inside {…} or […] has to be quoted", 'write "${VAR}"'),
+    ("character", r"\t", False, "a tab cannot indent", "use blanks"),
     ("problem", "found character that cannot start any token", False, "a value cannot start with this character", "put text that starts with @ ` or % into quotes"),
+    ("context", "while scanning an? (alias|anchor)", True, "* and & have a meaning of their own here", "put text that starts with * or & into quotes"),
+    ("context", "while scanning a tag", True, "tags, which begin with !, are not used here", "put text that starts with ! into quotes"),
+    ("context", "while scanning a block scalar", True, "text that begins with | or > starts in the next line", "put text that starts with | or > into quotes"),
+    ("context", "while scanning a directive", True, "directives, which begin with %, are not used here", "remove this line"),
+    ("problem", "incompatible YAML document", False, "directives, which begin with %, are not used here", "remove this line"),
+    ("problem", r"unknown escape|did not find expected hexdecimal", False, r"\ begins an escape within double quotes", "use single quotes, or write \\\\"),
     ("context", "while scanning a quoted scalar", True, "this quote is never closed", "add the closing quote"),
     ("problem", "mapping values are not allowed", False, "a second ':' in this line", "put text with ': ' in it into quotes, or check the indentation"),
     ("problem", "could not find expected ':'", True, "a ':' is missing after this key", "write 'key: value', with a blank after the colon"),
-    ("problem", "did not find expected key", False, "this line does not fit the lines above", "check the indentation: keys of one mapping start in the same column"),
-    ("problem", "did not find expected '-' indicator", False, "this line does not fit the list above", "start it with '- ', in the same column"),
     ("problem", "did not find expected ',' or '}'", True, "this {…} is not closed, or a ',' is missing in it", "add the missing ',' or '}'"),
     ("problem", "did not find expected ',' or ']'", True, "this […] is not closed, or a ',' is missing in it", "add the missing ',' or ']'"),
+    ("character", r"[]}]", False, "this bracket closes nothing", "remove it, or add the one that opens"),
+    ("before", r"""["']""", False, "something stands behind a closing quote", "put all of the text into one pair of quotes; a quote within '…' is written twice"),
+    ("problem", "did not find expected key", False, "this line does not fit the lines above", "check the indentation: keys of one mapping start in the same column"),
+    ("problem", "did not find expected '-' indicator", False, "this line does not fit the list above", "start it with '- ', in the same column"),
+    ("problem", "expected <document start>", False, "'...' ends the file, and something follows", "remove the line with '...'"),
 )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ _LOG_LINES = 50_000
 _LOSSES = 5000
 _EVENTS = 2000
 _FOLDERS = ("PWD", "OLDPWD")  # of the environment: called like a password, and none
+_PLACES = ("_DIRECTORY", "_DIR", "_FILE", "_PATH")  # of the environment: where a secret is
 _PATIENCE = 10.0  # seconds for one member
 _LEFT_OUT_ALWAYS = (
     ("readings of the buffer and the store", "they belong to the plant; only counts and times are here"),
@@ -90,10 +91,13 @@ class Bundle:
         made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         lines = [f"Support bundle of gateway {__version__}, made {made}", "", "In it:"]
         lines += [f"  {name:<22}{len(data):>10,} bytes  {self.about[name]}" for name, data in self.members.items()]
-        lines += ["", "Left out:", *(f"  {name}: {why}" for name, why in (*_LEFT_OUT_ALWAYS, *self.left_out))]
+        left_out = [
+            (name, redacted(why, self.known)) for name, why in self.left_out
+        ]  # what we say ourselves is no secret
+        lines += ["", "Left out:", *(f"  {name}: {why}" for name, why in (*_LEFT_OUT_ALWAYS, *left_out))]
         lines += ["", "Passwords, tokens and keys were taken out as far as a program can know them (***).",
                   "Look through it before you send it: names of machines, addresses and topics are in it."]  # fmt: skip
-        return redacted("\n".join(lines) + "\n", self.known)
+        return "\n".join(lines) + "\n"
 
     def zipped(self) -> bytes:
         made = io.BytesIO()
@@ -129,7 +133,8 @@ def _members(case: Case, since: int) -> Iterator[tuple[str, str, Callable[[], An
     yield "versions.json", "this program, Python, packages", _versions
     yield "system.json", "the box: system, memory, disks, serial ports", lambda: _system(case)
     yield "doctor.json", "what `gateway doctor` finds", lambda: _findings(case)
-    yield "configuration.yaml", "the configuration in force, without secrets", lambda: _configuration(case)
+    what = f"version {case.version}, as the files are broken" if case.version else "the configuration in force"
+    yield "configuration.yaml", f"{what}; without secrets", lambda: _configuration(case)
     if case.status is not None:
         yield "status.json", "what the running gateway says of itself", lambda: dict(case.status or {})
     yield "events.json", "what happened lately", lambda: _events(case, since)
@@ -146,7 +151,11 @@ def _members(case: Case, since: int) -> Iterator[tuple[str, str, Callable[[], An
 def secrets_of(case: Case) -> set[str]:
     """All values that are known to be secret on this box."""
     named = re.compile(SENSITIVE, re.I)
-    found = {value for name, value in case.environ.items() if named.search(name) and name not in _FOLDERS}
+    found = {
+        value
+        for name, value in case.environ.items()
+        if named.search(name) and name not in _FOLDERS and not name.endswith(_PLACES)
+    }
     if case.configuration is not None:
         found |= set(_written(case.configuration))
     folders = [case.environ.get("CREDENTIALS_DIRECTORY", "")]
@@ -154,9 +163,12 @@ def secrets_of(case: Case) -> set[str]:
         folder = case.path if case.path.is_dir() else case.path.parent
         folders.append(str(folder / "secrets"))
         files = [case.path] if case.path.is_file() else [*folder.glob("*.yaml"), *folder.glob("machines/*.yaml")]
-        for file in files if case.configuration is None else ():  # else its secrets are known for certain
+        for file in files if case.mistake is not None else ():  # else its secrets are known for certain
             with suppress(OSError):
                 found |= suspected(file.read_text("utf-8", "replace")[:_MEMBER], case.environ)
+    for data_dir in case.data_dirs:
+        with suppress(OSError):  # whoever has it makes himself the first engineer; it stands in the log, too
+            found.add((data_dir / "web" / "setup-code").read_text("utf-8", "replace")[:100])
     for name in filter(None, folders):
         with suppress(OSError):
             found |= {file.read_text("utf-8", "replace") for file in Path(name).iterdir() if file.is_file()}
@@ -225,22 +237,30 @@ def _configuration(case: Case) -> str | None:
     from gateway.config.shown import without_secrets
     from gateway.config.yaml_file import write_yaml
     from gateway.runtime.registry import protocols
+    from gateway.runtime.versions import Versions, load_files
 
-    tree = load(case.configuration.path, protocols(), whole_tree=True).tree
+    if case.version:
+        assert case.data_dir is not None
+        files = Versions(case.data_dir).get(case.version).data
+        tree = load_files(case.configuration.path, files, whole_tree=True).tree
+    else:
+        tree = load(case.configuration.path, protocols(), whole_tree=True).tree
     return write_yaml(without_secrets(tree.plain()))
 
 
 def _events(case: Case, since: int) -> Any:
-    if case.status is not None and case.configuration is not None:
+    if case.status is not None and case.path is not None:
         from gateway.cli import running
 
         with suppress(GatewayError):
-            return running.ask(case.configuration, "events", limit=_EVENTS)
-    if case.data_dir is None:
-        return None
-    try:
-        lines = (case.data_dir / "events.jsonl").read_text("utf-8", "replace").splitlines()
-    except OSError:
+            line = running.Line(case.path, None if case.mistake is not None else case.configuration)
+            return line.ask("events", limit=_EVENTS)
+    lines: list[str] | None = None
+    for data_dir in case.data_dirs:
+        with suppress(OSError):
+            lines = (data_dir / "events.jsonl").read_text("utf-8", "replace").splitlines()
+            break
+    if lines is None:
         return None
     return "\n".join(line for line in lines[-_EVENTS:] if _when(line) >= since) + "\n"
 

@@ -26,8 +26,17 @@ _SPOKEN = re.compile(rf"""(\b(?:{SENSITIVE})(?:\s+(?:is|was|for\s+\S+\s+is|of\s+
 _OPTION = re.compile(r"""(\s(?:-P|--?pass(?:word)?|--?token|--pw)[= ])(\S+)""")
 _AUTHORIZATION = re.compile(r"\b((?:proxy-)?authorization\\?[\"']?\s*[:=]\s*\\?[\"']?)([^\"'\n\\]+)", re.I)
 _BEARER = re.compile(r"\b((?:Bearer|Basic|Token|Digest)\s+)([A-Za-z0-9+/=._~-]{8,})")
+_NAMED = re.compile(r"\{\s*secret\s*:\s*[\w.-]+\s*\}")  # the name of a secret, which stands elsewhere
 _USER_INFO = re.compile(r"(//)([^/\s@\"'<>]{1,300})(?=@)")
+# The set-up code of the page, see gateway/web/access/users.py: an older one may be valid on another box.
+_SET_UP = re.compile(r"\b[A-HJ-NP-Z2-9]{4}(?:-[A-HJ-NP-Z2-9]{4}){3}\b")
 _KEY = re.compile(SENSITIVE, re.I)
+# What stands in our own sentences, and in every configuration: nobody is helped where it is taken out.
+_COMMON = {
+    "password", "passwords", "passwort", "secret", "secrets", "token", "tokens", "credential", "credentials",
+    "cookie", "user", "users", "name", "edge", "gateway", "url", "mqtt", "mqtts", "http", "https", "store", "broker",
+    "none", "null", "true", "false", "required", "login", "private", "public", "keys", "file", "files", "string",
+}  # fmt: skip
 _DEEPER = 50  # lines behind a key that may be its value
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S)
 
@@ -37,7 +46,7 @@ def variants(secrets: Iterable[str]) -> list[str]:
     found: set[str] = set()
     for secret in secrets:
         for each in {secret, secret.strip(), *secret.split("\n")}:
-            if len(each.strip()) >= SHORTEST:
+            if len(each.strip()) >= SHORTEST and each.strip().lower() not in _COMMON:
                 found |= {each, json.dumps(each)[1:-1], json.dumps(each, ensure_ascii=False)[1:-1], repr(each)[1:-1]}
                 found |= {quote(each, safe=""), quote_plus(each), b64encode(each.encode()).decode().rstrip("=")}
     return sorted(found, key=lambda each: (-len(each), each))
@@ -51,6 +60,7 @@ def redacted(text: str, known: Collection[str], *, by_key: bool = True) -> str:
     text = _PEM.sub("-----a private key-----", text)
     for each in known:
         text = text.replace(each, HIDDEN)
+    text = _SET_UP.sub(HIDDEN, text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
     text = _USER_INFO.sub(rf"\1{HIDDEN}", text)
@@ -72,16 +82,31 @@ def suspected(text: str, environ: Mapping[str, str] | None = None) -> set[str]:
     found: set[str] = set()
     lines = text.splitlines()
     for number, line in enumerate(lines):
+        if line.lstrip().startswith("#"):
+            found |= set(_commented(line))
+            continue
         if (key := _KEY.search(line)) is None:
             continue
         value = "\n".join([line[key.end() :], *_deeper(lines[number + 1 : number + _DEEPER], _margin(line))])
+        value = _NAMED.sub(" ", value)
         for part in re.split(r"[\s{}\[\],]+", value):
             found |= {part, part.strip("\"'|>-:#"), part.rstrip(":")}
         found |= {quoted for pair in re.findall(r"\"([^\"\n]*)\"|'([^'\n]*)'", value) for quoted in pair}
         found |= {(environ or {}).get(name, "") for name in re.findall(r"\$\{(\w+)", value)}
     for user_info in re.findall(r"//([^/\s@]{1,300})@", text):
         found |= {user_info, *user_info.split(":", 1)}
-    return {each for each in found if len(each) >= SHORTEST and not each.startswith("${")}
+    return {each for each in found if len(each) >= SHORTEST and not each.startswith("${") and not _is_word(each)}
+
+
+def _commented(line: str) -> Iterator[str]:
+    """What a comment has behind a key, not each of its words: it explains, most of the time."""
+    for pattern in (_WRITTEN, _SPOKEN):
+        for match in pattern.finditer(_NAMED.sub(" ", line)):
+            yield from (match[2], match[2].strip("\"'"))
+
+
+def _is_word(text: str) -> bool:
+    return text.strip("\"'|>-:#{},").lower() in _COMMON
 
 
 def _deeper(lines: Sequence[str], margin: int) -> Iterator[str]:

@@ -45,7 +45,7 @@ class Check:
 
 CHECKS = (
     Check("configuration", configuration.look, configured=False),
-    Check("service", service.look),
+    Check("service", service.look, configured=False),
     Check("clock", clock.look, configured=False),
     Check("memory", memory.look, configured=False),
     Check("disk", disk.look),
@@ -67,7 +67,13 @@ def examine(case: Case, checks: Sequence[Check] = CHECKS, limit: float = LIMIT) 
     works = [_Work(case, check) for check in checks]
     for work in works:
         work.start()
-    return [finding for work in works for finding in work.result(begun + min(work.check.limit, limit))]
+    found = [finding for work in works for finding in work.result(begun + min(work.check.limit, limit))]
+    denied = case.denied or next((work.denied for work in works if work.denied), "")
+    if denied:
+        path = f" -c {case.path}" if case.path else ""
+        hint = f"run it as the gateway's user or with sudo: sudo gateway doctor{path}"
+        found.insert(0, Finding("rights", "wrong", denied, "disk-no-rights", hint))
+    return found
 
 
 class _Work:
@@ -75,6 +81,7 @@ class _Work:
 
     def __init__(self, case: Case, check: Check) -> None:
         self.case, self.check = case, check
+        self.denied = ""  # what this user may not look at
         self._found: list[Finding] = []
         self._ended = threading.Event()
 
@@ -98,6 +105,9 @@ class _Work:
             else:
                 for finding in self.check.look(case):  # one by one: what was found before it hangs counts
                     self._found.append(finding)
+        except PermissionError as exc:
+            self.denied = f"{exc.filename or name}: this user may not look there: {exc.strerror or exc}"
+            self._found.append(Finding(name, "skipped", "this user may not look"))
         except Exception as exc:
             log.debug("%s", name, exc_info=exc)
             text = f"this check failed itself: {type(exc).__name__}: {exc}"

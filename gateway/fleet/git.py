@@ -7,6 +7,7 @@ nothing of a repository (hooks, attributes, filters, submodules, large-file poin
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -23,6 +24,9 @@ from gateway.fleet.settings import FleetSettings, transport_of
 
 WANTED = "refs/fleet/wanted"
 LOCAL = 30.0  # seconds for what needs no network
+MEMORY = (
+    512 * 2**20
+)  # bytes for git and each of its children: a pack of 1 KB may unfold to any size before its signature is seen
 _ASKED = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "SSH_AUTH_SOCK")  # fmt: skip
 _CONFIG = {
     "core.hooksPath": "/dev/null",
@@ -177,6 +181,7 @@ class Git:
             if bounded:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
         with subprocess.Popen(  # noqa: S603  (every argument is ours or was checked)
             [self._git, *options, *where, *arguments],
@@ -192,6 +197,8 @@ class Git:
                     _end(process.pid)
         if process.returncode:
             said = _last_lines(errors)
+            if _NO_MEMORY.search(said):
+                said = f"what it has takes more than {MEMORY // 2**20} MiB of memory to unpack: {said}"
             if bounded and any(file.stat().st_size >= limit for file in self._repository.rglob("*pack*")):
                 said = f"what it has is more than max_size ({limit:,} bytes)"
             raise FleetError(step, f"git {arguments[0]}: {said or f'ended with {process.returncode}'}")
@@ -240,10 +247,11 @@ def _is_id(text: str) -> bool:
 
 
 def _last_lines(said: bytes) -> str:
-    lines = said.decode("utf-8", "replace").strip().splitlines()
+    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     return "; ".join("".join(c if c.isprintable() else " " for c in line)[:300] for line in lines[-4:])
 
 
+_NO_MEMORY = re.compile(r"out of memory|cannot allocate memory|memory exhausted", re.I)
 _REASONS: tuple[tuple[str, str], ...] = (
     ("REVOKED", "it is signed by a key that was revoked"),
     ("revoked", "it is signed by a key that was revoked"),

@@ -3,7 +3,9 @@
     FOLDER/versions/20261130T183000Z-<id of commit or tag>/   written whole, never changed
     FOLDER/current ─▶ versions/…                              renamed over: there is always exactly one
     FOLDER/reloaded                                           the one that a running gateway was last told of
+    FOLDER/sums/…                                             of its files as they were signed: somebody may change them here
 
+Only its owner can look into any of it: addresses, users and what somebody wrote in clear are nobody else's.
 What is written is on the disk before it gets its name, and the name before `current` points to it. So whenever the power
 fails, `current` leads to a whole configuration: the old one or the new one.
 """
@@ -11,6 +13,8 @@ fails, `current` leads to a whole configuration: the old one or the new one.
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import re
 import secrets
@@ -21,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.files import sync_folder, write_whole
+from gateway.files import PRIVATE, put, sync_folder, write_whole
 from gateway.fleet.errors import FleetError
 
 _NAME = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{40}|[0-9a-f]{64})")
@@ -51,12 +55,14 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.versions = folder, folder / "versions"
+        self._sums = folder / "sums"
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Alone with it. What was begun and not finished goes, now or the next time. Raises FleetError."""
         try:
             self.versions.mkdir(parents=True, exist_ok=True)
+            self.versions.chmod(0o700)  # also where an earlier release made it
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as exc:
             raise FleetError("place", f"{self.folder}: {exc.strerror}") from exc
@@ -100,14 +106,12 @@ class Place:
     def write(self, files: Mapping[str, bytes], beside: Path | None = None) -> Path:
         """All files into a folder without a name yet, down to the disk. `beside`: what `secrets` shall lead to."""
         made = self.versions / f".new-{secrets.token_hex(6)}"
-        made.mkdir(mode=0o755)
+        made.mkdir(mode=0o700)
         for path, content in files.items():
             file = made / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("xb") as written:
-                written.write(content)
-                written.flush()
-                os.fsync(written.fileno())
+            for folder in reversed(list(file.relative_to(made).parents)[:-1]):
+                (made / folder).mkdir(mode=0o700, exist_ok=True)
+            put(file, content, PRIVATE, os.O_EXCL)
         if beside is not None:
             (made / "secrets").symlink_to(beside)
         for folder in (made, *(each for each in made.rglob("*") if each.is_dir() and not each.is_symlink())):
@@ -117,6 +121,8 @@ class Place:
     def take(self, made: Path, version: Version) -> None:
         """What was written gets its name."""
         place = self.versions / version.name
+        self._sums.mkdir(mode=0o700, exist_ok=True)
+        write_whole(self._sums / version.name, json.dumps(_sums_of(made)).encode(), PRIVATE)
         if place.exists():  # it was in place before, and may have been changed since
             _remove(place)
         made.rename(place)
@@ -128,6 +134,18 @@ class Place:
         link.symlink_to(Path("versions") / version.name)
         link.rename(self.folder / "current")
         sync_folder(self.folder)
+
+    def changed(self) -> list[str]:
+        """Files of what is in place that are no longer as they were signed; none where that is not known."""
+        current = self.current
+        if current is None:
+            return []
+        try:
+            signed: dict[str, str] = json.loads((self._sums / current.name).read_bytes())
+            found = _sums_of(self.versions / current.name)
+        except (OSError, ValueError):
+            return []
+        return sorted(path for path in signed.keys() | found.keys() if signed.get(path) != found.get(path))
 
     def unpoint(self) -> None:
         """There was none before."""
@@ -153,12 +171,22 @@ class Place:
         for version in sorted(known, key=lambda each: each.time, reverse=True)[keep:]:
             if version != current:
                 _remove(self.versions / version.name)
+                _remove(self._sums / version.name)
 
 
 def _seconds(text: str) -> int:
     from calendar import timegm
 
     return timegm(time.strptime(text, "%Y%m%dT%H%M%SZ"))
+
+
+def _sums_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file below a folder, by its path within. Raises OSError."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file() and not file.is_symlink()
+    }
 
 
 def _remove(path: Path) -> None:

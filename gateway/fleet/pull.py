@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from gateway.config import Protocol, load
@@ -35,6 +37,7 @@ class Outcome:
     files: int = 0
     warnings: tuple[str, ...] = ()
     reload: str = ""  # what the gateway did; empty where it was not told, or none runs
+    changed: tuple[str, ...] = ()  # files that somebody has changed on this box since they were put into place
 
 
 def pull(
@@ -47,17 +50,16 @@ def pull(
     now: Callable[[], float] = time.time,
 ) -> Outcome:
     """Raises FleetError, or ConfigErrors for a configuration that is refused; then nothing has changed."""
-    place = Place(settings.folder)
-    with place.held():
-        before = place.current
+    with _place(settings.folder, try_only) as place:
+        before, changed = place.current, tuple(place.changed())
         with place.scratch() as scratch:
             git = Git(scratch, settings)
             if before is not None and git.newest() == before.id:
                 told = "" if try_only else _tell(place, before, reload)
-                return Outcome("unchanged", before.id, before.time, reload=told)
+                return Outcome("unchanged", before.id, before.time, reload=told, changed=changed)
             found = git.fetch()
             if before is not None and found == before.id:  # it went back between two questions
-                return Outcome("unchanged", before.id, before.time)
+                return Outcome("unchanged", before.id, before.time, changed=changed)
             signed = git.verify(found)
             _check_age(signed, before, allow_older, settings.max_ahead, now())
             entries = files_of(settings.gateway, git.tree(signed.id), settings.max_size)
@@ -74,7 +76,18 @@ def pull(
             place.point(version)
             told = _tell_or_return(place, version, before, reload)
             place.prune(settings.keep)
-        return Outcome(done, signed.id, signed.time, signed.signer, signed.key, len(files), warnings, told)
+        return Outcome(done, signed.id, signed.time, signed.signer, signed.key, len(files), warnings, told, changed)
+
+
+@contextmanager
+def _place(folder: Path, try_only: bool) -> Iterator[Place]:
+    """Alone with it. What is only tried leaves nothing on a box that has none yet."""
+    with ExitStack() as stack:
+        if try_only and not folder.exists():
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="gateway-fleet-")))
+        place = Place(folder)
+        stack.enter_context(place.held())
+        yield place
 
 
 def _check_age(signed: Signed, before: Version | None, allow_older: bool, max_ahead: float, now: float) -> None:

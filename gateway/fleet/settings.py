@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from gateway.config.explain import explain
 from gateway.config.fields import Duration, Name, Section, Size, mistake
-from gateway.config.yaml_file import read_yaml
+from gateway.config.yaml_file import Mark, Source, display_name, read_yaml
 from gateway.errors import ConfigErrors
 
 _SCP_LIKE = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9][A-Za-z0-9.-]*:[^:].*")  # git@git.acme.lan:fleet.git
@@ -111,6 +111,9 @@ class FleetSettings(Section):
 
 def read_settings(file: Path) -> FleetSettings:
     """Read and check them. Relative paths are from the file's folder. Raises ConfigErrors, each at its line."""
+    if not file.exists():
+        hint = "copy fleet.yaml of /usr/share/shopfloor-gateway/fleet there and change it, or name another one: --settings FILE"
+        raise ConfigErrors([Mark(Source(display_name(file))).error("there is no such file", hint)])
     node = read_yaml(file)
     if not node.is_mapping:
         raise ConfigErrors([node.mark.error("this is a mapping (key: value)", "for example: url: https://…")])
@@ -137,6 +140,10 @@ def _trouble(key: str, path: Path) -> tuple[str, str] | None:
     """Why a file cannot be used; nobody else may write what decides about trust."""
     try:
         found = path.stat()
+    except FileNotFoundError:
+        return f"{path}: there is no such {'folder' if key == 'secrets' else 'file'}", _MISSING.get(
+            key, "make it, or correct the path"
+        )
     except OSError as exc:
         return f"{path}: {exc.strerror}", "fleet commands run as the user of the gateway, or as root"
     if key == "secrets":
@@ -145,6 +152,30 @@ def _trouble(key: str, path: Path) -> tuple[str, str] | None:
         return f"{path} is no file", "name a file"
     if key in ("allowed_signers", "revoked", "known_hosts") and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others may write {path}", f"chmod go-w {path}"
-    if key == "allowed_signers" and not path.read_bytes().strip():
-        return f"{path} is empty, so nobody may sign", "one line for each key: name ssh-ed25519 AAAA…"
+    return _no_signers(path) if key == "allowed_signers" else None
+
+
+def _no_signers(path: Path) -> tuple[str, str] | None:
+    """What is no line of an allowed_signers file; see ssh-keygen(1), ALLOWED SIGNERS."""
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError as exc:
+        return f"{path}: {exc.strerror}", "fleet commands run as the user of the gateway, or as root"
+    signers = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    if not signers:
+        return f"{path} is empty, so nobody may sign", f"one line for each key: {_SIGNER}"
+    for number, line in signers:
+        if not _SIGNER_LINE.fullmatch(line.strip()):
+            return f"{path}: line {number} names no signer and key", f"one line for each key: {_SIGNER}"
     return None
+
+
+_SIGNER = 'anna@acme namespaces="git" ssh-ed25519 AAAA…'
+_SIGNER_LINE = re.compile(
+    r"""\S+[ \t]+(?:[a-z-]+(?:="[^"]*")?(?:,[a-z-]+(?:="[^"]*")?)*[ \t]+)?(?:sk-)?(?:ssh|ecdsa)-[A-Za-z0-9@.-]+[ \t]+AAAA[A-Za-z0-9+/]+=*(?:[ \t].*)?"""
+)
+_MISSING = {
+    "allowed_signers": f"make it, with one line for each key: {_SIGNER}",
+    "secrets": "make it: install -d -m 700 …, with one file a secret",
+    "known_hosts": "make it: ssh-keyscan HOST, and compare the key with what the server's people say",
+}

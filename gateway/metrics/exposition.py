@@ -15,8 +15,8 @@ from gateway.clock import Clock, artificial
 from gateway.errors import PartMissingError
 from gateway.metrics.happened import Happened
 from gateway.metrics.lag import Lag
-from gateway.model import Batch, is_bad, is_good
-from gateway.web.snapshot import Board, Condition, Latest, Machine
+from gateway.model import Batch, is_bad
+from gateway.web.snapshot import Board, Condition, Machine
 
 try:
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -28,8 +28,11 @@ except ImportError as exc:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("online", "degraded", "offline")
-QUALITIES = ("good", "uncertain", "bad")
 CHANGES = ("reloaded", "refused", "rolled back", "failed")  # of the configuration: events of this kind, by their state
+# Of what was lost, so that `increase()` sees the first of them; what stands before the colon of a cause (gateway/buffer).
+CAUSES = (
+    "buffer-full", "disk-full", "disk-cannot-be-written", "damaged", "too-old", "too-large", "topic-refused", "payload-refused",
+)  # fmt: skip
 INTERVALS = ("shift", "hour", "day", "demand")  # of figures
 
 Row = tuple[str, str, str]
@@ -55,9 +58,12 @@ OF_MACHINES: tuple[Row, ...] = (
 )
 OF_FLOW: tuple[Row, ...] = (
     ("sent", "gateway_messages_sent", "Messages that the broker acknowledged."),
-    ("stored", "gateway_messages_stored", "Messages that the store acknowledged."),
-    ("refused", "gateway_messages_refused", "Messages that the broker did not take."),
-    ("lost", "gateway_messages_lost", "Messages that were dropped; each is in a loss record."),
+    ("refused", "gateway_broker_refusals", "Times the broker did not take a message: each attempt counts."),
+    (
+        "thinned",
+        "gateway_readings_thinned",
+        "Readings left out because the buffer was full, others of the signal being kept.",
+    ),
     ("rewinds", "gateway_publisher_rewinds", "Times everything not stored was sent again."),
 )
 OF_WRITER: tuple[Row, ...] = (
@@ -93,10 +99,14 @@ class Exposition(Collector):
         waits: Callable[[], float | None] = lambda: None,
         certificates: Callable[[], Mapping[str, float]] = dict,
         lag: Lag | None = None,
+        safe_mode: Callable[[], object] = lambda: (),
     ) -> None:
-        """`waits`: seconds that the oldest message has waited. `certificates`: when each ends, in seconds since 1970."""
+        """`waits`: seconds that the oldest message has waited. `certificates`: when each ends, in seconds since 1970.
+
+        `safe_mode`: the mistakes for which the configuration in the files is not in force.
+        """
         self._clock, self._board, self._writer, self._waits = clock, board, writer, waits
-        self._certificates, self._lag, self._happened = certificates, lag, happened
+        self._certificates, self._lag, self._happened, self._safe_mode = certificates, lag, happened, safe_mode
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -115,6 +125,11 @@ class Exposition(Collector):
             yield from self._flow(board)
             yield from _links(board)
             yield from _machines(board, now)
+        yield GaugeMetricFamily(
+            "gateway_safe_mode",
+            "Whether the configuration is broken: an earlier one is in force, or none.",
+            bool(self._safe_mode()),
+        )
         yield from self._time()
         if (status := self._writer()) is not None:
             yield from _store_writer(status)
@@ -124,6 +139,21 @@ class Exposition(Collector):
         usage = board.usage()
         for attribute, name, text in OF_FLOW:
             yield CounterMetricFamily(name, text, getattr(board.counters, attribute))
+        stored = CounterMetricFamily(
+            "gateway_messages_stored",
+            "Messages acknowledged for good: by the store, or with `delivery: broker` by the broker, whatever becomes of them.",
+            labels=("by",),
+        )
+        stored.add_metric((board.delivery,), board.counters.stored)
+        yield stored
+        lost = CounterMetricFamily(
+            "gateway_readings_lost",
+            "Readings that were here and are lost, each in a loss record; not those that were thinned out.",
+            labels=("cause",),
+        )
+        for cause, count in (dict.fromkeys(CAUSES, 0) | board.counters.causes).items():
+            lost.add_metric((cause,), count)
+        yield lost
         yield CounterMetricFamily(
             "gateway_messages",
             "Messages handed to the buffer.",
@@ -216,10 +246,12 @@ def _machines(board: Board, now: int) -> Iterator[Metric]:
     )
     fault = GaugeMetricFamily("gateway_machine_fault", "What is wrong with a machine: 1.", labels=("machine", "fault"))
     age = GaugeMetricFamily(
-        "gateway_machine_newest_reading_age_seconds", "Age of the newest reading of a machine.", labels=("machine",)
+        "gateway_machine_newest_reading_age_seconds", "Age of the newest reading that is not bad.", labels=("machine",)
     )
     signals = GaugeMetricFamily(
-        "gateway_machine_signals", "Signals of a machine by quality.", labels=("machine", "quality")
+        "gateway_machine_signals",
+        "Signals of a machine by quality; without events that have not happened.",
+        labels=("machine", "quality"),
     )
     doing = GaugeMetricFamily("gateway_machine_doing", "1 for what a machine is doing.", labels=("machine", "doing"))
     kpi = GaugeMetricFamily(
@@ -236,8 +268,8 @@ def _machines(board: Board, now: int) -> Iterator[Metric]:
         if not artificial(condition.since):
             since.add_metric((name,), condition.since / 1e9)
         _add_fault(fault, name, condition)
-        counts, newest = tally(machine.latest)
-        for quality, count in zip(QUALITIES, counts, strict=True):
+        newest = machine.latest.newest_ns
+        for quality, count in machine.latest.counts().items():
             signals.add_metric((name, quality), count)
         if newest:
             age.add_metric((name,), max(0, now - newest) / 1e9)
@@ -248,15 +280,6 @@ def _machines(board: Board, now: int) -> Iterator[Metric]:
 def _add_fault(family: GaugeMetricFamily, name: str, condition: Condition) -> None:
     if condition.fault:
         family.add_metric((name, condition.fault), 1)
-
-
-def tally(latest: Latest) -> tuple[tuple[int, int, int], int]:
-    """How many signals are good, uncertain and bad, and the time of the newest reading (ns), 0 without one."""
-    batch, total = latest.newest, len(latest.header.signals)
-    qualities = batch.quality or ()
-    good = sum(map(is_good, qualities)) if batch.quality is not None else len(batch)
-    bad = sum(map(is_bad, qualities)) + total - len(batch)  # what was never read has no value
-    return (good, total - good - bad, bad), max(batch.time, default=0)
 
 
 def _add_figures(machine: Machine, name: str, doing: GaugeMetricFamily, kpi: GaugeMetricFamily) -> None:

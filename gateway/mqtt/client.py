@@ -17,6 +17,7 @@ import select
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ class PahoLink:
         self._check_time = True  # of the certificates of this connection
         self._ended_by_us = False
         self._owed: dict[int, float] = {}  # published, not yet acknowledged; since when
+        self._hurry = asyncio.Event()  # no need to wait any longer
         self._since = 0.0  # when this connection stood; 0: not yet
         self._ended: asyncio.Future[str] | None = None  # resolved with the reason when a connection ends
         self._task: asyncio.Task[None] | None = None
@@ -162,17 +164,30 @@ class PahoLink:
                 ):  # Mosquitto 2.0.11 does not say why (MQTT 5.0, 3.14.2.1: 142, session taken over)
                     other = f" again, at once: does another client use the client id '{self._endpoint.client_id}'?"
                     reason = Reason(reason + other, "broker-client-id-taken")
+            reached, self._since = bool(self._since), 0.0
             self.connected = False
-            self._since = 0.0
             self._close()
             self._listener.on_disconnected(reason)
-            await asyncio.sleep(self._backoff.pause())
+            await self._pause(reached)
+
+    async def _pause(self, reached: bool) -> None:
+        """Until the next attempt. Cut short by `try_now`, but not after a broker that was there and threw us out."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff.pause()):
+                await self._hurry.wait()
+                if reached:
+                    await asyncio.Event().wait()  # to the end of the pause
+                self._backoff.reset()
+
+    def try_now(self) -> None:
+        self._hurry.set()
 
     async def _one_connection(self) -> Reason:
         """From connecting to the end of the connection; returns why it ended."""
         endpoint = self._endpoint
         self._ended = ended = self._loop.create_future()
         self._generation += 1
+        self._hurry.clear()
         self._ended_by_us = False
         try:
             client = self._client = self._make_client()

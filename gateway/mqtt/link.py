@@ -66,6 +66,9 @@ class Link(Protocol):
     async def stop(self) -> None:
         """Say good-bye (no will) and end. Safe to call twice."""
 
+    def try_now(self) -> None:
+        """Somebody else has just reached this broker: a pause after it could not be reached ends here."""
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
         """Send with QoS 1 and return the message id that on_published will name. Raises NotConnectedError."""
 

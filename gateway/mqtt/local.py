@@ -66,6 +66,9 @@ class LocalLink:
             self.connected = False
             self._broker._links.remove(self)
 
+    def try_now(self) -> None:
+        """It always is connected."""
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
         if not self.connected or self._listener is None:
             raise NotConnectedError("the in-process broker: not connected", fault="not-connected")

@@ -316,6 +316,12 @@ class Loss:
     machine: str = ""
     signal: str = ""
     told_in: str = ""  # the epoch of the loss record itself, where it is not that of what was lost
+    again: int = field(default=0, compare=False)  # of `count`, told by a record that was dropped; stays here
+
+    @property
+    def new(self) -> int:
+        """Readings of which nobody was told before: whoever counts losses adds these."""
+        return self.count - self.again
 
 
 def encode_loss(loss: Loss, gateway: str, seq: int) -> bytes:

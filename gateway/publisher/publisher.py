@@ -54,6 +54,13 @@ Content = bytes | Callable[[], bytes]  # of a retained message; a large one is m
 Retained = Iterable[tuple[str, Content]]
 
 
+def _nothing(*_: str) -> None: ...
+
+
+def _nobody() -> str | None:
+    return None
+
+
 @dataclass(slots=True)
 class _Topic:
     """A topic the broker does not take at the moment, and what waits for it."""
@@ -83,16 +90,23 @@ class Publisher:
         latest: Callable[[], Retained] = tuple,
         rate: float | None = None,
         hold: bool = True,
+        on_retained: Callable[[str], None] = _nothing,
+        writer: Callable[[], str | None] = _nobody,
     ) -> None:
         """`births` gives the retained messages of a new connection: meta and status of all machines, and our own.
 
         `latest` gives what is true now, which is retained as long as older readings follow. `rate`: bytes per second
-        at the most of what waited. Without `hold` a message that nobody subscribes to counts as taken.
+        at the most of what waited. Without `hold` a message that nobody subscribes to counts as taken. `on_retained` is
+        called with a topic when the broker has the newest that was to be retained there. `writer`: what the store writer
+        of this process says is wrong, "" for nothing; None where there is none.
         """
         self._link, self._buffer, self._topics = link, buffer, topics
         self._gateway, self._clock, self._counters = gateway, clock, counters
         self._delivery, self._window, self._births = delivery, window, births
-        self._hold_unheard, self._latest = hold, latest
+        self._hold_unheard, self._latest, self._on_retained = hold, latest, on_retained
+        self._writer = writer
+        self.on_reached: Callable[[], None] = _nothing  # called when the broker is there
+        self._told: set[str] = set()  # what has been logged since all was well
         self._shown: list[str] = []  # topics of what is retained while older readings follow
         self._live = buffer.sent  # the last position that was handed on as new, or waits for its topic
         self._history = History(rate, limited=delivery == "store")  # what lies below it and is to be sent
@@ -115,6 +129,10 @@ class Publisher:
     @property
     def connected(self) -> bool:
         return self._link.connected
+
+    def try_now(self) -> None:
+        """The broker is there, as somebody else has found out."""
+        self._link.try_now()
 
     @property
     def busy(self) -> bool:
@@ -172,7 +190,8 @@ class Publisher:
 
     def on_connected(self) -> None:
         log.info("broker: connected")
-        self.reason = ""
+        self._well()
+        self.on_reached()
         self._start_over()
         self._forgotten.clear()
         self._oldest, self._progress, self._stall = None, self._clock.monotonic(), self._soon
@@ -189,6 +208,7 @@ class Publisher:
         if reason != self.reason:
             log.warning("broker: %s", tagged(reason), extra={"fault": fault_of(reason)})
         self.reason = reason
+        self._told.clear()
         self._start_over()
         self._forgotten.clear()
 
@@ -198,6 +218,8 @@ class Publisher:
         elif (retained := self._owed.pop(mid, None)) is not None:
             if reason_code >= FAILURE:
                 self._say(self._why(retained, reason_code))
+            elif retained not in self._retained and retained not in self._owed.values():
+                self._on_retained(retained)
         elif (found := self._in_flight.pop(mid, None)) is not None:
             position, topic = found
             if reason_code >= FAILURE or (reason_code == NO_SUBSCRIBERS and self._hold_unheard):
@@ -354,7 +376,7 @@ class Publisher:
         self._progress = now
         if self._probed:
             self._stall = min(LONGEST_STALL, self._stall * 2)
-            text = f"the store has not acknowledged {waiting} messages the broker took: is `gateway store` running?"
+            text = f"the store has not acknowledged {waiting} messages the broker took: {self._whose()}"
             self._alarm(Reason(text, "store-silent"))
             with suppress(NotConnectedError, NotReadableError):
                 for record in buffer.read(buffer.stored, 1):
@@ -406,14 +428,21 @@ class Publisher:
             held.trying, held.open, held.until = False, True, 0.0
             held.backoff.reset()
         if not any(each.backoff.attempts >= PATIENCE for each in self._refused.values()):
-            self.reason = ""
+            self._well()
 
     def _why(self, topic: str, code: int) -> Reason:
         if code == NO_SUBSCRIBERS:
-            who = "is `gateway store` running" if self._delivery == "store" else "does anybody subscribe to it"
-            return Reason(f"the broker has nobody to give '{topic}' to: {who}?", "broker-no-subscriber")
+            who = self._whose() if self._delivery == "store" else "does anybody subscribe to it?"
+            return Reason(f"the broker has nobody to give '{topic}' to: {who}", "broker-no-subscriber")
         text = f"the broker refuses '{topic}' (reason code {code}): check the broker's ACL for this gateway"
         return Reason(text, "broker-refuses-topic")
+
+    def _whose(self) -> str:
+        """Who should take it, in words."""
+        wrong = self._writer()
+        if wrong is None:
+            return "is `gateway store` running?"
+        return f"the store writer of this gateway: {wrong or 'it has not subscribed yet'}"
 
     # --- marks -------------------------------------------------------------------------------------------------------
 
@@ -472,9 +501,17 @@ class Publisher:
         self._rewind(self._buffer.sent if self._delivery == "store" else self._buffer.stored)
 
     def _say(self, reason: str) -> None:
-        if reason != self.reason:
-            log.warning("broker: %s", tagged(reason), extra={"fault": fault_of(reason)})
+        """Once, until all is well again: with a hundred machines nobody wants to read a hundred times that no store is there."""
+        fault = fault_of(reason)
+        news = fault if fault == "broker-no-subscriber" else reason
+        if news not in self._told:
+            self._told.add(news)
+            log.warning("broker: %s", tagged(reason), extra={"fault": fault})
         self.reason = reason
+
+    def _well(self) -> None:
+        self.reason = ""
+        self._told.clear()
 
     def _alarm(self, text: str) -> None:
         if text != self.alarm:

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,15 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
 from gateway.buffer import known_time
+from gateway.buffer.disk import BufferInUseError
+from gateway.buffer.inspect import in_use
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
 from gateway.errors import BrokerError, ConfigErrors, GatewayError, NotConnectedError, StoreError
 from gateway.events import Event, Events
+from gateway.faults import Reason, fault_of
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.topics import Topics
 from gateway.runtime.answers import answers_of
 from gateway.runtime.configuring import ConfigFiles
+from gateway.runtime.control import NAME as SOCKET
 from gateway.runtime.control import ControlSocket
 from gateway.runtime.edge import Edge, buffer_folder
 from gateway.runtime.happenings import event_file, kept
@@ -35,7 +39,9 @@ from gateway.runtime.history import History, path_of
 from gateway.runtime.reload import Reload
 from gateway.runtime.scrape import Scrape
 from gateway.runtime.service import Notifier, Progress, keep_fed
+from gateway.runtime.versions import AsRead
 from gateway.runtime.way import WayOfData
+from gateway.schedule import Backoff
 from gateway.store.writer import StoreWriter
 from gateway.web.sources import Sources
 
@@ -91,6 +97,14 @@ def check_work(configuration: Configuration, *, store_only: bool = False) -> Non
         raise ConfigErrors([error])
 
 
+def check_alone(configuration: Configuration) -> None:
+    """Whether no other gateway has this data_dir. Raises BufferInUseError."""
+    folder = buffer_folder(configuration)
+    if in_use(folder):
+        text = f"a gateway already runs with data_dir {folder.parent} (control socket {folder.parent / SOCKET})"
+        raise BufferInUseError(f"{text}: ask it with gateway status, end it, or give this one its own gateway.data_dir")
+
+
 @contextmanager
 def on_hangup(reload: Callable[[], None]) -> Iterator[None]:
     """SIGHUP asks for a reload, unless it says that the terminal is gone in which this was started."""
@@ -134,12 +148,17 @@ class App:
     control: Reload | None = None
     fixed: bool = False  # its configuration does not stand in files as it is: there is nothing to be taken over
     safe_mode: Sequence[str] = ()  # the mistakes because of which an earlier configuration runs
-    files: Mapping[str, bytes] | None = None  # what the configuration was read from, where that is not what there is
+    read: AsRead | None = None  # what the configuration was read from; None: what there is when it has started
     events: Events = field(default_factory=Events)
     scrape: Scrape = field(init=False)  # figures about this process, made when they are asked for
 
     _alone: bool = False  # a store writer, and nothing else
+    _reached: bool = False  # by a store writer alone: its broker
+    _writes: bool = False  # the store, where one is configured
     _store: Store | None = None
+    _store_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _store_trouble: str = ""  # why there is no writer, though there should be one
+    _reopening: asyncio.Task[None] | None = None
     _sources: Sources | None = None
     _server: WebServer | None = None
     _progress: Progress = field(init=False)
@@ -156,14 +175,13 @@ class App:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(self.scrape.looking())
-            if edge and not once:
-                known = await asyncio.to_thread(known_time, buffer_folder(self.configuration))
-                file = event_file(self.configuration)
-                await stack.enter_async_context(kept(file, self.events, self.clock, __version__, known))
-            self._alone = not edge
+            self._alone, self._writes = not edge, store
             stack.push_async_callback(self._stop_store)
+            stack.push_async_callback(self._end_tasks)
+            if edge:
+                await asyncio.to_thread(check_alone, self.configuration)
             if store:
-                await self._start_store(self.configuration, self.links)
+                await self._begin_store(patient=edge and not once)
             if edge:
                 await self._run_edge(stack, once)
                 return
@@ -171,7 +189,7 @@ class App:
             self.notifier.ready()
             stack.callback(self.notifier.stopping)
             self.watch_parts()
-            await keep_fed(self.notifier, self._progress, lambda: self._store_reason() or "storing")
+            await keep_fed(self.notifier, self._progress, lambda: self.store_reason() or "storing")
 
     async def _take_orders(self, stack: AsyncExitStack) -> None:
         """The control socket, SIGHUP, and files that are watched."""
@@ -191,18 +209,27 @@ class App:
         if self.safe_mode:
             text = f"safe mode, an earlier configuration runs: {self.safe_mode[0]}"
             self.events.add(Event(self.clock.now(), "config", "", "safe mode", "config-refused", text))
-        self._spawn(control.begin("safe mode" if self.safe_mode else "start", self.files), "versions")
+        self._spawn(control.begin("safe mode" if self.safe_mode else "start", self.read), "versions")
         self._spawn(control.watch(), "watch files")
-        stack.enter_context(on_hangup(lambda: self._spawn(self._reload(), "SIGHUP")))
+        stack.enter_context(on_hangup(self._hung_up))
+
+    def _hung_up(self) -> None:
+        self._spawn(self._reload(), "SIGHUP")
 
     async def _reload(self) -> None:
         assert self.control is not None
         await self.control.reload("SIGHUP")
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            log.error("unexpected error in '%s', which has ended: %r", task.get_name(), exc, exc_info=exc)
 
     async def _end_tasks(self) -> None:
         tasks = list(self._tasks)
@@ -222,9 +249,51 @@ class App:
         return links(f"gateway-{gateway}", False, Edge.will(configuration, self.clock))
 
     async def change_store(self, wanted: Configuration, links: MakeLink) -> None:
-        """The store writer begins anew. Raises GatewayError where the store cannot be opened."""
-        await self._stop_store()
-        await self._start_store(wanted, links)
+        """The store writer begins anew. Raises GatewayError where the store cannot be opened: then there is none."""
+        async with self._store_lock:
+            await self._stop_store()
+            await self._open_store(wanted, links)
+
+    async def store_again(self, before: Configuration, links: MakeLink) -> None:
+        """The store there was. Raises what prevents that: from then on it is tried again and again, until one is open."""
+        try:
+            await self.change_store(before, links)
+        except Exception as exc:
+            if self._reopening is None or self._reopening.done():
+                self._reopening = self._spawn(self._open_store_at_last(), "open the store")
+            raise GatewayError(
+                f"it cannot be opened either ({exc}), which is tried again", fault=fault_of(exc)
+            ) from exc
+
+    def store_missing(self, wanted: Configuration) -> bool:
+        """Whether there should be a store writer with a configuration, and is none."""
+        return self._writes and self.writer is None and wanted.settings.store is not None
+
+    async def _open_store_at_last(self) -> None:
+        """The store that is configured: until it is open, by us or by a reload."""
+        backoff = Backoff()
+        while self.store_missing(self.configuration):
+            await asyncio.sleep(backoff.pause())
+            async with self._store_lock:
+                if not self.store_missing(self.configuration):
+                    break
+                try:
+                    await self._open_store(self.configuration, self.links)
+                except Exception as exc:
+                    log.debug("the store cannot be opened yet: %s", exc)
+                    continue
+            log.info("the store is open again")
+            self.watch_parts()
+
+    async def _open_store(self, configuration: Configuration, links: MakeLink) -> None:
+        """As `_start_store`, but that nothing is left of what fails, and the page says why there is no writer."""
+        try:
+            await self._start_store(configuration, links)
+        except BaseException as exc:
+            await self._stop_store()
+            self._store_trouble = Reason(f"the store cannot be opened: {exc}", fault_of(exc) or "store-unreachable")
+            raise
+        self._store_trouble = ""
 
     async def open_page(self, web: WebSettings | None) -> WebServer | None:
         """The page at another address; None where it has none, or the one it has. Raises GatewayError."""
@@ -238,7 +307,12 @@ class App:
         self._spawn(self._move_page(opened, before), "page")
 
     async def _move_page(self, opened: WebServer | None, before: WebSettings | None) -> None:
-        await asyncio.sleep(ANSWERED)
+        try:
+            await asyncio.sleep(ANSWERED)
+        except asyncio.CancelledError:  # the gateway stops before anybody has looked at it
+            if opened is not None:
+                await opened.stop()
+            raise
         old, self._server = self._server, opened
         if old is not None:
             await old.stop()
@@ -291,8 +365,34 @@ class App:
         link = links(f"store-{name}", settings.store.share is None, None)
         self._store = made = await asyncio.to_thread(open_store, settings.store, data_dir, self.clock)
         writer = StoreWriter(link, Topics(settings.mqtt.root), made, name, settings.store.share, self.clock)
+        writer.on_reached = self._reached_by_writer
         self.writer = writer
         await writer.start()
+
+    async def _begin_store(self, patient: bool) -> None:
+        """The store writer, for the first time. What cannot be opened is no reason not to read machines: `patient`."""
+        try:
+            await self._open_store(self.configuration, self.links)
+        except StoreError as exc:
+            if not patient:
+                raise
+            log.error(
+                "the store cannot be opened: %s; machines are read, what they bring waits in the buffer, and it is tried again",
+                exc, extra={"fault": fault_of(exc)},
+            )  # fmt: skip
+            self._reopening = self._spawn(self._open_store_at_last(), "open the store")
+
+    def _reached_by_edge(self) -> None:
+        """Both are at one broker: who has found it spares the other a pause that has grown meanwhile."""
+        if self.writer is not None:
+            self.writer.try_now()
+
+    def _reached_by_writer(self) -> None:
+        if self.edge is not None:
+            self.edge.publisher.try_now()
+        elif not self._reached:
+            self._reached = True
+            log.info("the broker is reached: storing")
 
     async def _stop_store(self) -> None:
         writer, self.writer = self.writer, None
@@ -300,7 +400,7 @@ class App:
         if writer is not None:
             await writer.stop()
         if made is not None:
-            made.close()
+            await asyncio.to_thread(made.close)  # a historian brings its journal home
 
     async def _serve(self, web: WebSettings) -> WebServer:
         from gateway.web.server import open_doors, serve
@@ -317,17 +417,21 @@ class App:
 
     async def _run_edge(self, stack: AsyncExitStack, once: bool) -> None:
         configuration = self.configuration
+        known = await asyncio.to_thread(known_time, buffer_folder(configuration))
         link = self.edge_link(self.links, configuration)
-        edge = self.edge = Edge(configuration, link, self.clock, self.counters, self._store_reason, self.events)
+        edge = self.edge = Edge(configuration, link, self.clock, self.counters, self.store_reason, self.events)
+        edge.publisher.on_reached = self._reached_by_edge
         if once:
             await self._once(edge)
             return
+        # The buffer is ours from here on: the events of a gateway that runs with this data_dir are not mistaken for our own.
+        await stack.enter_async_context(kept(event_file(configuration), self.events, self.clock, __version__, known))
         self.control = None if self.fixed else Reload(self)
         history = History(lambda: path_of(self.configuration), self.clock)
         stack.callback(history.close)
         self._sources = Sources(
             edge.board, self.clock, self.events, metrics=self.scrape, control=self.control,
-            safe_mode=lambda: self.safe_mode, history=history, configuring=ConfigFiles(lambda: self.configuration),
+            safe_mode=lambda: self.safe_mode, history=history, configuring=ConfigFiles(lambda: self.configuration, fixed=self.fixed),
             way=WayOfData(edge, lambda: self.configuration, lambda: self.writer is not None),
         )  # fmt: skip
         stack.push_async_callback(self._stop_page)
@@ -372,10 +476,10 @@ class App:
         if edge.publisher.reason:
             raise BrokerError(edge.publisher.reason)
         if edge.publisher.busy:
-            raise StoreError(self._store_reason() or edge.publisher.alarm or "not everything was stored in time")
+            raise StoreError(self.store_reason() or edge.publisher.alarm or "not everything was stored in time")
         if away:
             raise NotConnectedError("\n".join(away))
 
-    def _store_reason(self) -> str | None:
+    def store_reason(self) -> str | None:
         """Why the writer of this process does not write; empty while it does; None where there is none."""
-        return None if self.writer is None else self.writer.status.reason
+        return (self._store_trouble or None) if self.writer is None else self.writer.status.reason

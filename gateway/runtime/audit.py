@@ -6,6 +6,9 @@
 
 Within an epoch seqs count from 1, without gaps. So what lies below the highest that is known anywhere has to be known,
 too. It exists to show that there is nothing left over.
+
+Each message counts once. A buffer hears a moment later that a message is stored, and what it gave up may have arrived
+all the same: stored is stored, and what waits is not lost.
 """
 
 from __future__ import annotations
@@ -50,13 +53,22 @@ def audit(
     `declared`: losses whose records still wait in that buffer.
     """
     rows = [Row("stored", s.gateway, s.epoch, s.first, s.last, s.readings, s.start, s.end) for s in stretches]
-    rows += [Row("pending", gateway, w.epoch, w.first, w.last, w.readings, w.start, w.end) for w in waiting]
+    there: dict[Origin, list[tuple[int, int]]] = {}  # what is stored, or waits
+    for s in stretches:
+        there.setdefault((s.gateway, s.epoch), []).append((s.first, s.last))
+    for w in waiting:
+        origin = gateway, w.epoch
+        for first, last in without([(w.first, w.last)], [*there.get(origin, ()), *stored.get(origin, ())]):
+            rows.append(Row("pending", gateway, w.epoch, first, last, w.part(first, last), w.start, w.end))
+        there.setdefault(origin, []).append((w.first, w.last))
     told = {(lost.gateway, lost.loss.epoch, lost.loss.first, lost.loss.last, lost.loss.cause) for lost in losses}
     fresh = [loss for loss in declared if (gateway, loss.epoch, loss.first, loss.last, loss.cause) not in told]
-    rows += [
-        Row("loss", name, loss.epoch, loss.first, loss.last, loss.count, loss.start, loss.end, loss.cause)
-        for name, loss in [*((lost.gateway, lost.loss) for lost in losses), *((gateway, loss) for loss in fresh)]
-    ]
+    for name, loss in [*((lost.gateway, lost.loss) for lost in losses), *((gateway, loss) for loss in fresh)]:
+        whole = (loss.first, loss.last)
+        for part in without([whole], merge_ranges(there.get((name, loss.epoch), ()))) if loss.first else [whole]:
+            count = loss.count if part == whole else None
+            rows.append(Row("loss", name, loss.epoch, *part, count, loss.start, loss.end, loss.cause))
+            there.setdefault((name, loss.epoch), []).append(part)
     known: dict[Origin, list[tuple[int, int]]] = {origin: list(ranges) for origin, ranges in stored.items()}
     for row in rows:
         if row.first:

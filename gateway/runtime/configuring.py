@@ -3,7 +3,7 @@
     files ─ in a thread ─▶ texts without secrets, effective YAML, origins
     text  ─ in a thread ─▶ mistakes at their line, and what would change
 
-Nobody is shown a secret: neither one that stands in a file, nor one that a text asks for. So a text that is checked gets
+Nobody is shown a secret: neither one that stands in a file, nor one that a text asks for, nor what the environment says. So a text that is checked gets
 no environment and no secrets, and of what depends on them it is not said whether it is right.
 """
 
@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +25,15 @@ from gateway.config import Configuration, load
 from gateway.config.difference import difference
 from gateway.config.fields import Section
 from gateway.config.load import load_text
-from gateway.config.schema import as_written, defaults
-from gateway.config.shown import HIDDEN, without_secrets
-from gateway.config.yaml_file import Node, blanked, parse_yaml, write_yaml
+from gateway.config.schema import as_written as shown_value
+from gateway.config.schema import defaults
+from gateway.config.yaml_file import Filled, Node, as_written, blanked, parse_yaml, write_filled
 from gateway.errors import ConfigError, ConfigErrors, GatewayError
+from gateway.hiding import HIDDEN, is_secret_key, unsaid
+from gateway.runtime.loading import LARGE, elsewhere, stand_back, tell
 from gateway.runtime.registry import protocols
-from gateway.runtime.versions import files_of
+from gateway.runtime.versions import Versions, files_of
+from gateway.runtime.watch import Stamps, stamps_of
 
 T = TypeVar("T")
 
@@ -35,23 +42,25 @@ MAX_ERRORS = 200  # that are told at once
 MAX_LINES = 1000  # of a difference
 MAX_SHOWN = 4 * 2**20  # characters of all files
 MAX_VALUE = 200  # characters of one value
+KEPT = 8  # views: each has the text of all files
 TIMEOUT = 15.0  # seconds for one answer
 NEW = Path("machines") / "new.yaml"  # the name of a text that replaces no file
 
-_SECRET = re.compile(r"pass|pasw|pwd|token", re.I)
-_IN_COMMENT = re.compile(r"(\w*(?:pass|pasw|pwd|token)\w*['\"]?\s*[:=]\s*)(\S.*)", re.I)
-_IN_ADDRESS = re.compile(r"(//[^/@:\s'\"]*:)([^/@\s'\"]+)(?=@)")
-_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.M)
 _STANDS_FOR = "env-{}-is-not-shown"  # a variable of the environment: what may be a host, a name, a part of an address
-_DEPENDS = re.compile(r"env-[A-Za-z_]\w*-is-not-shown", re.I)
+_DEPENDS = re.compile(r"env-([A-Za-z_]\w*)-is-not-shown", re.I)
 
 
 class ConfigFiles:
     """Keeps gateway/web/sources.py's contract of Configuring."""
 
-    def __init__(self, in_force: Callable[[], Configuration], env: Mapping[str, str] = os.environ) -> None:
-        self._in_force, self._env = in_force, env
+    def __init__(
+        self, in_force: Callable[[], Configuration], env: Mapping[str, str] = os.environ, *, fixed: bool = False
+    ) -> None:
+        """`fixed`: what runs does not stand in the files as it is, and nothing is taken over from them."""
+        self._in_force, self._env, self._fixed = in_force, env, fixed
         self._busy: asyncio.Future[Any] | None = None
+        self._seen: tuple[Configuration, Stamps] | None = None
+        self._views: dict[str, dict[str, Any]] = {}  # of the machines that were asked for
 
     @property
     def configuration(self) -> Configuration:
@@ -59,7 +68,22 @@ class ConfigFiles:
 
     async def view(self, machine: str) -> dict[str, Any]:
         """Raises GatewayError where it takes too long."""
-        return await self._in_thread(lambda: view(self.configuration, machine, self._env))
+        return await self._in_thread(lambda: self._view(machine))
+
+    def _view(self, machine: str) -> dict[str, Any]:
+        """Made once, as long as neither the files change nor what is in force."""
+        configuration = self.configuration
+        stamps = stamps_of(configuration.path)
+        if (
+            self._seen is None
+            or self._seen[0] is not configuration
+            or self._seen[1] != stamps
+            or len(self._views) >= KEPT
+        ):
+            self._seen, self._views = (configuration, stamps), {}
+        if machine not in self._views:
+            self._views[machine] = view(configuration, machine, self._env, fixed=self._fixed)
+        return self._views[machine]
 
     async def check(self, text: str, name: str) -> dict[str, Any]:
         """Raises GatewayError where it takes too long."""
@@ -78,57 +102,187 @@ class ConfigFiles:
             raise GatewayError(f"this takes longer than {TIMEOUT:g} s") from None
 
 
-def view(configuration: Configuration, machine: str, env: Mapping[str, str]) -> dict[str, Any]:
-    """The files as they are now, and what follows from them; `machine`: whose signals are among the origins."""
+def view(configuration: Configuration, machine: str, env: Mapping[str, str], *, fixed: bool = False) -> dict[str, Any]:
+    """The files as they are now, and what follows from them; `machine`: whose signals are among the origins.
+
+    Of large ones it is worked out in a process of its own: polls would be late else.
+    """
+    path = configuration.path
+    size = sum(map(len, files_of(path).values()))
     errors: tuple[ConfigError, ...] = ()
+    now, described = configuration, dict[str, Any]()
     try:
-        now = load(configuration.path, protocols(), env=env, whole_tree=True)
+        if size < LARGE or env is not os.environ:
+            now = load(path, protocols(), env=env, whole_tree=True)
+        else:
+            now, described = _described_aside(path, machine)
     except ConfigErrors as exc:
-        now, errors = configuration, exc.errors
-    tree = now.tree
-    written, left_out = _written(tree, machine)
-    found = [*written, *_defaults_of(now, tree, machine)]
+        errors = exc.errors
     whole = configuration is not now
-    effective = write_yaml(without_secrets(tree.plain()))
+    places = _Places(configuration.folder)
+    described = described or {"files": _files(path)} | _described(now, machine, places)
     return {
-        "in_force": whole and not difference(configuration, now),
-        "files": _files(configuration.path),
-        "effective": _unaddressed(effective)[:MAX_SHOWN],
+        "fixed": fixed,
+        "in_force": fixed or (whole and not difference(configuration, now)),
+        **described,
+        "errors": [places.of_mistake(error) for error in errors[:MAX_ERRORS]],
+    }
+
+
+def _described(now: Configuration, machine: str, places: _Places) -> dict[str, Any]:
+    """What follows from the files."""
+    tree, hiding = now.tree, _Filled(now.tree)
+    written, left_out = _written(tree, machine, places, hiding)
+    found = [*written, *_defaults_of(now, tree, machine)]
+    return {
+        "effective": write_filled(_unsecret(hiding.data()))[:MAX_SHOWN],
         "origins": found[:MAX_ORIGINS],
         "origins_left_out": left_out + max(0, len(found) - MAX_ORIGINS),
-        "warnings": [_unaddressed(text) for text in now.warnings],
-        "errors": [mistake(error) for error in errors[:MAX_ERRORS]],
+        "warnings": [places.within(unsaid(hiding.everywhere(text))) for text in now.warnings],
     }
+
+
+def _described_aside(path: Path, machine: str) -> tuple[Configuration, dict[str, Any]]:
+    """The configuration, without its tree, and what follows from it. Raises ConfigErrors; GatewayError without such a process."""
+    try:
+        found = pickle.loads(elsewhere("gateway.runtime.configuring", str(path), machine))  # noqa: S301 of our own process
+    except (OSError, subprocess.SubprocessError, pickle.PickleError, EOFError) as exc:
+        raise GatewayError(f"the configuration cannot be described in a process of its own: {exc}") from exc
+    if isinstance(found, tuple):
+        return found
+    raise ConfigErrors([ConfigError(**error) for error in found])
+
+
+def main(path: Path, machine: str) -> None:
+    """In the process of its own."""
+    stand_back()
+    found: object
+    try:
+        now = load(path, protocols(), whole_tree=True)
+        described = {"files": _files(path)} | _described(now, machine, _Places(now.folder))
+        found = replace(now, tree=Node({}, now.tree.mark)), described
+    except ConfigErrors as exc:
+        found = [asdict(error) for error in exc.errors]
+    tell(found)
+
+
+class _Filled:
+    """A tree of settings as it was written: nobody is told what the environment has put into it.
+
+    Below a profile a text may have come from a parameter; so within a machine it is known by what it is.
+    """
+
+    def __init__(self, tree: Node) -> None:
+        self._tree = tree
+        self._machines: dict[str, dict[str, str]] = {}
+        for name, node in (tree.get("machines") or Node({}, tree.mark)).value.items():
+            if (given := node.get("parameters")) is not None and (found := dict(_fillings(given))):
+                self._machines[name] = found
+        self._all = dict(_fillings(tree)) | {k: v for each in self._machines.values() for k, v in each.items()}
+
+    def data(self) -> Any:
+        """All of it, for `write_filled`."""
+        data = {key: self.of((key,), node) for key, node in self._tree.value.items() if key != "machines"}
+        machines = self._tree.get("machines")
+        if machines is not None:
+            data["machines"] = {name: self.of(("machines", name), node) for name, node in machines.value.items()}
+        return {key: data[key] for key in self._tree.value}
+
+    def of(self, path: tuple[str, ...], node: Node) -> Any:
+        """What is written at a place."""
+        known = self._machines.get(path[1]) if path[0] == "machines" and len(path) > 1 else None
+        return as_written(node, lambda text: _replaced(text, known)) if known else as_written(node)
+
+    def everywhere(self, text: str) -> str:
+        """A text of ours that may name any of them."""
+        return _replaced(text, self._all)
+
+
+def _fillings(node: Node) -> Iterator[tuple[str, str]]:
+    """What was put in, and how it is written."""
+    if isinstance(node.value, dict):
+        for child in node.value.values():
+            yield from _fillings(child)
+    elif isinstance(node.value, list):
+        for child in node.value:
+            yield from _fillings(child)
+    elif isinstance(node.mark, Filled) and node.value:
+        yield str(node.value), node.mark.written
+
+
+def _replaced(text: str, known: Mapping[str, str]) -> str:
+    for value, written in known.items():
+        if value in text:
+            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", lambda _, written=written: written, text)  # type: ignore[misc]
+    return text
+
+
+def _unsecret(data: Any) -> Any:
+    """Without the values of keys that are secret; as those of a parameter are not known by their model, by their names."""
+    if isinstance(data, list):
+        return [_unsecret(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    return {
+        key: HIDDEN
+        if _hides(key) and isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        else _unsecret(value)
+        for key, value in data.items()
+    }
+
+
+def _hides(key: str) -> bool:
+    """`secret` names one, see `blanked`."""
+    return key != "secret" and is_secret_key(key)
 
 
 def check(configuration: Configuration, text: str, name: str, env: Mapping[str, str]) -> dict[str, Any]:
     """What would be wrong, or different, if a file of the configuration had this text."""
-    data, path = text.encode("utf-8", "replace"), configuration.path
+    data, path, places = text.encode("utf-8", "replace"), configuration.path, _Places(configuration.folder)
     known = files_of(path)
     if name and name not in known:
         problem = f"there is no file '{name[:MAX_VALUE]}' in this configuration: {', '.join(list(known)[:20])}"
         return {"ok": False, "errors": [_error(problem)], "warnings": [], "difference": []}
-    file = configuration.folder / (name or _meant(data, path, known))
+    name = name or _meant(data, path, known)
+    file = configuration.folder / name
+
+    def loaded(text: bytes) -> Configuration:
+        """With this text in the file, without what the environment and the secrets say."""
+        return load_text(path, {file: text}, protocols(), env=env, env_of_texts=_Hidden(env), secret=lambda _: HIDDEN)
+
     try:
-        wanted = load_text(path, {file: data}, protocols(), env=env, env_of_texts=_Hidden(env), secret=lambda _: HIDDEN)
+        wanted = loaded(data)
     except ConfigErrors as exc:
         told = [error for error in exc.errors if not _DEPENDS.search(error.message)]
         warnings = ["what depends on the environment was not checked"] if len(told) < len(exc.errors) else []
         return {
             "ok": not told,
-            "errors": [mistake(error) for error in told[:MAX_ERRORS]],
+            "errors": [places.of_mistake(error) for error in told[:MAX_ERRORS]],
             "warnings": warnings,
             "difference": [],
         }
-    # A secret is not looked up here, so of none is known whether it is another one.
-    changes = [each for each in difference(configuration, wanted).changes if (each.old, each.new) != (HIDDEN, HIDDEN)]
-    lines = [_unaddressed(str(change)) for change in changes[:MAX_LINES]]
+    before, comparable = configuration, False
+    with suppress(ConfigErrors):
+        before, comparable = loaded(_text_in_force(configuration, known).get(name, b"")), True
+    lines = []
+    for change in difference(before, wanted).changes:
+        if not comparable:  # what runs was loaded with the environment: of nothing is told what it was
+            change = replace(change, old=HIDDEN) if change.kind == "changed" else change
+            if _DEPENDS.search(change.new):
+                continue
+        lines.append(unsaid(_DEPENDS.sub(r"${\1}", str(change))))
     return {
         "ok": True,
         "errors": [],
-        "warnings": [_unaddressed(each) for each in wanted.warnings],
-        "difference": [line for line in lines if not _DEPENDS.search(line)],
+        "warnings": [places.within(unsaid(_DEPENDS.sub(r"${\1}", each))) for each in wanted.warnings],
+        "difference": lines[:MAX_LINES],
     }
+
+
+def _text_in_force(configuration: Configuration, known: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """The files that what runs was loaded from; where they were not kept, as they are now."""
+    kept = Versions(configuration.resolve(configuration.settings.gateway.data_dir)).good()
+    return kept[0].data if kept else known
 
 
 class _Hidden(dict[str, str]):
@@ -142,14 +296,44 @@ class _Hidden(dict[str, str]):
         return default or super().get(name, default)
 
 
-def _written(tree: Node, machine: str) -> tuple[list[dict[str, Any]], int]:
+class _Places:
+    """Files as somebody knows them who sees the folder of the configuration, and not this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._shipped = [each.profiles.resolve() for each in protocols().values() if each.profiles is not None]
+        self._known: dict[str, tuple[str, bool]] = {}
+
+    def of(self, name: str) -> tuple[str, bool]:
+        """The name of a file, below the folder if it is there; and whether it comes with the gateway."""
+        if name not in self._known:
+            path = Path(name).resolve()
+            if path.is_relative_to(self._folder):
+                self._known[name] = path.relative_to(self._folder).as_posix(), False
+            else:
+                shipped = any(path.is_relative_to(folder) for folder in self._shipped)
+                self._known[name] = path.name if shipped else name, shipped
+        return self._known[name]
+
+    def within(self, text: str) -> str:
+        """A text that begins with the name of a file, and its line."""
+        name, colon, rest = text.partition(":")
+        return f"{self.of(name)[0]}:{rest}" if colon and name.endswith((".yaml", ".yml")) else text
+
+    def of_mistake(self, error: ConfigError) -> dict[str, Any]:
+        """For JSON."""
+        told = mistake(error)
+        return told | {"file": self.of(error.file)[0] if error.file else "", "text": self.within(told["text"])}
+
+
+def _written(tree: Node, machine: str, places: _Places, hiding: _Filled) -> tuple[list[dict[str, Any]], int]:
     """Every value that was written, with its place, but for the signals of other machines; and how many those are."""
     found, left_out = [], 0
     for path, node in _walk(tree, ()):
         if path[0] == "machines" and len(path) > 3 and path[1] != machine:
             left_out += 1
         else:
-            found.append(_origin(path, node))
+            found.append(_origin(path, node, places, hiding))
     return found, left_out
 
 
@@ -167,15 +351,15 @@ def _defaults_of(configuration: Configuration, tree: Node, machine: str) -> Iter
 
 
 def mistake(error: ConfigError) -> dict[str, Any]:
-    """For JSON, without secrets."""
+    """For JSON; an error has no secrets."""
     return {
         "file": error.file,
         "line": error.line,
         "column": error.column,
         "field": error.field,
-        "message": _unaddressed(error.message),
-        "hint": _unaddressed(error.hint),
-        "text": _unaddressed(str(error)),
+        "message": error.message,
+        "hint": error.hint,
+        "text": str(error),
     }
 
 
@@ -201,16 +385,9 @@ def _files(path: Path) -> list[dict[str, str]]:
 def without_secret_values(text: str) -> str:
     """A file as others may see it, line for line; nothing of one that is not YAML, as nobody knows what is what in it."""
     try:
-        text = blanked(text, lambda key: bool(_SECRET.search(key)), HIDDEN)
+        return unsaid(blanked(text, _hides, HIDDEN))
     except ConfigErrors:
         return "# this file is not YAML, so it is not known what in it is a secret: it is not shown\n"
-    text = _COMMENT.sub(lambda comment: _IN_COMMENT.sub(rf"\1{HIDDEN}", comment[0]), text)
-    return _unaddressed(text)
-
-
-def _unaddressed(text: str) -> str:
-    """Without a password in front of a host."""
-    return _IN_ADDRESS.sub(rf"\1{HIDDEN}", text)
 
 
 def _meant(data: bytes, path: Path, known: Mapping[str, bytes]) -> str:
@@ -254,19 +431,17 @@ def _walk(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
         yield path, node
 
 
-def _origin(path: tuple[str, ...], node: Node) -> dict[str, Any]:
+def _origin(path: tuple[str, ...], node: Node, places: _Places, hiding: _Filled) -> dict[str, Any]:
     mark = node.mark
-    lines = mark.source.lines
-    line = lines[mark.line - 1] if 0 < mark.line <= len(lines) else ""
-    plain = without_secrets({path[-1]: node.plain()})[path[-1]]
-    value = as_written(plain)
-    written = "profile" if Path(mark.source.name).parent.name == "profiles" else "file"
-    if "${" in line[mark.column - 1 : mark.column - 1 + mark.width]:
+    value = shown_value(_unsecret({path[-1]: hiding.of(path, node)})[path[-1]])
+    file, shipped = places.of(mark.source.name)
+    written = "shipped" if shipped else "profile" if Path(file).parent.name == "profiles" else "file"
+    if isinstance(mark, Filled):
         written = "environment"
     return {
         "path": ".".join(path),
-        "value": _unaddressed(value if len(value) <= MAX_VALUE else f"{value[:MAX_VALUE]}…"),
-        "file": mark.source.name,
+        "value": value if len(value) <= MAX_VALUE else f"{value[:MAX_VALUE]}…",
+        "file": file,
         "line": mark.line,
         "from": written,
     }
@@ -288,3 +463,7 @@ def _heard(done: asyncio.Future[Any]) -> None:
     """Its error may come when nobody waits any more."""
     if not done.cancelled():
         done.exception()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

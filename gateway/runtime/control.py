@@ -53,7 +53,7 @@ class ControlSocket:
     """Answers on `data_dir/control.sock` from `start` until `stop`. Without it the gateway runs all the same."""
 
     def __init__(self, data_dir: Path, answers: Mapping[str, Answer]) -> None:
-        self.path = data_dir / NAME
+        self.path = data_dir.absolute() / NAME  # as it is found again in /proc/net/unix
         self._answers = answers
         self._server: asyncio.Server | None = None
         self._inode = 0

@@ -34,6 +34,7 @@ class Sink(Protocol):
     def types(self, path: MachinePath) -> Mapping[str, ValueType]: ...
     def refuse(self, path: MachinePath, types: Mapping[str, ValueType], part: str = "machine") -> None: ...
     def announce_derived(self, header: Header) -> None: ...
+    def withdraw_derived(self, path: MachinePath) -> None: ...
 
 
 class Deriving:
@@ -57,6 +58,7 @@ class Deriving:
         self._troubles: dict[str, str] = {}  # the last error of each
         self._listeners: dict[str, list[Derived]] = {}
         self._outdated: set[str] = set()
+        self._ended: set[str] = set()  # machines that go on, for which nothing is worked out any more
         self._lines: list[Mapping[str, Any]] | None = None  # of the journals, once they are read
         self._machines = [name for name, machine in configuration.machines.items() if machine.derived]
         self._calendars: dict[str | None, WorkCalendar] = {}
@@ -71,8 +73,8 @@ class Deriving:
         return bool(self._machines)
 
     def outdated(self, machine: str) -> bool:
-        """Whether what is worked out for a machine will be announced anew."""
-        return machine in self._outdated
+        """Whether what is worked out for a machine will be announced anew, or withdrawn."""
+        return machine in self._outdated or machine in self._ended
 
     def start(self) -> None:
         """Once the signals of all machines are known, as far as they can be without asking them."""
@@ -88,7 +90,9 @@ class Deriving:
         self._configuration = configuration
         self._machines = [name for name, machine in configuration.machines.items() if machine.derived]
         self._calendars.clear()
-        for name in {*gone, *(before - set(self._machines))}:
+        ended = before - set(self._machines)
+        self._ended = (self._ended | ended) & (configuration.machines.keys() - set(self._machines))
+        for name in {*gone, *ended}:
             if (derived := self._made.pop(name, None)) is not None:
                 if (held := derived.flush()) is not None:
                     self._count(held, held)
@@ -101,7 +105,9 @@ class Deriving:
         self._listen()
 
     def settle(self) -> None:
-        """After `change`: what has to be made anew is."""
+        """After `change`: what has to be made anew is, and what is not worked out any more is withdrawn."""
+        while self._ended:
+            self._sink.withdraw_derived(self._configuration.path_of(self._ended.pop()))
         if self._outdated:
             self._make()
             self._lines = None
@@ -179,8 +185,8 @@ class Deriving:
 
     def _make(self) -> None:
         """Those of which the signals they look at are known, or known better; with what was remembered."""
-        outdated, self._outdated = self._outdated, set()
-        for name in outdated:
+        while self._outdated:
+            name = self._outdated.pop()  # one that cannot be made costs no other
             before = self._made.get(name)
             configuration = self._configuration
             path = configuration.path_of(name)

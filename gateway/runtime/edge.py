@@ -36,7 +36,7 @@ from gateway.publisher import Content, Publisher
 from gateway.runtime.deriving import Deriving
 from gateway.runtime.happenings import Happenings
 from gateway.runtime.memory import Memory
-from gateway.runtime.poller import CONNECTING, Poller
+from gateway.runtime.poller import CONNECTING, NOT_READ, Poller
 from gateway.runtime.registry import plugins
 from gateway.runtime.schema import PART as SCHEMA
 from gateway.runtime.schema import Schema
@@ -51,6 +51,7 @@ FAREWELL = 2.0  # seconds a broker that is left may take to hear of it
 CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
 _RANKS = {"low": 0, "normal": 1, "high": 2}
 ONCE = 30.0  # seconds for reading everything once
+_LEFT = "left"  # of what is remembered: topics that are still to be taken back
 
 
 class Edge:
@@ -74,6 +75,8 @@ class Edge:
         self._started = clock.now()
         self.happenings = Happenings(events if events is not None else Events(), clock)
         self.trail = Trail()  # how the buffer grew, for the page
+        self._slowest = 1.0  # seconds between two polls of what is polled least often, of
+        self._paced: Sequence[Poller] = ()
         self._locked: set[Header] = set()  # whose types are written down
         self.board = Board(
             gateway=self._gateway, version=__version__, delivery=settings.delivery, counters=counters,
@@ -95,6 +98,7 @@ class Edge:
             link, self.buffer, self._topics, self._gateway, clock, counters,
             delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
             latest=self._newest, rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
+            on_retained=self._note_retained, writer=store_reason,
         )  # fmt: skip
         self.buffer.on_found = self.publisher.include
         self._noted = [0]  # how many times a count began anew
@@ -102,10 +106,18 @@ class Edge:
         self.schema = Schema(self.memory.saved(SCHEMA))
         self.memory.keep(SCHEMA, self.schema.dump, lambda: self.schema.changes, every=float("inf"))
         self.deriving = Deriving(configuration, self, clock, counters, self.memory, self._noted)
-        self._cleared: dict[
-            str, Content
-        ] = {}  # topics of machines that are gone: empty, so that no broker retains them
-        self._gone: dict[str, Any] = {}  # counts of machines that are not there any more, should they return
+        # Topics of machines that are gone: up to which position all has to be stored before they are taken back,
+        self._leaving: dict[str, int] = {
+            topic: min(last, self.buffer.last)
+            for topic, last in self.memory.saved(_LEFT).items()
+            if isinstance(last, int) and topic.startswith(f"{settings.mqtt.root}/")
+        }
+        self._cleared: dict[str, Content] = {}  # and those taken back, as long as the broker has not said that it knows
+        self.memory.keep(_LEFT, self._left, lambda: [*self._leaving, *self._cleared], every=float("inf"))
+        # Counts as they were when they were last known, by machine and signal: those that are not there may return.
+        self._counted: dict[str, Mapping[str, Any]] = {
+            name: counts for name, counts in self.memory.saved("counters").items() if isinstance(counts, dict)
+        }
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by connection
         self.before_end: Callable[[], Awaitable[None]] | None = None  # whoever changes something has to stop first
         self._failed: asyncio.Future[None] | None = None  # done when a task ends that should not
@@ -144,11 +156,13 @@ class Edge:
             self.deriving.flush()
             deadline = self._clock.monotonic() + DRAIN
             await self._drain(deadline)
+            self._take_back()
             self._say_good_bye()
             await self._drain(deadline + 0.5)
             await self._link.stop()
             self.committer.before = partial(self.memory.due, all_of_it=True)
             await self.committer.close()
+            self.happenings.tell_losses(at_the_end=True)
             self._say_what_is_left()
 
     def _say_what_is_left(self) -> None:
@@ -182,7 +196,10 @@ class Edge:
 
     async def _watch(self) -> None:
         """What has gone stale, what the publisher has to do again, how broker and store are."""
-        others = [self.deriving.tick, self.publisher.tick, self._note_links, self._note_clock, self._note_changes]
+        others = [
+            self.deriving.tick, self.publisher.tick, self._note_links, self._note_clock, self._note_changes,
+            self._take_back,
+        ]  # fmt: skip
         while True:
             for step in [*(poller.watch for poller in self.pollers), *others]:
                 try:
@@ -214,6 +231,11 @@ class Edge:
         """For the page: what has changed, and how far the buffer has come."""
         self.happenings.look(self.board)
         self.trail.note(self._clock.monotonic(), self.buffer.last, self.buffer.usage.records)
+        if self._paced is not self.pollers:  # after a start or a reload
+            self._paced = self.pollers
+            plans = [machine for poller in self.pollers for machine in poller.settings.values()]
+            self._slowest = max((each.poll for plan in plans for each in plan.signals.values()), default=1.0)
+        self.board.note(self._clock.monotonic(), self._slowest)
 
     def _note_clock(self) -> None:
         """A clock that somebody set leaves a trace: stamps before and after it are not of one scale."""
@@ -260,13 +282,14 @@ class Edge:
 
     def _rank(self, topic: str) -> int:
         for header in self._at(topic):
-            return _RANKS[self._configuration.machines[header.path.machine].priority]
+            machine = self._configuration.machines.get(header.path.machine)  # asked in a thread: it may be gone by now
+            return _RANKS[machine.priority if machine is not None else "normal"]
         return _RANKS["normal"]
 
     def _at(self, topic: str) -> list[Header]:
         """The headers in force at a topic of data."""
         path = self._paths.get(topic)
-        return [] if path is None else list(self._parts[path].values())
+        return [] if path is None else list(self._parts.get(path, {}).values())
 
     def _poller(self, configuration: Configuration, name: str) -> Poller:
         machines = configuration.machines_of(name)
@@ -284,7 +307,7 @@ class Edge:
         build = partial(plugins()[connection.protocol].build, context)
         return Poller(
             name, build, machines, self, self._clock, self._counters,
-            remembered={**self.memory.saved("counters"), **self._gone}, noted=self._noted,
+            remembered={name: self._counted[name] for name in machines if name in self._counted}, noted=self._noted,
         )  # fmt: skip
 
     def _remember(self) -> None:
@@ -314,8 +337,8 @@ class Edge:
         self.memory.keep("counters", self._counts, lambda: (self.buffer.rotations, self._noted[0]))
 
     def _counts(self) -> dict[str, Any]:
-        plans = {name: plan for poller in self.pollers for name, plan in poller.plans.items()}
-        return {**self._gone, **{name: plan.dump() for name, plan in plans.items() if plan.counts}}
+        plans = {name: plan for poller in self.pollers for name, plan in poller.plans.items() if plan.counts}
+        return self._counted | {name: {**self._counted.get(name, {}), **plan.dump()} for name, plan in plans.items()}
 
     # --- another configuration ---------------------------------------------------------------------------------------
 
@@ -347,17 +370,34 @@ class Edge:
             for poller in pollers:
                 poller.inherit(ended)
                 poller.prepare()
-            for path in gone:
-                self._forget(path)
             self.deriving.settle()
+            for path in gone:  # only now: what was held back has left
+                self._forget(path)
         except Exception:
             log.exception("the machines cannot be taken over: they are read as before")
-            self._configuration = before
-            for name in difference.added:
-                if wanted.path_of(name) in self._parts:
-                    self._forget(wanted.path_of(name))
-            for name in moved:
-                self._forget(wanted.path_of(name))
+            self._put_back(before, wanted, difference, ended, moved)
+            self._begin(ended)
+            raise
+        for poller in ended:
+            for name, plan in poller.plans.items():
+                if plan.counts:
+                    self._counted[name] = {**self._counted.get(name, {}), **plan.dump()}
+        self.pollers = [*kept, *pollers]
+        if any(plan.counts for poller in pollers for plan in poller.plans.values()):
+            self._keep_counts()
+        self._begin(pollers)
+
+    def _put_back(
+        self,
+        before: Configuration,
+        wanted: Configuration,
+        difference: Difference,
+        ended: Sequence[Poller],
+        moved: Sequence[str],
+    ) -> None:
+        """The machines as they were before a change that failed. Raises nothing: they have to be read again."""
+        self._configuration = before
+        try:
             self.deriving.change(before, difference.derived | difference.removed, difference.added)
             for poller in ended:
                 for name, plan in poller.plans.items():
@@ -365,18 +405,11 @@ class Edge:
                     condition = self.board.machines[name].condition
                     self.state(plan.header.path, poller.state_of(name), condition.since, poller.reason_of(name))
             self.deriving.settle()
-            self._begin(ended)
-            raise
-        for name in difference.removed:
-            for plan in (poller.plans[name] for poller in ended if name in poller.plans):
-                if plan.counts:
-                    self._gone[name] = plan.dump()
-        for name in difference.added:
-            self._gone.pop(name, None)
-        self.pollers = [*kept, *pollers]
-        if any(plan.counts for poller in pollers for plan in poller.plans.values()):
-            self._keep_counts()
-        self._begin(pollers)
+            for name in (*difference.added, *moved):
+                if wanted.path_of(name) in self._parts:
+                    self._forget(wanted.path_of(name))
+        except Exception:
+            log.exception("what is worked out, or retained, may not be what it was")
 
     async def change_link(self, wanted: Configuration, link: Link) -> None:
         """Another link to the broker; what is read meanwhile waits in the buffer. The broker that is left is told so."""
@@ -423,20 +456,46 @@ class Edge:
             self._failed.set_result(None)
 
     def _forget(self, path: MachinePath) -> None:
-        """A machine is gone, or stands in another place now: what brokers retain of it is taken back."""
+        """A machine is gone, or stands in another place now. What brokers retain of it follows, see `_take_back`."""
         for header in self._parts.pop(path, {}).values():
-            self._data_topics.pop(header, None)
-            self._locked.discard(header)
-            self._encode.forget(header)
-        self._paths.pop(self._topics.data(path), None)
+            self._let_go(header)
         self._refused.pop(path, None)
         if all(other.machine != path.machine for other in self._parts):
             self.board.machines.pop(path.machine, None)
             self.happenings.forget(path.machine)
-        for kind, topic in ((self._meta, self._topics.meta(path)), (self._status, self._topics.status(path))):
-            kind.pop(topic, None)
+        data, status = self._topics.data(path), self._topics.status(path)
+        if self._paths.get(data) != path:  # never announced; or an area became a line, and the topics are the same
+            return
+        del self._paths[data]
+        gone = encode_status("offline", self._clock.now(), "not in the configuration any more", gateway=self._gateway)
+        self._retain(self._status, status, gone)
+        self._leaving |= dict.fromkeys((self._topics.meta(path), status), self.buffer.last)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Of machines that are gone no broker shall retain anything, once all that came of them is stored.
+
+        Until then a store that starts has to learn where they stood.
+        """
+        for topic in [topic for topic, last in self._leaving.items() if self.buffer.stored >= last]:
+            del self._leaving[topic]
+            self._meta.pop(topic, None)
+            self._status.pop(topic, None)
             self._cleared[topic] = b""
             self.publisher.retain(topic, b"")
+
+    def _note_retained(self, topic: str) -> None:
+        """The broker knows. Said again, it might be taken for word of another gateway, where the machine may be by now."""
+        self._cleared.pop(topic, None)
+
+    def _left(self) -> dict[str, int]:
+        return {**self._leaving, **dict.fromkeys(self._cleared, 0)}
+
+    def _let_go(self, header: Header) -> None:
+        """Nothing leaves with it any more."""
+        self._data_topics.pop(header, None)
+        self._locked.discard(header)
+        self._encode.forget(header)
 
     def accept(self, batch: Batch) -> None:
         header = batch.header
@@ -490,12 +549,19 @@ class Edge:
         """The signals that are worked out for a machine: beside its own."""
         self._announce(header, "derived")
 
+    def withdraw_derived(self, path: MachinePath) -> None:
+        """Nothing is worked out for a machine any more."""
+        if (header := self._parts[path].pop("derived", None)) is not None:
+            self._let_go(header)
+        self.refuse(path, {}, "derived")
+        machine = self.board.machines[path.machine]
+        machine.derived, machine.shown = None, ()
+        self._tell_meta(path)
+
     def _announce(self, header: Header, part: str) -> None:
         parts = self._parts.setdefault(header.path, {})
         if (old := parts.get(part)) is not None:
-            del self._data_topics[old]
-            self._locked.discard(old)
-            self._encode.forget(old)
+            self._let_go(old)
         parts[part] = header
         topic = self._data_topics[header] = self._topics.data(header.path)
         self._paths[topic] = header.path
@@ -514,10 +580,11 @@ class Edge:
         self.schema.lock("/".join(header.path.levels()), header.signals)
 
     def state(self, path: MachinePath, state: State, since: int, reason: str) -> None:
-        log.info(
-            "%s: %s%s", path.machine, state, f": {tagged(reason)}" if reason else "",
-            extra={"machine": path.machine, "fault": fault_of(reason)},
-        )  # fmt: skip
+        if reason != NOT_READ or self.board.machines[path.machine].condition.reason != STARTING:  # that would be no news
+            log.info(
+                "%s: %s%s", path.machine, state, f": {tagged(reason)}" if reason else "",
+                extra={"machine": path.machine, "fault": fault_of(reason)},
+            )  # fmt: skip
         self.board.machines[path.machine].condition.set(state, since, reason)
         self.happenings.state("machine", state, since, reason, machine=path.machine)
         payload = encode_status(state, since, reason, gateway=self._gateway)
@@ -527,6 +594,7 @@ class Edge:
 
     def _retain(self, kind: dict[str, Content], topic: str, payload: Content) -> None:
         kind[topic] = payload
+        self._leaving.pop(topic, None)
         self._cleared.pop(topic, None)
         self.publisher.retain(topic, payload)
 
@@ -559,7 +627,7 @@ class Edge:
         self.board.lost(loss, self._clock.now())
         self.happenings.lost(loss)
         if loss.last:  # others never had a message
-            self._counters.lost += loss.last - loss.first + 1
+            self._counters.note_loss(loss.cause, loss.new)
             log.error("lost: %d readings of messages %d to %d (%s)", loss.count, loss.first, loss.last, loss.cause)
         return self._topics.loss(self._gateway), encode_loss(loss, self._gateway, seq)
 

@@ -16,6 +16,7 @@ import stat
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,8 +24,9 @@ import orjson
 
 from gateway.clock import Clock, Step, artificial
 from gateway.config import Configuration
-from gateway.events import KEPT, Event, Events, Kind
+from gateway.events import KEPT, Event, Events, Kind, stand
 from gateway.faults import fault_of, fault_of_loss
+from gateway.files import write_whole
 from gateway.model import EARLIEST, LATEST
 from gateway.mqtt.payload import Loss
 from gateway.web.snapshot import STARTING, Board
@@ -35,11 +37,27 @@ FILE = "events.jsonl"
 MAX_BYTES = 2**20  # of the file; the one before it is kept beside it
 MAX_LINE = 8192  # bytes of one event
 MAX_TEXT = 2000  # characters of one text: what a server says may be long
+ACCESS = 4  # a part in so many of the file is for `access`: logins push out nothing else. The audit has them all
 PAUSE = 1.0  # seconds between two writes
 SAME_LOSS = 60.0  # seconds in which losses of one kind are one event
+LOSING = 1000  # machines and causes of which losses are added up
+BEFORE = 4  # a part in so many of the file is for how machines stood before what is in it
 _KINDS = frozenset(get_args(Kind))
 # Reasons of the state in which everything begins, which is no change.
 _FIRST = ("connecting", "not read yet", STARTING, "not connected yet", "out of reach without the broker")
+
+
+@dataclass(slots=True)
+class _Losing:
+    """What was lost of one machine for one cause since somebody was told."""
+
+    told: float = float("-inf")  # monotonic
+    signal: str | None = None  # "" where it is not the same one in all of them
+    count: int = 0  # readings
+
+    def add(self, loss: Loss) -> None:
+        self.signal = loss.signal if self.signal in (None, loss.signal) else ""
+        self.count += loss.new
 
 
 class Happenings:
@@ -48,7 +66,7 @@ class Happenings:
     def __init__(self, events: Events, clock: Clock) -> None:
         self._events, self._clock = events, clock
         self._states: dict[tuple[Kind, str], str] = {}  # what was told last, by kind and machine
-        self._losses: dict[tuple[str, str], tuple[float, int]] = {}  # monotonic, readings since: by machine and cause
+        self._losses: dict[tuple[str, str], _Losing] = {}  # by machine and cause; what was told longest ago comes first
 
     def started(self, version: str) -> None:
         """To be called before anything else."""
@@ -71,11 +89,12 @@ class Happenings:
         self._events.add(Event(since, kind, machine, state, fault or fault_of(reason), text))
 
     def look(self, board: Board) -> None:
-        """Broker, store and disk, as they are: about twice a second."""
+        """Broker, store and disk, as they are, and what has been lost meanwhile: about twice a second."""
         for kind, condition in (("broker", board.broker), ("store", board.store)):
             self.state(kind, condition.state, condition.since, condition.reason, fault=condition.fault)  # type: ignore[arg-type]
         trouble = board.usage().trouble
         self.state("buffer", "trouble" if trouble else "well", self._clock.now(), trouble)
+        self.tell_losses()
 
     def forget(self, machine: str) -> None:
         """It is gone from the configuration."""
@@ -90,19 +109,37 @@ class Happenings:
         """A loss record. While they come one after another, one event a minute says how many there were."""
         if loss.cause.startswith("clock:"):
             return  # that is an event of its own
-        now, key = self._clock.monotonic(), (loss.machine, loss.cause)
-        at, count = self._losses.get(key, (float("-inf"), 0))
-        count += loss.count
-        if now - at < SAME_LOSS:
-            self._losses[key] = at, count
+        key = loss.machine, loss.cause
+        losing = self._losses.get(key)
+        if losing is None:
+            while len(self._losses) >= LOSING:
+                oldest = next(iter(self._losses))
+                self._tell_lost(oldest, self._losses.pop(oldest))
+            losing = self._losses[key] = _Losing()
+        losing.add(loss)
+        if self._clock.monotonic() - losing.told >= SAME_LOSS:
+            self._tell_lost(key, self._losses.pop(key), unknown=True)
+            self._losses[key] = _Losing(self._clock.monotonic())
+
+    def tell_losses(self, *, at_the_end: bool = False) -> None:
+        """What has added up within a minute: if no more is lost, nothing else would tell of it."""
+        now = self._clock.monotonic()
+        for key, losing in list(self._losses.items()):
+            if now - losing.told < SAME_LOSS and not at_the_end:
+                return  # those behind it were told later
+            self._tell_lost(key, self._losses.pop(key))
+            if losing.count:
+                self._losses[key] = _Losing(now)
+
+    def _tell_lost(self, key: tuple[str, str], losing: _Losing, *, unknown: bool = False) -> None:
+        """`unknown`: also where nobody knows how many they were."""
+        if not losing.count and not unknown:
             return
-        if len(self._losses) > 1000:
-            self._losses.clear()
-        self._losses[key] = now, 0
-        what = f"{loss.machine}/{loss.signal}: " if loss.signal else ""
-        number = f"{count} readings" if count else "an unknown number of readings"
-        text = f"{what}{number} lost: {loss.cause}"[:MAX_TEXT]
-        self._events.add(Event(self._clock.now(), "loss", loss.machine, "lost", fault_of_loss(loss.cause), text))
+        machine, cause = key
+        what = f"{machine}/{losing.signal}: " if losing.signal else ""
+        number = f"{losing.count} readings" if losing.count else "an unknown number of readings"
+        text = f"{what}{number} lost: {cause}"[:MAX_TEXT]
+        self._events.add(Event(self._clock.now(), "loss", machine, "lost", fault_of_loss(cause), text))
 
 
 class EventFile:
@@ -113,6 +150,7 @@ class EventFile:
         self._waiting: deque[Event] = deque(maxlen=KEPT)
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._access = 0  # bytes of `access` in the file
         self.trouble = ""  # why it cannot be written; empty while it can
 
     def recall(self, ended_ns: int = 0) -> None:
@@ -120,12 +158,14 @@ class EventFile:
 
         `ended_ns`: the last sign of life of the process before, where it may have ended without a word.
         """
-        found = list(read_events(self.path))[-KEPT:]
+        found = list(read_events(self.path))
+        self._access = sum(len(_line(each)) for each in _events_of(self.path) if each.kind == "access")
         if found and not (found[-1].kind == "gateway" and found[-1].state == "stopped"):
             end = max(found[-1].time, ended_ns)
             stopped = Event(end, "gateway", "", "stopped", "", "ended without a word: killed, or a power cut")
             found.append(stopped)
             self._waiting.append(stopped)
+        self._waiting.extend(self._events)  # of this start: what was found to be lost
         self._events.recall(found)
 
     def start(self) -> None:
@@ -162,7 +202,11 @@ class EventFile:
         if not events:
             return
         # Shielded: a write that is under way when we are told to stop would be done twice.
-        trouble = await asyncio.shield(asyncio.to_thread(self._write, events))
+        try:
+            trouble = await asyncio.shield(asyncio.to_thread(self._write, events))
+        except Exception as exc:  # whatever it is: the next ones are written again
+            log.exception("%s: %d events are not kept over a restart", self.path, len(events))
+            trouble = repr(exc)
         if trouble and not self.trouble:
             log.warning("%s: events are not kept over a restart: %s", self.path, trouble)
         elif self.trouble and not trouble:
@@ -171,12 +215,14 @@ class EventFile:
 
     def _write(self, events: Iterable[Event]) -> str:
         """Append them; why not, where that fails: half a line at the end is skipped by whoever reads it."""
-        data = b"".join(map(_line, events))
+        lines = [(event.kind == "access", _line(event)) for event in events]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
-                if self.path.stat().st_size + len(data) > self._max_bytes:
-                    self.path.replace(_older(self.path))
+                room = self._max_bytes - self._max_bytes // BEFORE
+                if self.path.stat().st_size + sum(len(line) for _, line in lines) > room:
+                    self._put_aside()
+            data = self._bounded(lines)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             file = os.open(self.path, flags, 0o600)
             try:
@@ -192,6 +238,32 @@ class EventFile:
         except OSError as exc:
             return exc.strerror or str(exc)
         return ""
+
+    def _put_aside(self) -> None:
+        """It becomes the one before it. How machines stood before that is put in front: one that flaps hides no other."""
+        standing: dict[str, Event] = {}
+        for event in _events_of(_older(self.path)):
+            stand(standing, event)
+        before, room = list[bytes](), self._max_bytes // BEFORE
+        for line in map(_line, reversed(standing.values())):
+            room -= len(line)
+            if room < 0:
+                break
+            before.append(line)
+        if before:
+            write_whole(self.path, b"".join(reversed(before)) + _tail(self.path))
+        self.path.replace(_older(self.path))
+        self._access = 0
+
+    def _bounded(self, lines: Iterable[tuple[bool, bytes]]) -> bytes:
+        """Without those of `access` that are more than their part of the file."""
+        data = []
+        for access, line in lines:
+            if access and self._access + len(line) > self._max_bytes // ACCESS:
+                continue
+            self._access += len(line) if access else 0
+            data.append(line)
+        return b"".join(data)
 
 
 @asynccontextmanager
@@ -219,9 +291,13 @@ def event_file(configuration: Configuration) -> Path:
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a file and of the one before it, oldest first. What is damaged is skipped. Raises nothing."""
     for file in (_older(path), path):
-        for line in _tail(file).split(b"\n"):
-            if line and len(line) <= MAX_LINE and (event := _event(line)) is not None:
-                yield event
+        yield from _events_of(file)
+
+
+def _events_of(file: Path) -> Iterator[Event]:
+    for line in _tail(file).split(b"\n"):
+        if line and len(line) <= MAX_LINE and (event := _event(line)) is not None:
+            yield event
 
 
 def _older(path: Path) -> Path:

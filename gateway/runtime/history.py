@@ -4,7 +4,7 @@
     extremes(…)  ─▶ what is known, at once            ─▶ once a minute somebody finds out what is new
 
 The smallest and largest values of a day are kept by the stretches the historian keeps its readings in: once the day has
-been read, only its end is read again.
+been read, only its end is read again, and what readings have come late for: a backlog that drains, a machine that remembers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.model import Value
 from gateway.store.contract import Columns
 from gateway.store.fold import INTERVAL
 from gateway.store.open import historian_path
-from gateway.store.reader import HistorianReader, NotStoredError
+from gateway.store.reader import Changes, HistorianReader, NotStoredError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -57,6 +57,8 @@ class _Day:
     over: dict[int, _Extremes] = field(default_factory=dict)  # by stretch that is over
     running: _Extremes = field(default_factory=dict)  # of the one or two that are not
     known: _Extremes = field(default_factory=dict)  # of all of it, once all of it was read
+    path: Path | None = None  # of the file that was read
+    seen: Changes | None = None  # how far it had come before
     task: asyncio.Task[None] | None = None
 
 
@@ -115,6 +117,7 @@ class History:
             now = self._clock.now()
             first, running = (now - DAY) // INTERVAL, now // INTERVAL - 1  # late readings come within one stretch
             day.over = {interval: found for interval, found in day.over.items() if interval >= first}
+            await self._forget_late(machine, day)
             missing = [interval for interval in range(first, running) if interval not in day.over]
             while missing:
                 # The newest first: what somebody looks at is now.
@@ -132,6 +135,15 @@ class History:
             log.debug("%s: the extremes of the last day: %s", machine, exc)
         finally:
             day.task = None
+
+    async def _forget_late(self, machine: str, day: _Day) -> None:
+        """Stretches that were read before all of their readings had come are read once more."""
+        path = self._where()
+        if path != day.path:
+            day.path, day.seen, day.over = path, None, {}
+        late, day.seen = await self._ask(lambda reader: reader.changed(machine, day.seen))
+        for interval in late:
+            day.over.pop(interval, None)
 
     async def _ask(self, question: Callable[[HistorianReader], T]) -> T:
         """In a thread, with a reader of its own. Raises StoreError, also where it takes too long."""

@@ -16,8 +16,8 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -38,15 +38,16 @@ def load_aside(path: Path, size: int) -> Configuration:
     """As `load`, to be called in a thread. `size`: bytes of its files. Raises ConfigErrors."""
     if size >= LARGE:
         try:
-            return _received(_elsewhere(path))
+            return _received(elsewhere("gateway.runtime.loading", str(path)))
         except (OSError, subprocess.SubprocessError, pickle.PickleError, EOFError) as exc:
             log.warning("the configuration cannot be checked in a process of its own, polls may be late: %r", exc)
-    with _politely():
+    with _politely:
         return load(path, protocols())
 
 
-def _elsewhere(path: Path) -> bytes:
-    command = [sys.executable, "-P", "-m", "gateway.runtime.loading", str(path)]
+def elsewhere(module: str, *arguments: str) -> bytes:
+    """What another process says that runs one of our modules. Raises OSError, SubprocessError."""
+    command = [sys.executable, "-P", "-m", module, *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE, check=True)  # noqa: S603
     return done.stdout
 
@@ -59,19 +60,32 @@ def _received(answer: bytes) -> Configuration:
     raise ConfigErrors([ConfigError(**error) for error in found])
 
 
-@contextmanager
-def _politely() -> Iterator[None]:
-    """Work in a thread, of which the loop notices as little as can be: the interpreter is given back at once, and no garbage is
-    looked for among what is all in use."""
-    interval, collecting = sys.getswitchinterval(), gc.isenabled()
-    sys.setswitchinterval(SWITCH)
-    gc.disable()
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        if collecting:
-            gc.enable()
+class _Politely:
+    """Work in threads, of which the loop notices as little as can be: the interpreter is given back at once, and no garbage is
+    looked for among what is all in use. Both are of the whole process: the last one who leaves puts them back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._interval, self._collecting = sys.getswitchinterval(), gc.isenabled()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._interval, self._collecting = sys.getswitchinterval(), gc.isenabled()
+                sys.setswitchinterval(SWITCH)
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                sys.setswitchinterval(self._interval)
+                if self._collecting:
+                    gc.enable()
+
+
+_politely = _Politely()
 
 
 def _proxy(items: dict[Any, Any]) -> MappingProxyType[Any, Any]:
@@ -84,18 +98,28 @@ def _named() -> Any:
     return importlib.import_module("gateway.runtime.loading")._proxy
 
 
-def main(path: Path) -> None:
-    """In the process of its own: the machines that are read come first."""
+def stand_back() -> None:
+    """In a process of its own: the machines that are read come first."""
     with suppress(OSError):
         os.nice(5)
     gc.disable()
+
+
+def tell(found: object) -> None:
+    """What `elsewhere` gives to who asked, for pickle."""
     copyreg.pickle(MappingProxyType, lambda proxy: (_named(), (dict(proxy),)))
+    sys.stdout.buffer.write(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
+    sys.stdout.flush()
+
+
+def main(path: Path) -> None:
+    """In the process of its own."""
+    stand_back()
     try:
         found: object = load(path, protocols())
     except ConfigErrors as exc:
         found = [asdict(error) for error in exc.errors]
-    sys.stdout.buffer.write(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
-    sys.stdout.flush()
+    tell(found)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
     schema.json             versions of what meta says, types that are locked    when they change
     counters.json           raw counts and what is added to them       when one begins anew, at each new segment, once a minute
+    left.json               topics of machines that are gone           when there are others
     derived-MACHINE.json    all that is worked out for a machine       every six hours, each at another time
     derived-N.journal       what came since, a line a minute for all   begun anew every six hours; the one before is kept
 

@@ -29,6 +29,11 @@ def data_dirs_of(path: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def main_file(path: Path) -> Path:
+    """By which a configuration is known, however it was named: its gateway.yaml, absolute and without links."""
+    return (path / "gateway.yaml" if path.is_dir() else path).resolve()
+
+
 def _expanded(text: str) -> str:
     """`${VAR}` and `${VAR:-default}` in a path."""
     return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda match: os.environ.get(match[1]) or match[2] or "", text)

@@ -29,6 +29,7 @@ from gateway.schedule import Backoff
 log = logging.getLogger(__name__)
 
 CONNECTING = "connecting"
+NOT_READ = "not read yet"
 LASTING = 5.0  # seconds after which a connection counts as a success
 FULL = 0.5  # seconds between two looks whether there is room again
 CLOSING = 5.0  # seconds an adapter may take to say good-bye
@@ -72,7 +73,7 @@ class _Machine:
     plan: Plan
     state: State = "offline"
     since: int = 0
-    reason: str = "not read yet"
+    reason: str = NOT_READ
 
 
 @dataclass(slots=True)
@@ -223,9 +224,9 @@ class Poller:
                 settings, header, Plan(header, settings.signals, self.sink.types(header.path), self.noted)
             )
             ended = self._inherited.get(name)
-            if (former := before or ended) is None:
-                self._load(machine.plan, name, self.remembered.get(name, {}))
-            else:
+            # Also beside a former plan: a count that it had not may have been there before.
+            self._load(machine.plan, name, self.remembered.get(name, {}))
+            if (former := before or ended) is not None:
                 if before is not None:
                     self._flush_plan(before.plan)
                 machine.plan.take_over(former.plan)

@@ -1,7 +1,8 @@
 """Changes the configuration of a running gateway: what changed is touched, nothing else.
 
     files ─ in a thread: load, check, compare ─▶ difference ─▶ link made, adapters made, page opened     may fail: nothing happened
-                │                                          └─▶ store writer ─▶ link ─▶ machines ─▶ all else  fails: put back
+                │                                          └─▶ store writer ─▶ link ─▶ machines ─▶ all else  fails: put back,
+                │                                                            and what cannot be put back is said, and tried again
                 └ mistakes: log, event, answer; nothing changes
 
 One change at a time, whoever asks: the control socket, the page, SIGHUP, a file that changed.
@@ -12,25 +13,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.config import Configuration
-from gateway.config.difference import Difference, difference, in_force
+from gateway.config.difference import Difference, difference, in_force, named_files, with_contents
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.events import Event
 from gateway.runtime.loading import load_aside
-from gateway.runtime.versions import Versions, checksum_of, files_of, load_files, put_back, rows_of
-from gateway.runtime.watch import Stamps, stamps_of, watch
+from gateway.runtime.versions import AsRead, Versions, WayBack, checksum_of, files_of, read_whole, roll_back, rows_of
+from gateway.runtime.watch import Stamps, contents_of, stamps_of, watch
 
 if TYPE_CHECKING:
     from gateway.runtime.app import App
 
 log = logging.getLogger(__name__)
 
-TRIES = 3  # to read files that change while they are read
 LINES = 20  # of a difference, in the log
+STOPPING = "the gateway is stopping: nothing was taken over, what is in the files counts from the next start on"
+
+
+class NotUndoneError(GatewayError):
+    """Something could not be taken over, and something else could not be put back."""
 
 
 class Reload:
@@ -43,7 +48,9 @@ class Reload:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.seen: Stamps = {}  # of the files, when they were last read
+        self._stopping = False
         self._checksum = ""  # of the files in force
+        self._contents: Mapping[str, str] = {}  # of the certificates in force
         self._rows: list[dict[str, Any]] = []
         self.errors: list[str] = []  # of the last attempt, as `gateway config check` prints them
         self.restart: tuple[str, ...] = ()  # what waits for a restart
@@ -52,11 +59,18 @@ class Reload:
     def configuration(self) -> Configuration:
         return self._app.configuration
 
-    async def begin(self, who: str = "start", files: Mapping[str, bytes] | None = None) -> None:
-        """Keep what is in force now; `files`: what it was read from, where that is not what there is."""
+    async def begin(self, who: str = "start", read: AsRead | None = None) -> None:
+        """Keep what is in force now; `read`: what it was read from, where that is known."""
+
+        def look() -> AsRead:
+            self._contents = contents_of(named_files(self.configuration))
+            return AsRead(files_of(path), stamps_of(path)) if read is None else read
+
+        path = self.configuration.path
         async with self._lock:
-            self.seen = await asyncio.to_thread(stamps_of, self.configuration.path)
-            await asyncio.to_thread(self._keep, files_of(self.configuration.path) if files is None else files, who, "")
+            found = await asyncio.to_thread(look)
+            self.seen = found.stamps
+            await asyncio.to_thread(self._keep, found.files, who, "")
 
     async def watch(self) -> None:
         """For ever: take over files that changed, where that is wanted; in safe mode always."""
@@ -68,46 +82,55 @@ class Reload:
         await watch(lambda: stamps_of(path), lambda: self.seen, wanted, lambda: self.reload("a file has changed"))
 
     async def stop(self) -> None:
-        """End what is under way. Safe to call twice."""
+        """End what is under way, and begin nothing more. Safe to call twice."""
+        self._stopping = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def reload(self, who: str) -> dict[str, Any]:
-        return await self._alone(self._reload(who))
+        return await self._alone(lambda: self._reload(who))
 
     async def rollback(self, version: int, who: str) -> dict[str, Any]:
-        return await self._alone(self._rollback(version, who))
+        return await self._alone(lambda: self._rollback(version, who))
 
     def versions(self) -> list[dict[str, Any]]:
         return self._rows
 
     async def difference(self, path: str | None = None) -> dict[str, Any]:
         """What a reload would take over now. Raises GatewayError with what is wrong."""
-        _, _, found = await asyncio.to_thread(self._look, path)
+        found = (await asyncio.to_thread(self._look, path))[2]
         return {"difference": found.lines(), **found.as_json()}
 
     # --- one at a time -----------------------------------------------------------------------------------------------
 
-    async def _alone(self, change: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-        """To its end, even if who asked for it has gone meanwhile."""
+    async def _alone(self, change: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """To its end, even if who asked for it has gone meanwhile; but not while the gateway stops."""
 
         async def run() -> dict[str, Any]:
             async with self._lock:
                 self._app.notifier.reloading()
                 try:
-                    return await change
+                    return await change()
                 finally:
                     self._app.notifier.ready()
 
+        if self._stopping:
+            return _answer(errors=[STOPPING])
         task = asyncio.create_task(run(), name="reload")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._stopping and task.cancelled():  # and not who asked
+                return _answer(errors=[STOPPING])
+            raise
 
     async def _reload(self, who: str, done: str = "reloaded") -> dict[str, Any]:
         try:
-            wanted, files, found = await asyncio.to_thread(self._look)
+            self.seen = await asyncio.to_thread(stamps_of, self.configuration.path)  # a broken file is read once
+            wanted, read, found, contents = await asyncio.to_thread(self._look)
         except ConfigErrors as exc:
             return self._refused(who, [str(error) for error in exc.errors])
         except Exception as exc:
@@ -116,17 +139,19 @@ class Reload:
         for warning in wanted.warnings:
             log.warning("%s", warning)
         self.restart = found.restart
-        if found.alive:
+        self.seen = read.stamps
+        if found.alive or self._app.store_missing(wanted):
             try:
                 await self._apply(in_force(self.configuration, wanted), found)
             except Exception as exc:
                 if not isinstance(exc, GatewayError):
                     log.exception("unexpected error while the configuration was taken over")
-                return self._failed(who, f"{exc}" if isinstance(exc, GatewayError) else f"{type(exc).__name__}: {exc}")
+                return self._failed(who, exc)
         else:
             self._app.configuration = in_force(self.configuration, wanted)
+        self._contents = contents
         lines = found.lines()
-        await asyncio.to_thread(self._keep, files, who, _summary(lines))
+        await asyncio.to_thread(self._keep, read.files, who, _summary(lines))
         self.errors = []
         left = self._app.leave_safe_mode()
         self._say(who, done, found, left)
@@ -136,37 +161,51 @@ class Reload:
         )  # fmt: skip
 
     async def _rollback(self, number: int, who: str) -> dict[str, Any]:
-        version = await asyncio.to_thread(self.stored.get, number)
+        told = f"{who}, back to version {number}"
         try:
-            self._app.check(await asyncio.to_thread(load_files, self.configuration.path, version.data))
+            way = await asyncio.to_thread(self._roll_back, number, who)
         except ConfigErrors as exc:  # a secret or a profile that came along is not what it was
-            return self._refused(f"{who}, back to version {number}", [str(error) for error in exc.errors])
-        await asyncio.to_thread(self.put_back, version.data, who, number)
-        return await self._reload(f"{who}, back to version {number}", "rolled back")
-
-    def put_back(self, files: Mapping[str, bytes], who: str, number: int) -> None:
-        """In a thread: what there is is kept first. Raises GatewayError, with nothing changed."""
-        path = self.configuration.path
-        now = self._app.clock.now()
-        self.stored.keep(files_of(path), who, f"before the way back to version {number}", now, in_force=False)
-        put_back(path, files)
+            return self._refused(told, [str(error) for error in exc.errors])
+        answer = await self._reload(told, "rolled back")
+        if answer["errors"]:
+            answer["errors"] += await asyncio.to_thread(self._undo, way, number)
+        return answer
 
     # --- in a thread -------------------------------------------------------------------------------------------------
 
-    def _look(self, path: str | None = None) -> tuple[Configuration, dict[str, bytes], Difference]:
-        """The configuration as it stands in the files, those files, and what is different. Raises ConfigErrors."""
-        from pathlib import Path
-
+    def _look(self, path: str | None = None) -> tuple[Configuration, AsRead, Difference, Mapping[str, str]]:
+        """The configuration in the files, what it was read from, what is different, and its certificates. Raises ConfigErrors."""
         at = self.configuration.path if path is None else Path(path)
-        if path is None:
-            self.seen = stamps_of(at)
-        files = files_of(at)
-        for _ in range(TRIES):
-            wanted = load_aside(at, sum(map(len, files.values())))
-            if files == (files := files_of(at)):
-                break
+        wanted, read = read_whole(at, lambda files: load_aside(at, sum(map(len, files.values()))))
         self._app.check(wanted)
-        return wanted, files, difference(self.configuration, wanted)
+        named = named_files(wanted)
+        contents = contents_of(named)
+        others = {
+            where: file
+            for where, file in named.items()
+            if where in self._contents and contents[where] != self._contents[where]
+        }
+        return wanted, read, with_contents(difference(self.configuration, wanted), wanted, others), contents
+
+    def _roll_back(self, number: int, who: str) -> WayBack:
+        """Raises GatewayError, ConfigErrors, with nothing changed."""
+        try:
+            path, app = self.configuration.path, self._app
+            return roll_back(path, self.stored, number, who, app.clock.now(), app.check)
+        finally:
+            self._rows = rows_of(self.stored.all(), self._checksum)  # what was there is kept first
+
+    def _undo(self, way: WayBack, number: int) -> list[str]:
+        """The files as they were, as the gateway goes on with what it had; what is wrong where that is not possible."""
+        try:
+            way.undo()
+        except GatewayError as exc:
+            log.error("the files are version %d, which is not in force: %s", number, exc)
+            current = next((row["version"] for row in self._rows if row["current"]), None)
+            in_force = "another one" if current is None else f"version {current}"
+            return [f"the files are version {number}, in force is {in_force}: {exc}"]
+        self.seen = stamps_of(way.path)
+        return []
 
     def _keep(self, files: Mapping[str, bytes], who: str, summary: str) -> None:
         self._checksum = checksum_of(files)
@@ -176,11 +215,11 @@ class Reload:
     # --- taking over -------------------------------------------------------------------------------------------------
 
     async def _apply(self, wanted: Configuration, found: Difference) -> None:
-        """Raises what prevents it; all is as before then."""
+        """Raises what prevents it; all is as before then. Raises NotUndoneError where it is not."""
         app, edge, before = self._app, self._app.edge, self._app.configuration
         if edge is not None:
             await edge.running.wait()
-        undo: list[Callable[[], Awaitable[None]]] = []
+        undo: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         relink = "link" in found.needs
         old_links = app.links
         links = app.relink(wanted, app.clock) if relink else old_links
@@ -189,23 +228,30 @@ class Reload:
         page = await app.open_page(wanted.settings.web) if "page" in found.needs else None
         try:
             if page is not None:
-                undo.append(page.stop)
-            if relink or "writer" in found.needs:
-                undo.append(partial(app.change_store, before, old_links))
+                undo.append(("the page", page.stop))
+            if relink or "writer" in found.needs or app.store_missing(wanted):
+                undo.append(("the store", partial(app.store_again, before, old_links)))
                 await app.change_store(wanted, links)
             if link is not None and edge is not None:
-                undo.append(lambda: edge.change_link(before, app.edge_link(old_links, before)))
+                undo.append(("the link", lambda: edge.change_link(before, app.edge_link(old_links, before))))
                 await edge.change_link(wanted, link)
             if edge is not None:
                 if found.connections or found.added or found.removed or found.changed or found.derived:
                     await edge.change_machines(wanted, found, pollers)
                 edge.change_settings(wanted)
-        except BaseException:
-            for step in reversed(undo):
+        except BaseException as exc:
+            left = []
+            for what, step in reversed(undo):
                 try:
                     await step()
-                except Exception:
-                    log.exception("what was before cannot be put back")
+                except Exception as another:
+                    log.error(
+                        "%s: what was before cannot be put back", what, exc_info=not isinstance(another, GatewayError)
+                    )
+                    left.append(f"{what} is not what it was before: {_told(another)}")
+            app.watch_parts()  # some of them were made anew
+            if left and isinstance(exc, Exception):
+                raise NotUndoneError(f"{_told(exc)}; {'; '.join(left)}") from exc
             raise
         app.configuration, app.links = wanted, links
         app.watch_parts()
@@ -222,8 +268,11 @@ class Reload:
         self._event("refused", "config-refused", f"{who}: {first}{more}")
         return _answer(errors=errors)
 
-    def _failed(self, who: str, why: str) -> dict[str, Any]:
-        text = f"the configuration could not be taken over, and the one before goes on: {why}"
+    def _failed(self, who: str, why: Exception) -> dict[str, Any]:
+        goes_on = (
+            "but not all of the one before goes on" if isinstance(why, NotUndoneError) else "and the one before goes on"
+        )
+        text = f"the configuration could not be taken over, {goes_on}: {_told(why)}"
         self.errors = [text]
         log.error("%s (%s)", text, who)
         self._event("failed", "config-refused", f"{who}: {text}")
@@ -243,8 +292,14 @@ class Reload:
         self._event(done, "", f"{who}: {text}")
 
     def _event(self, state: str, fault: str, text: str) -> None:
-        with suppress(Exception):  # whoever listens must not raise; the configuration is in force all the same
+        try:
             self._app.events.add(Event(self._app.clock.now(), "config", "", state, fault, text))
+        except Exception:  # whoever listens must not raise; the configuration is in force all the same
+            log.exception("an event could not be told to everybody")
+
+
+def _told(exc: Exception) -> str:
+    return f"{exc}" if isinstance(exc, GatewayError) else f"{type(exc).__name__}: {exc}"
 
 
 def _summary(lines: list[str]) -> str:

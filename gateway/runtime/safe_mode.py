@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,15 @@ from gateway.config.yaml_file import read_yaml
 from gateway.counters import FlowCounters
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.events import Event, Events
+from gateway.metrics.happened import Happened
+from gateway.runtime.answers import events
 from gateway.runtime.app import App, check_work, on_hangup, paho_links, system_clock
 from gateway.runtime.control import ControlSocket
-from gateway.runtime.places import data_dirs_of
+from gateway.runtime.places import data_dirs_of, main_file
 from gateway.runtime.registry import protocols
 from gateway.runtime.service import Notifier, Progress, keep_fed
-from gateway.runtime.versions import Versions, finish, load_files
-from gateway.runtime.watch import stamps_of, watch
+from gateway.runtime.versions import AsRead, Versions, finish, load_files, read_whole
+from gateway.runtime.watch import Stamps, stamps_of, watch
 from gateway.web.snapshot import Board
 from gateway.web.sources import Sources
 
@@ -51,24 +53,26 @@ async def run_whatever_happens(path: Path) -> None:
         except GatewayError as exc:
             log.error("%s", exc)
         errors: Sequence[str] = ()
-        files: Mapping[str, bytes] | None = None
+        stamps = await asyncio.to_thread(stamps_of, path)
+        configuration: Configuration | None
         try:
-            configuration: Configuration | None = await asyncio.to_thread(_checked, path)
+            configuration, read = await asyncio.to_thread(read_whole, path, lambda _: _checked(path))
         except ConfigErrors as exc:
             errors = [str(error) for error in exc.errors]
             log.error("the configuration is broken:\n%s", "\n".join(errors))
             configuration, files = await asyncio.to_thread(last_good, path)
+            read = AsRead(files, stamps)
         if configuration is not None:
             for warning in configuration.warnings:
                 log.warning("%s", warning)
             clock = system_clock(configuration)
-            app = App(configuration, paho_links(configuration, clock), clock, safe_mode=errors, files=files)
+            app = App(configuration, paho_links(configuration, clock), clock, safe_mode=errors, read=read)
             await app.run()
             return
-        await Waiting(path, errors).run()
+        await Waiting(path, errors, stamps).run()
 
 
-def last_good(path: Path) -> tuple[Configuration | None, Mapping[str, bytes] | None]:
+def last_good(path: Path) -> tuple[Configuration | None, Mapping[str, bytes]]:
     """The newest version that a gateway has run with and that can be loaded, and its files."""
     for data_dir in data_dirs_of(path):
         for version in Versions(data_dir).good():
@@ -80,7 +84,7 @@ def last_good(path: Path) -> tuple[Configuration | None, Mapping[str, bytes] | N
                 continue
             log.warning("safe mode: running with version %d of the configuration", version.number)
             return configuration, version.data
-    return None, None
+    return None, {}
 
 
 def _checked(path: Path) -> Configuration:
@@ -93,11 +97,13 @@ def _checked(path: Path) -> Configuration:
 class Waiting:
     """There is nothing to run with: says so on the page and the control socket, until the files are right."""
 
-    def __init__(self, path: Path, errors: Sequence[str]) -> None:
-        self._path, self._errors = path, list(errors)
+    def __init__(self, path: Path, errors: Sequence[str], stamps: Stamps) -> None:
+        """`stamps`: of the files in which these errors are."""
+        self._path, self._errors, self._seen = path, list(errors), stamps
+        self._lock = asyncio.Lock()
         self._clock, self._events, self._notifier = SystemClock(), Events(), Notifier()
+        self._happened = Happened(self._events)
         self._right = asyncio.Event()
-        self._seen = stamps_of(path)
         now = self._clock.now()
         self._board = Board(
             gateway="", version=__version__, delivery="broker", counters=FlowCounters(),
@@ -136,7 +142,7 @@ class Waiting:
         from gateway.web.server import open_doors, serve
 
         web = web_of(self._path)
-        sources = Sources(self._board, self._clock, self._events, safe_mode=lambda: self._errors)
+        sources = Sources(self._board, self._clock, self._events, metrics=self._scrape, safe_mode=lambda: self._errors)
         folder = self._path if self._path.is_dir() else self._path.parent
         data_dir = data_dirs_of(self._path)[0]
         opening = await asyncio.to_thread(open_doors, web, folder, data_dir, self._clock, self._events)
@@ -144,28 +150,48 @@ class Waiting:
 
     def _answers(self) -> dict[str, Any]:
         return {
-            "status": lambda: {
-                **self._board.snapshot(self._clock.now(), self._clock.monotonic()), "safe_mode": self._errors,
+            "where": lambda: {
+                "configuration": str(main_file(self._path)), "data_dir": str(data_dirs_of(self._path)[0].absolute()),
+            },
+            "status": lambda signals=True: {
+                **self._board.snapshot(self._clock.now(), self._clock.monotonic(), bool(signals)), "safe_mode": self._errors,
             },
             "faults": lambda: [
                 {"kind": "gateway", "machine": "", "state": "offline", "since_ms": 0, "reason": error, "fault": "config-refused"}
                 for error in self._errors
             ],
-            "events": self._none,
-            "versions": self._none,
+            "events": partial(events, self._events),
+            "versions": list,
+            "metrics": lambda: self._scrape().decode(),
             "reload": self._reload,
         }  # fmt: skip
 
-    @staticmethod
-    def _none(**_asked: object) -> list[Any]:
-        return []
+    def _scrape(self) -> bytes:
+        """The metrics of a gateway that does not run: above all, that. Raises PartMissingError."""
+        return self._exposition()
+
+    @cached_property
+    def _exposition(self) -> Callable[[], bytes]:
+        from gateway.metrics.exposition import Exposition
+
+        return Exposition(clock=self._clock, happened=self._happened, safe_mode=lambda: self._errors)
 
     async def _look_again(self) -> None:
         await self._reload("SIGHUP")
 
     async def _reload(self, who: str = "a file has changed") -> dict[str, Any]:
-        log.info("the configuration is looked at again (%s)", who)
-        self._notifier.reloading()
+        async with self._lock:
+            log.info("the configuration is looked at again (%s)", who)
+            self._notifier.reloading()
+            try:
+                await self._look()
+            finally:
+                self._notifier.ready()
+        right = not self._errors
+        lines = ["the files are right: the gateway starts"] if right else []
+        return {"changed": right, "difference": lines, "touched": [], "errors": self._errors, "restart": []}
+
+    async def _look(self) -> None:
         self._seen = await asyncio.to_thread(stamps_of, self._path)
         before = self._errors
         try:
@@ -174,13 +200,9 @@ class Waiting:
             asyncio.get_running_loop().call_later(0.1, self._right.set)  # once who asked has his answer
         except ConfigErrors as exc:
             self._errors = [str(error) for error in exc.errors]
-        self._notifier.ready()
         if self._errors and self._errors != before:
             log.error("the configuration is still broken:\n%s", "\n".join(self._errors))
             self._tell()
-        right = not self._errors
-        lines = ["the files are right: the gateway starts"] if right else []
-        return {"changed": right, "difference": lines, "touched": [], "errors": self._errors, "restart": []}
 
     def _tell(self) -> None:
         text = f"safe mode, nothing is read: {self._errors[0]}" if self._errors else "safe mode"
@@ -188,12 +210,20 @@ class Waiting:
 
 
 def web_of(path: Path) -> WebSettings:
-    """What the page is to be like, as far as the files tell; else for this machine only."""
+    """What the page is to be like. Where that cannot be read: for this machine only, and never without a login, as nobody knows
+    whether one was asked for."""
     folder = path if path.is_dir() else path.parent
+    doubt = ""
     for file in (folder / "gateway.yaml" if path.is_dir() else path, *sorted((folder / "machines").glob("*.yaml"))):
-        with suppress(ConfigErrors, ValidationError, OSError):
+        try:
             section = read_yaml(file).get("web")
             if section is not None:
                 secrets = {"secret": partial(find_secret, folder=folder, env=os.environ)}
                 return WebSettings.model_validate(section.plain(), context=secrets)
-    return WebSettings()
+        except (ConfigErrors, ValidationError, OSError):
+            doubt = doubt or f"what {file} says of the page (web:) cannot be read"
+    if not doubt:
+        return WebSettings()
+    settings = WebSettings(login="required")
+    log.warning("%s: it is at %s only, with a login", doubt, settings.listen)
+    return settings

@@ -51,6 +51,7 @@ class Scrape:
             waits=self._waits,
             certificates=Certificates(self._files),
             lag=self._lag,
+            safe_mode=lambda: app.safe_mode,
         )
 
     def _waits(self) -> float | None:

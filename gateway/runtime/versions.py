@@ -17,7 +17,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -25,12 +25,15 @@ from typing import Any
 
 from gateway.config import Configuration, load
 from gateway.errors import ConfigErrors, GatewayError
-from gateway.files import put, sync_folder, write_whole
+from gateway.files import give_to_owner, put, sync_folder, write_whole
+from gateway.runtime.loading import load_aside
 from gateway.runtime.registry import protocols
+from gateway.runtime.watch import Stamps, stamps_of
 
 log = logging.getLogger(__name__)
 
 KEPT = 20
+TRIES = 3  # to read files that change while they are read
 FOLDER = "versions"
 INTENT = ".rollback.json"
 STAGED = ".rollback"  # behind the name of a file that waits to take its place
@@ -39,16 +42,51 @@ _FOLDERS = ("machines", "profiles")  # beside gateway.yaml: what a configuration
 
 def files_of(path: Path) -> dict[str, bytes]:
     """All files of a configuration that are there, by their names inside its folder. Those that cannot be read are left out."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, bytes], list[OSError]]:
+    """Those that can be read, and why others cannot that are there."""
     folder = path if path.is_dir() else path.parent
-    main = folder / "gateway.yaml" if path.is_dir() else path
-    found = [main]
-    for name in _FOLDERS if path.is_dir() else ("profiles",):
-        found += sorted((folder / name).glob("*.yaml"))
+    found = [folder / "gateway.yaml" if path.is_dir() else path]
     files: dict[str, bytes] = {}
+    refused: list[OSError] = []
+    for name in _FOLDERS if path.is_dir() else ("profiles",):
+        try:
+            os.scandir(folder / name).close()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            refused.append(exc)
+        else:
+            found += sorted((folder / name).glob("*.yaml"))
     for file in found:
-        with suppress(OSError):
+        try:
             files[file.relative_to(folder).as_posix()] = file.read_bytes()
-    return files
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            refused.append(exc)
+    return files, refused
+
+
+@dataclass(frozen=True, slots=True)
+class AsRead:
+    """What a configuration was loaded from."""
+
+    files: Mapping[str, bytes]
+    stamps: Stamps  # of the files before they were read: whatever is saved from then on is seen as a change
+
+
+def read_whole(path: Path, load: Callable[[Mapping[str, bytes]], Configuration]) -> tuple[Configuration, AsRead]:
+    """Load files that may be changed while they are read, and what they were. Raises what `load` raises."""
+    for _ in range(TRIES):
+        stamps = stamps_of(path)
+        files = files_of(path)
+        found = load(files)
+        if files_of(path) == files:
+            break
+    return found, AsRead(files, stamps)
 
 
 def checksum_of(files: Mapping[str, bytes]) -> str:
@@ -75,7 +113,7 @@ class Version:
     @property
     def data(self) -> dict[str, bytes]:
         """The files as bytes."""
-        return {name: text.encode() for name, text in self.files.items()}
+        return {name: text.encode("utf-8", "surrogateescape") for name, text in self.files.items()}
 
 
 class Versions:
@@ -114,11 +152,13 @@ class Versions:
             return newest.number
         number = next(iter(self._numbers()), 0) + 1
         try:
-            texts = {name: data.decode() for name, data in files.items()}
+            # What an editor has written in another encoding is kept as it is, byte for byte.
+            texts = {name: data.decode("utf-8", "surrogateescape") for name, data in files.items()}
             made = {"v": 1, "version": number, "t": now_ns // 1_000_000, "who": who, "summary": summary}
             made |= {"checksum": checksum, "in_force": in_force, "files": texts}
             self._make_folder()
-            write_whole(self._file(number), json.dumps(made, ensure_ascii=False).encode())
+            # `backslashreplace` writes just what JSON does for a character that is none: \udcff.
+            write_whole(self._file(number), json.dumps(made, ensure_ascii=False).encode("utf-8", "backslashreplace"))
             for old in self._numbers()[KEPT:]:
                 self._file(old).unlink(missing_ok=True)
         except (OSError, ValueError) as exc:
@@ -129,9 +169,7 @@ class Versions:
     def _make_folder(self) -> None:
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            like = self.folder.parent.stat()
-            with suppress(OSError):
-                os.chown(self.folder, like.st_uid, like.st_gid)
+            give_to_owner(self.folder)
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:08}.json"
@@ -154,19 +192,20 @@ class Versions:
             return None
 
 
-def load_files(path: Path, files: Mapping[str, bytes]) -> Configuration:
+def load_files(path: Path, files: Mapping[str, bytes], *, whole_tree: bool = False) -> Configuration:
     """A configuration as it would be if its files were these; secrets and all else are where they are. Raises ConfigErrors."""
     folder = path if path.is_dir() else path.parent
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         made = Path(name)
         for file, data in files.items():
-            target = made / _relative(file)
+            target = made / _relative(path, file)
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(data)
         if (folder / "secrets").is_dir():
             (made / "secrets").symlink_to((folder / "secrets").resolve())
         try:
-            found = load(made if path.is_dir() else made / path.name, protocols())
+            at = made if path.is_dir() else made / path.name
+            found = load(at, protocols(), whole_tree=True) if whole_tree else load_aside(at, sum(map(len, files.values())))
         except ConfigErrors as exc:
             for error in exc.errors:
                 error.file = error.file.replace(name, str(folder))
@@ -201,11 +240,54 @@ def rows_of(versions: Iterable[Version], checksum: str) -> list[dict[str, Any]]:
 # --- the way back ----------------------------------------------------------------------------------------------------
 
 
-def put_back(path: Path, files: Mapping[str, bytes]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """A version that is in the files again, and what was there before."""
+
+    path: Path
+    files: Mapping[str, bytes]
+    former: Mapping[str, bytes]
+    changed: Sequence[str]  # names of the files
+
+    def undo(self) -> None:
+        """It does not come into force: what was there is put back, unless somebody has written there since.
+
+        Raises GatewayError where that is not possible.
+        """
+        if files_of(self.path) == self.files:
+            put_back(self.path, self.former)
+
+
+def roll_back(
+    path: Path, stored: Versions, number: int, who: str, now_ns: int, check: Callable[[Configuration], None]
+) -> WayBack:
+    """Put a version into the files; what is there is kept first. For `gateway config rollback` and for the page alike.
+
+    Raises GatewayError, also where it could not be kept: then nothing has changed. Raises ConfigErrors for a version that
+    cannot be loaded any more, or that `check` refuses.
+    """
+    version = stored.get(number)
+    check(load_files(path, version.data))
+    command = f"sudo gateway config rollback {number} -c {path.absolute()}"
+    former, refused = _read(path)
+    if refused:
+        raise GatewayError(
+            f"{refused[0].filename} cannot be read ({refused[0].strerror}), and so it cannot be kept: nothing was changed; "
+            f"do it as the user who may: {command}"
+        )
+    if stored.keep(former, who, f"before the way back to version {number}", now_ns, in_force=False) is None:
+        raise GatewayError(
+            f"what is in the files now cannot be kept in {stored.folder}: nothing was changed; "
+            "make room there, or have it belong to the user of the gateway, and try again"
+        )
+    return WayBack(path, version.data, former, put_back(path, version.data, command))
+
+
+def put_back(path: Path, files: Mapping[str, bytes], command: str = "sudo gateway config rollback N") -> list[str]:
     """Make the files of a configuration those of a version: all of them, or none. The names of those that changed.
 
     What has come since is removed. A crash on the way leaves old files, or what `finish` needs to make them all new.
-    Raises GatewayError where they cannot be written: then nothing has changed.
+    Raises GatewayError where they cannot be written: then nothing has changed. `command`: what does it for who may.
     """
     finish(path)
     folder = path if path.is_dir() else path.parent
@@ -217,7 +299,7 @@ def put_back(path: Path, files: Mapping[str, bytes]) -> list[str]:
     staged: list[Path] = []
     try:
         for name in changed:
-            target = _target(folder, name)
+            target = _target(path, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             staged.append(_staged(target))
             _stage(target, files[name], folder)
@@ -231,7 +313,7 @@ def put_back(path: Path, files: Mapping[str, bytes]) -> list[str]:
                 file.unlink(missing_ok=True)
         raise GatewayError(
             f"{exc.filename or folder} cannot be written ({exc.strerror or exc}): nothing was changed; "
-            "do it as the user who may: sudo gateway config rollback"
+            f"do it as the user who may: {command}"
         ) from exc
     finish(path)
     return changed + removed
@@ -242,8 +324,8 @@ def finish(path: Path) -> bool:
     folder = path if path.is_dir() else path.parent
     try:
         intent = json.loads((folder / INTENT).read_bytes())
-        new = [_target(folder, str(name)) for name in intent["replace"]]
-        gone = [_target(folder, str(name)) for name in intent["remove"]]
+        new = [_target(path, str(name)) for name in intent["replace"]]
+        gone = [_target(path, str(name)) for name in intent["remove"]]
     except FileNotFoundError:
         _tidy(folder)
         return False
@@ -279,16 +361,20 @@ def _tidy(folder: Path) -> None:
                 file.unlink()
 
 
-def _target(folder: Path, name: str) -> Path:
+def _target(path: Path, name: str) -> Path:
     """Where a file of a version belongs; what is a link stays one."""
-    return (folder / _relative(name)).resolve()
+    folder = path if path.is_dir() else path.parent
+    return (folder / _relative(path, name)).resolve()
 
 
-def _relative(name: str) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if not 1 <= len(path.parts) <= 2 or ".." in path.parts or path.is_absolute():
+def _relative(path: Path, name: str) -> PurePosixPath:
+    """Only what a configuration is read from: a version that somebody has written puts nothing else there."""
+    main = "gateway.yaml" if path.is_dir() else path.name
+    folder, _, file = name.rpartition("/")
+    known = file.endswith(".yaml") and folder in (_FOLDERS if path.is_dir() else ("profiles",))
+    if name != main and not known:
         raise GatewayError(f"{name!r} is no file of a configuration")
-    return path
+    return PurePosixPath(name)
 
 
 def _staged(target: Path) -> Path:
@@ -307,7 +393,7 @@ def _stage(target: Path, data: bytes, folder: Path) -> None:
     put(staged, data, mode)
     if like is not None:
         with suppress(OSError):
-            os.chown(staged, like.st_uid, like.st_gid)
+            os.chown(staged, like.st_uid, like.st_gid, follow_symlinks=False)
     staged.chmod(mode)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -29,6 +30,16 @@ def stamps_of(path: Path) -> Stamps:
             about = file.stat()
             stamps[str(file)] = about.st_mtime_ns, about.st_size, about.st_ino
     return stamps
+
+
+def contents_of(files: Mapping[str, Path]) -> dict[str, str]:
+    """What tells whether other content is in files that a configuration names: certificates and keys. "" of one that is not there."""
+    found = dict.fromkeys(files, "")
+    for where, file in files.items():
+        with suppress(OSError):
+            if file.is_file():
+                found[where] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
 
 
 async def watch(

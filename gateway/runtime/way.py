@@ -40,5 +40,5 @@ class WayOfData:
             return None
         path = dead_letters_path(settings.store, configuration.resolve(settings.gateway.data_dir))
         if path is None:
-            return None
+            return 0, ""  # it refuses nothing
         return self._counts.setdefault(path, LetterCount(path))(), str(path)

@@ -50,6 +50,14 @@ class SignalInfo:
     quality: int
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How far a file had come when somebody looked: see `HistorianReader.changed`."""
+
+    message: int = 0
+    segment: int = 0
+
+
 class NotStoredError(StoreError):
     """Nothing of such a machine or signal was ever stored."""
 
@@ -119,6 +127,29 @@ class HistorianReader:
                             add(name, [each])
         found.pop("", None)
         return found
+
+    def changed(self, machine: str, since: Changes | None) -> tuple[set[int], Changes]:
+        """Intervals (fold.INTERVAL) of which readings of a machine were stored since another look, and this look for the next one.
+
+        None, or one at another file: none. What was only folded meanwhile may be among them.
+        """
+        with self._snapshot():
+            sequence = dict(self._db.execute("SELECT name, seq FROM sqlite_sequence"))  # no id is used again
+            now = Changes(sequence.get("message", 0), sequence.get("segment", 0))
+            found = set[int]()
+            if since is not None:
+                machine_id = self._machine(machine)
+                for first, last in self._db.execute(
+                    "SELECT first, last FROM message WHERE machine = ? AND id > ?", (machine_id, since.message)
+                ):
+                    found.update(range(first // INTERVAL, last // INTERVAL + 1))
+                found |= {
+                    interval
+                    for (interval,) in self._db.execute(
+                        "SELECT interval FROM segment WHERE +machine = ? AND id > ?", (machine_id, since.segment)
+                    )
+                }
+            return found, now
 
     def interrupt(self) -> None:
         """From another thread: what is being asked ends with a StoreError."""

@@ -42,6 +42,9 @@ LOOK = 1.0  # seconds between two looks at what has settled
 MAX_COMPLAINTS = 1000  # topics and reasons that are logged once
 
 
+def _nothing() -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
     """How the writer is, for the status page. Counts are since start-up."""
@@ -87,6 +90,8 @@ class StoreWriter:
         self._task: asyncio.Task[None] | None = None
         self._complaints: set[tuple[str, str]] = set()
         self._troubles: dict[str, str] = {"broker": "not connected yet"}  # by where they are
+        self._told: set[str] = set()  # where those are that were logged: at first not being connected is no news
+        self.on_reached: Callable[[], None] = _nothing  # called when the broker is there
         self._since = self._clock.now()
         self._messages = self._readings = self._losses = self._refused = self._rejected = 0
         self._lag: float | None = None
@@ -119,6 +124,10 @@ class StoreWriter:
             self._losses, self._refused, self._rejected, self._lag, self._last,
         )  # fmt: skip
 
+    def try_now(self) -> None:
+        """The broker is there, as somebody else has found out."""
+        self._link.try_now()
+
     # --- what the link calls -------------------------------------------------------------------------------------------
 
     def on_connected(self) -> None:
@@ -133,6 +142,7 @@ class StoreWriter:
             self._link.subscribe(divided)
         self._acks.publish_all()
         self._well("broker")
+        self.on_reached()
 
     def on_disconnected(self, reason: str) -> None:
         self._generation += 1
@@ -328,11 +338,14 @@ class StoreWriter:
     def _trouble(self, where: str, reason: str) -> None:
         if not self._troubles:
             self._since = self._clock.now()
-        if where not in self._troubles:
+        if where not in self._told:
+            self._told.add(where)
             log.warning("storing is held up: %s", tagged(reason), extra={"fault": fault_of(reason)})
         self._troubles[where] = reason
 
     def _well(self, where: str) -> None:
         if self._troubles.pop(where, None) and not self._troubles:
             self._since = self._clock.now()
-            log.info("storing again")
+            if self._told:
+                log.info("storing again")
+                self._told.clear()

@@ -79,7 +79,7 @@ class Api:
         hours = number(request, "hours", 24, 0, MAX_HOURS, whole=False, strict=True)
         now = self._sources.clock.now()
         machines = self._sources.board.machines
-        return answer(encode(strips(self._sources.events, machines, now - round(hours * 3600e9), now)))
+        return answer(encode(strips(self._sources.events.changes(), machines, now - round(hours * 3600e9), now)))
 
     async def events(self, request: Request) -> Response:
         limit = int(number(request, "limit", 100, 1, MAX_EVENTS))

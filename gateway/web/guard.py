@@ -84,10 +84,17 @@ class Guard:
             await refused(scope, receive, guarded)
             return
         visitor = self._doors.visitor(scope, headers)
-        scope["user"] = visitor.who
+        scope["user"], scope["place"] = visitor.who, visitor.place
         method, path = scope["method"], scope["path"]
         refused = self._not_allowed(visitor, method, path, headers)
         if refused is not None:
+            if (
+                path in NOTED
+                and method not in READING
+                and visitor.role
+                and not may(visitor.role, role_needed(method, path))
+            ):
+                self._doors.note_refused(visitor, NOTED[path])
             visitor = None  # there is nothing to keep from them in this answer
             await refused(scope, receive, guarded)
             return

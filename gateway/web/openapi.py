@@ -140,7 +140,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint(
         "ready", "/readyz", "200: all is connected; 503: what is not, as `reasons`.", ref("Ready"), errors=(503,),
     ),
-    Endpoint("metrics", "/metrics", "Prometheus' text format.", _TEXT, media="text/plain", errors=(404,)),
+    Endpoint("metrics", "/metrics", "Prometheus' text format.", _TEXT, media="text/plain", errors=(404, 501)),
 )  # fmt: skip
 
 BY_GUARD = ("session", "login", "logout", "password")  # who somebody is, is answered before the site is asked
@@ -153,6 +153,7 @@ _MEANING = {
     413: "Too long.",
     415: "No JSON.",
     429: "Too often; `Retry-After` says when.",
+    501: "A part of the gateway is not installed; `hint` says how.",
     503: "Not now, or not in this process.",
 }
 _PATTERNS = [

@@ -64,8 +64,12 @@ _ROW_OPTIONAL = {"since_ms": MS, "last": obj(value=VALUE, text=maybe(TEXT), t=MS
 _GATEWAY = {
     "id": TEXT, "version": TEXT, "delivery": {"type": "string", "enum": ["store", "broker"]}, "uptime_s": NUMBER,
 }  # fmt: skip
+_ABOUT = obj(
+    **_GATEWAY, readings_per_s=maybe(NUMBER),
+    timezone={"type": ["string", "null"], "description": "IANA name, of the plant; null where none is configured: its shifts are UTC"},
+)  # fmt: skip
 _DISK = {
-    "records": COUNT, "bytes": COUNT, "max_bytes": COUNT, "dropped": COUNT, "unsafe": COUNT, "trouble": TEXT,
+    "records": COUNT, "bytes": COUNT, "max_bytes": COUNT, "dropped": COUNT, "unsafe": COUNT, "trouble": TEXT, "fault": FAULT,
 }  # fmt: skip
 _LOSS = obj(
     t=maybe(MS), from_ms=maybe(MS), to_ms=maybe(MS), count=COUNT, messages=COUNT, machine=TEXT, signal=TEXT, cause=TEXT
@@ -104,8 +108,8 @@ SCHEMAS: Mapping[str, Schema] = {
         headline={**listed(ref("Row")), "maxItems": 3}, oee=maybe(NUMBER), rank={"type": "integer"},
     ),
     "Plant": obj(
-        t=MS, gateway=obj(**_GATEWAY, readings_per_s=maybe(NUMBER)), broker=ref("Condition"), store=ref("Condition"),
-        buffer=obj(**_DISK, fault=FAULT), clock=obj(trusted=BOOL, fault=FAULT),
+        t=MS, gateway=_ABOUT, broker=ref("Condition"), store=ref("Condition"),
+        buffer=obj(**_DISK), clock=obj(trusted=BOOL, fault=FAULT),
         safe_mode=maybe(obj(errors=listed(obj(text=TEXT)))), machines=listed(ref("Tile")),
     ),
     "Strips": obj(
@@ -126,7 +130,7 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "EventList": obj(t=MS, events=listed(ref("Event"))),
     "MachineView": obj(
-        t=MS, machine=ref("Tile"), connection=obj(name=TEXT, protocol=TEXT, endpoint=TEXT, counters=ref("Counters")),
+        t=MS, gateway=_ABOUT, machine=ref("Tile"), connection=obj(name=TEXT, protocol=TEXT, endpoint=TEXT, counters=ref("Counters")),
         signals=listed(ref("SignalRow")), events={**listed(ref("Event")), "maxItems": 50},
     ),
     "History": {
@@ -148,13 +152,12 @@ SCHEMAS: Mapping[str, Schema] = {
         ),
         buffer=obj(
             **_DISK, oldest_ms=maybe(MS), growth_per_s=maybe(NUMBER), fills_in_s=maybe(SECONDS), drains_in_s=maybe(SECONDS),
-            fault=FAULT,
         ),
-        losses=listed(_LOSS), dead_letters=maybe(obj(count=COUNT, file=TEXT)), bad=COUNT, suppressed={"type": "integer"},
-        lost=COUNT, refused=COUNT, rewinds=COUNT, broker=ref("Condition"), store=ref("Condition"),
+        losses=listed(_LOSS), dead_letters=maybe(obj(count=COUNT, file={"type": "string", "description": "empty for a store that refuses nothing"})), bad=COUNT, suppressed={"type": "integer"},
+        lost=COUNT, thinned=COUNT, refused=COUNT, rewinds=COUNT, broker=ref("Condition"), store=ref("Condition"),
     ),
     "Kpi": obj(
-        t=MS,
+        t=MS, gateway=_ABOUT,
         machines=listed(
             obj(
                 name=TEXT, state=STATE,
@@ -171,12 +174,13 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Faults": named(named(obj(title=TEXT, causes=listed(TEXT), checks=listed(TEXT), severity=TEXT))),
     "Config": obj(
+        fixed={"type": "boolean", "description": "what runs does not stand in files as it is: nothing can be taken over"},
         in_force={"type": "boolean", "description": "the files are what runs; else they have been changed since"},
         files=listed(obj(name=TEXT, text=TEXT)), effective=TEXT,
         origins=listed(
             obj(
                 path=TEXT, value=TEXT, file=TEXT, line=_PLACE,
-                **{"from": {"type": "string", "enum": ["file", "profile", "default", "environment"]}},
+                **{"from": {"type": "string", "enum": ["file", "profile", "shipped", "default", "environment"]}},
             )
         ),
         origins_left_out=COUNT, warnings=listed(TEXT), errors=listed(obj(**_MISTAKE)), versions=listed(_VERSION),

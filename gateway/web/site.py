@@ -1,15 +1,17 @@
 """The routes: the page and its files, the JSON API, streams.
 
-GET /, /machines/…, /flow, /kpi, /config, /events     the page: one document      /static/…     its files, kept in memory
-GET, POST /api/v1/…, /healthz, /readyz, /metrics      see openapi.py, which is the table of all of them
+GET /, /machines/…, /flow, /kpi, /config, /events, /login   the page: one document     /static/…    its files, kept in memory
+GET, POST /api/v1/…, /healthz, /readyz, /metrics            see openapi.py, which is the table of all of them
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.errors import PartMissingError
 from gateway.web.access.doors import Doors
 from gateway.web.answers import NEVER_KEEP, Refused, answer, encode, text, unknown
 from gateway.web.api import Api
@@ -32,12 +35,53 @@ log = logging.getLogger(__name__)
 
 PAGES = Path(__file__).with_name("pages")
 METRICS = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format
-PATHS = ("/", "/machines/{name}", "/flow", "/kpi", "/config", "/events", "/static/{name}")  # of the page and its files
+PATHS = (
+    "/",
+    "/machines/{name}",
+    "/flow",
+    "/kpi",
+    "/config",
+    "/events",
+    "/login",
+    "/static/{name}",
+)  # of the page and its files
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 MAX_STREAMS = 20  # pages that may be open at a time
 SHARE = 50  # making a snapshot may take one part in so many of the time: a very large board is shown less often
 PATIENCE = 20.0  # seconds until a browser that does not take what we send is given up
+
+
+class File:
+    """A file of the page, packed once: what is sent over and over need not be packed each time."""
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        tag = hashlib.sha256(content).hexdigest()[:16]
+        self._type = TYPES[path.suffix]
+        # The same bytes on every gateway (mtime=0), so that a tag is one file.
+        self._ways = {"": (content, f'"{tag}"'), "gzip": (gzip.compress(content, mtime=0), f'"{tag}-gzip"')}
+
+    def answer(self, request: Request) -> Response:
+        """As the browser takes it; 304 where it has it."""
+        way = "gzip" if takes_gzip(request.headers.get("accept-encoding", "")) else ""
+        content, tag = self._ways[way]
+        # Asked for anew each time, but sent only when it has changed: an update shows at once.
+        headers = {"Cache-Control": "no-cache", "ETag": tag, "Vary": "Accept-Encoding"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        if way:
+            headers["Content-Encoding"] = way
+        return Response(content, media_type=self._type, headers=headers)
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether a browser that says this (RFC 9110, 12.5.3) takes gzip; a weight of 0 refuses it."""
+    for each in accepted.lower().split(","):
+        name, _, weight = each.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -59,10 +103,11 @@ class Site:
     def __init__(self, sources: Sources, interval: float) -> None:
         self._sources, self._interval = sources, interval
         self._board, self._clock = sources.board, sources.clock
-        self._files = {path.name: path.read_bytes() for path in PAGES.iterdir() if path.suffix in TYPES}
+        self._files = {path.name: File(path) for path in PAGES.iterdir() if path.suffix in TYPES}
         self._api = Api(sources)
         self._feeds: dict[tuple[str, str], Feed] = {}
         self._streams = 0
+        self._places: Counter[str] = Counter()  # streams, by whose they are
         self._stopping = asyncio.Event()
 
     def app(self, doors: Doors) -> ASGIApp:
@@ -88,14 +133,8 @@ class Site:
     async def page(self, request: Request) -> Response:
         asked = request.scope["path"].startswith("/static/")
         name = request.path_params["name"] if asked else "index.html"
-        content = self._files.get(name)
-        if content is None:
-            return PlainTextResponse("There is no such page.\n", 404)
-        # Asked for anew each time, but sent only when it has changed: an update shows at once.
-        headers = {"Cache-Control": "no-cache", "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"'}
-        if request.headers.get("if-none-match") == headers["ETag"]:
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type=TYPES[Path(name).suffix], headers=headers)
+        file = self._files.get(name)
+        return PlainTextResponse("There is no such page.\n", 404) if file is None else file.answer(request)
 
     async def status(self, _request: Request) -> Response:
         return answer(encode(self._status()))
@@ -105,14 +144,21 @@ class Site:
         key, made = (view, machine), self._api.view(view, machine) if view else None
         if self._streams >= MAX_STREAMS:
             raise Refused(503, f"{MAX_STREAMS} pages are open already", "close one", {"Retry-After": "5"})
+        place, most = request.scope.get("place", ("", MAX_STREAMS))
+        if self._places[place] >= most:
+            raise Refused(503, f"{most} of your pages are open already", "close one", {"Retry-After": "5"})
         feed = self._feeds.get(key)
         if feed is None:
             feed = self._feeds[key] = Feed(made or self._status)
         self._streams += 1
+        self._places[place] += 1
         feed.lookers += 1
 
         def gone() -> None:
             self._streams -= 1
+            self._places[place] -= 1
+            if not self._places[place]:
+                del self._places[place]
             feed.lookers -= 1
             if not feed.lookers:
                 self._feeds.pop(key, None)  # nothing is made while nobody looks
@@ -129,7 +175,12 @@ class Site:
     async def metrics(self, _request: Request) -> Response:
         if self._sources.metrics is None:
             raise Refused(404, "there are no metrics in this process", "pip install 'shopfloor-gateway[web]'")
-        return Response(self._sources.metrics(), headers=NEVER_KEEP, media_type=METRICS)
+        try:
+            content = self._sources.metrics()
+        except PartMissingError as exc:
+            what, _, how = str(exc).partition(": ")
+            raise Refused(501, what, how) from exc
+        return Response(content, headers=NEVER_KEEP, media_type=METRICS)
 
     def _status(self) -> dict[str, Any]:
         return self._board.snapshot(self._clock.now(), self._clock.monotonic())

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Any, Literal, Protocol
 
 from gateway.clock import artificial
@@ -27,6 +27,9 @@ State = Literal["online", "degraded", "offline", "unused"]
 
 STARTING = "starting"  # the reason before anything was heard; the page has words for it
 LOSSES = 20  # the newest ones that are shown
+CLOSE = 0.1  # seconds by which two looks may be nearer to each other than they should
+SLOWEST = 60.0  # seconds: what is polled less often than that would keep a rate unknown for too long
+TAKEN_OUT = ("thinned:", "buffer-full: of low priority")  # causes of gateway/buffer/reduce.py
 SAFE = 2**53 - 1  # JavaScript's Number.MAX_SAFE_INTEGER: what lies beyond leaves as text
 
 
@@ -83,6 +86,7 @@ class Latest:
         self._quality: Sequence[int] | None = (WAITING_FOR_DATA,) * n
         self._own: tuple[list[int], list[Value], list[int]] | None = None  # the three, where they are not of a batch
         self._since = dict.fromkeys(header.order, now_ns)  # of those that are not good: when they became so
+        self._news = [i for i, signal in enumerate(header.signals) if signal.kind == "event"]
         self._known: dict[int, tuple[int, Value]] = {}  # of those that are bad: the last value they had, and when
 
     def update(self, batch: Batch) -> None:
@@ -176,18 +180,25 @@ class Latest:
         return self._time[i], None if is_bad(quality) else self._value[i], quality
 
     def counts(self) -> dict[str, int]:
-        """How many signals are good, uncertain and bad."""
+        """How many signals are good, uncertain and bad. An event that has not happened yet is none of them."""
         n = len(self.header.signals)
         if self._quality is None:
             return {"good": n, "uncertain": 0, "bad": 0}
         bad = sum(map(BAD.__le__, self._quality))
         uncertain = sum(map(UNCERTAIN.__le__, self._quality)) - bad
-        return {"good": n - uncertain - bad, "uncertain": uncertain, "bad": bad}
+        good = n - uncertain - bad
+        return {"good": good, "uncertain": uncertain, "bad": bad - sum(not self._time[i] for i in self._news)}
 
     @property
     def newest_ns(self) -> int:
-        """The time of the newest reading; 0 where there is none."""
-        return max(self._time, default=0)
+        """The time of the newest reading that is not bad; 0 where there is none. Of those that are bad the last one counts that was not.
+
+        A poll without an answer makes readings, too: of a machine that is silent they are always fresh.
+        """
+        known = max((time for time, _ in self._known.values()), default=0)
+        if self._quality is None:
+            return max(known, max(self._time, default=0))
+        return max(known, max(compress(self._time, map(BAD.__gt__, self._quality)), default=0))
 
 
 def json_value(value: Value) -> Value:
@@ -216,13 +227,17 @@ def text_of(value: Value) -> str | None:
 
 
 def loss_row(loss: Loss, declared_ns: int) -> dict[str, Any]:
-    """A loss record. What never had a message, such as what a machine dropped, has no `messages`."""
+    """A loss record. What never had a message, such as what a machine dropped, has no `messages`.
+
+    Neither has what was taken out of some: between the first and the last of them are those of other machines.
+    """
+    apart = not loss.first or loss.cause.startswith(TAKEN_OUT)
     return {
         "t": known_ms(declared_ns),
         "from_ms": known_ms(loss.start),
         "to_ms": known_ms(loss.end),
         "count": loss.count,
-        "messages": loss.last - loss.first + 1 if loss.first else 0,
+        "messages": 0 if apart else loss.last - loss.first + 1,
         "machine": loss.machine,
         "signal": loss.signal,
         "cause": loss.cause,
@@ -234,25 +249,58 @@ def known_ms(time_ns: int) -> int | None:
     return None if not time_ns or artificial(time_ns) else time_ns // 1_000_000
 
 
+def disk_row(usage: Usage) -> dict[str, Any]:
+    """The buffer as it stands with its disk."""
+    return {
+        "records": usage.records,
+        "bytes": usage.bytes,
+        "max_bytes": usage.max_bytes,
+        "dropped": usage.dropped,
+        "unsafe": usage.unsafe,
+        "trouble": usage.trouble,
+        "fault": fault_of(usage.trouble),
+    }
+
+
 class Rate:
-    """How fast a total grows, over about the last ten seconds, from looking at it now and then."""
+    """How fast a total grows, over about the last ten seconds, from looking at it now and then.
+
+    What is read comes in lumps, one for each poll: half of a poll more or less would be a third of a lump too much or
+    nothing at all. So it is measured over whole polls, as many as fit.
+    """
 
     WINDOW = 10.0
+    LEAST = 2.0  # seconds: in less than that one lump is half of all
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
-    def __call__(self, total: int, monotonic: float) -> float | None:
-        """Per second; None as long as there is nothing recent to compare with."""
-        seen = self._seen
-        while len(seen) > 1 and monotonic - seen[1][0] >= self.WINDOW:
+    def __call__(self, total: int, monotonic: float, whole: float = 1.0) -> float | None:
+        """Per second; None as long as there is nothing recent to compare with. `whole`: seconds between two lumps."""
+        self.note(total, monotonic, whole)
+        seen, window = self._seen, self._window(whole)
+        now, total = seen[-1]  # two looks that are no whole number of polls apart would be of one too many or too few
+        age = now - seen[0][0]
+        if age < max(self.LEAST, whole) - CLOSE:
+            return None
+        if age < window:
+            window = whole * max(1.0, (age + CLOSE) // whole)
+        since, before = min(seen, key=lambda each: abs(now - each[0] - window))
+        return round((total - before) / (now - since), 1)
+
+    def note(self, total: int, monotonic: float, whole: float = 1.0) -> None:
+        """A look that nobody asked for: so that the first who asks has an answer."""
+        seen, window = self._seen, self._window(whole)
+        while len(seen) > 1 and monotonic - seen[1][0] >= window:
             seen.popleft()
-        if seen and monotonic - seen[0][0] > 3 * self.WINDOW:  # nobody looked for a while
+        if seen and monotonic - seen[0][0] > 3 * window:  # nobody looked for a while
             seen.clear()
-        if not seen or monotonic - seen[-1][0] >= 0.5:
+        if not seen or monotonic - seen[-1][0] >= 0.4:
             seen.append((monotonic, total))
-        since, before = seen[0]
-        return round((total - before) / (monotonic - since), 1) if monotonic - since >= 0.5 else None
+
+    def _window(self, whole: float) -> float:
+        """As many whole polls as it takes to come to ten seconds."""
+        return whole * max(1.0, -(-self.WINDOW // whole))
 
 
 _INTERVALS = ("shift", "hour", "day", "demand")
@@ -281,6 +329,15 @@ class Machine:
         rows = self.derived.snapshot(now_ns, self.shown) if self.derived is not None else []
         return [row for row in rows if row["value"] is not None]
 
+    def signals(self, now_ns: int) -> dict[str, Any]:
+        """A row for each."""
+        return {"signals": self.latest.snapshot(now_ns) + self.worked_out(now_ns)}
+
+    def in_short(self, now_ns: int) -> dict[str, Any]:
+        """What a tile says of them."""
+        newest = self.latest.newest_ns
+        return {"counts": self.latest.counts(), "age_s": round((now_ns - newest) / 1e9, 3) if newest else None}
+
     @property
     def newest(self) -> list[Batch]:
         """The newest readings of its signals."""
@@ -303,6 +360,7 @@ class Board:
     broker: Condition = field(init=False)
     store: Condition = field(init=False)
     rate: Rate = field(default_factory=Rate, init=False)  # of readings
+    slowest: float = field(default=1.0, init=False)  # seconds between two polls of what is polled least often
 
     def __post_init__(self) -> None:
         self.broker = Condition("offline", self.started_ns, STARTING)
@@ -338,13 +396,22 @@ class Board:
             machine.latest = Latest(batch.header, max(batch.time, default=self.started_ns))
         machine.latest.update(batch)
 
+    def note(self, monotonic: float, slowest: float) -> None:
+        """About twice a second, whether anybody looks or not: `slowest` are the seconds between two polls at the most."""
+        self.slowest = min(SLOWEST, max(1.0, slowest))
+        self.rate.note(sum(each.read for each in self.counters.machines.values()), monotonic, self.slowest)
+
     def lost(self, loss: Loss, now_ns: int) -> None:
         """Show a loss record that was declared."""
         self.losses.appendleft((now_ns, loss))
 
-    def snapshot(self, now_ns: int, monotonic: float) -> dict[str, Any]:
-        """Everything, ready for JSON. Times are ms since 1970, ages seconds."""
-        counters, total, usage = self.counters, self.counters.total(), self.usage()
+    def snapshot(self, now_ns: int, monotonic: float, signals: bool = True) -> dict[str, Any]:
+        """Everything, ready for JSON. Times are ms since 1970, ages seconds.
+
+        Without `signals` a machine has `counts` of them by quality, and the `age_s` of the newest reading, in their place: of
+        100,000 signals the rows are 12 MB.
+        """
+        counters, total = self.counters, self.counters.total()
         return {
             "v": 1,
             "t": now_ns / 1e6,
@@ -355,7 +422,7 @@ class Board:
                 "uptime_s": round(monotonic - self.started, 1),
             },
             "flow": {
-                "readings_per_s": self.rate(total.read, monotonic),
+                "readings_per_s": self.rate(total.read, monotonic, self.slowest),
                 "read": total.read,
                 "bad": total.bad,
                 "suppressed": total.suppressed,
@@ -366,15 +433,9 @@ class Board:
                 "stored": counters.stored,
                 "rewinds": counters.rewinds,
                 "lost": counters.lost,
+                "thinned": counters.thinned,
             },
-            "buffer": {
-                "records": usage.records,
-                "bytes": usage.bytes,
-                "max_bytes": usage.max_bytes,
-                "dropped": usage.dropped,
-                "unsafe": usage.unsafe,
-                "trouble": usage.trouble,
-            },
+            "buffer": disk_row(self.usage()),
             "losses": [loss_row(loss, declared) for declared, loss in self.losses],
             "broker": self.broker.snapshot(),
             "store": self.store.snapshot(),
@@ -384,7 +445,7 @@ class Board:
                     "path": machine.latest.header.path.levels(),
                     **machine.condition.snapshot(),
                     "counters": asdict(counters.of(name)),
-                    "signals": machine.latest.snapshot(now_ns) + machine.worked_out(now_ns),
+                    **(machine.signals(now_ns) if signals else machine.in_short(now_ns)),
                 }
                 for name, machine in self.machines.items()
             ],

@@ -28,7 +28,7 @@ class Control(Protocol):
 
         Returns {"changed": bool, "difference": [line, …], "touched": [connection or section, …],
         "errors": [as `gateway config check` prints them, …], "restart": [what only a restart takes over, …]}.
-        With errors nothing has changed. Raises nothing.
+        With errors nothing was taken over; they say so where what was before is not all back. Raises nothing.
         """
 
     async def rollback(self, version: int, who: str) -> dict[str, Any]:
@@ -84,7 +84,9 @@ class Way:
     stored: int
     oldest_ns: int | None = None  # about when the oldest record that waits was made, where the trail does not know
     record_bytes: float | None = None  # what a record of now takes
-    dead_letters: tuple[int, str] | None = None  # how many there are, and in which file; None: the store is elsewhere
+    dead_letters: tuple[int, str] | None = (
+        None  # how many there are, and in which file, "" for none; None: the store is elsewhere
+    )
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buffer.material import Clock, T, fill, losses, opened, seqs
+from gateway.buffer import SegmentLog
 from gateway.mqtt.payload import Loss, decode_loss, merge_ranges
 
 
@@ -61,6 +62,24 @@ def test_a_full_buffer_drops_the_oldest_and_declares_every_reading(make, count):
     assert first == 1
     assert declared | {r.seq for r in buffer.read(0, 1000)} == set(range(1, buffer.last + 1))
     assert {r.seq for r in kept}.isdisjoint(declared)
+
+
+def test_what_is_declared_once_more_is_known_as_such(make, monkeypatch):
+    """A buffer that drops its own loss records: whoever adds up what is new in them has every reading once."""
+    new, told, before = list[int](), list[int](), SegmentLog._put_loss
+
+    def count(self: SegmentLog, loss: Loss) -> int:
+        new.append(loss.new)
+        told.append(loss.count)
+        return before(self, loss)
+
+    monkeypatch.setattr(SegmentLog, "_put_loss", count)
+    buffer = make(max_bytes=40_000)
+    fill(buffer, 15_000, size=1000)
+    kept = [r for r in buffer.read(0, 1000) if not r.is_loss]
+    assert sum(new) == 3 * (15_000 - len(kept))
+    assert sum(told) > 2 * sum(new), "the control: loss records were dropped"
+    assert min(new) >= 0
 
 
 def test_a_payload_has_the_seq_of_its_record_also_when_something_is_dropped_for_it(make):

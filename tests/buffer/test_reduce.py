@@ -8,8 +8,9 @@ import pytest
 from buffer.material import Clock, T, losses, opened
 from gateway.buffer import Disk, SegmentLog
 from gateway.buffer.reduce import Step, shed, thin
+from gateway.counters import FlowCounters
 from gateway.model import Batch, Header, MachinePath, Signal
-from gateway.mqtt.payload import DataEncoder, decode_data
+from gateway.mqtt.payload import DataEncoder, Loss, decode_data
 
 HEADER = Header(
     MachinePath("press"),
@@ -101,6 +102,29 @@ def test_thinning_keeps_one_value_in_a_minute_and_every_count_and_state(tmp_path
     assert sum(loss.count for loss in declared) == sum(map(len, before.values())) - sum(map(len, after.values()))
     assert declared[0].start >= T
     assert declared[-1].end <= T + n * SECOND
+
+
+@pytest.mark.parametrize(
+    ("step", "lost", "thinned"), [(thin(60.0, kept), False, True), (shed(lambda topic: int(topic[1]), 5), True, False)]
+)
+def test_what_is_taken_out_is_counted_once(tmp_path, monkeypatch, step, lost, thinned):
+    """Ten machines in turn: the messages of one reach over those of all the others, and few of them are gone."""
+    counters, before = FlowCounters(), SegmentLog._put_loss
+
+    def count(self: SegmentLog, loss: Loss) -> int:
+        counters.note_loss(loss.cause, loss.new)
+        return before(self, loss)
+
+    monkeypatch.setattr(SegmentLog, "_put_loss", count)
+    topics = tuple(f"m{i}" for i in range(10))
+    buffer, clock, n = filled(tmp_path / "b", step, topics=topics)
+    whole = sum(map(len, readings(buffer).values()))
+    run(buffer, clock)
+    taken = whole - sum(map(len, readings(buffer).values()))
+    assert 0 < taken < whole == 17 * n
+    assert (counters.lost, counters.thinned) == (taken * lost, taken * thinned)
+    assert sum(counters.causes.values()) == counters.lost
+    assert set(counters.causes) <= {"buffer-full"}
 
 
 def test_what_was_reduced_is_read_again_after_a_restart(tmp_path):

@@ -86,6 +86,8 @@ def test_control_what_is_missing_in_the_store_is_found(ran, tmp_path):
     assert done.returncode == 1
     assert f"{epoch} 6–8" in done.stdout
     assert "silent 3 messages" in done.stdout.splitlines()[-1]
+    assert "3 messages are neither stored nor waiting" in done.stderr
+    assert "support-bundle" in done.stderr
 
 
 def test_verify_names_damage(ran):

@@ -1,8 +1,10 @@
 """gateway doctor as a person types it: against real brokers and stores, and against ones that never answer."""
 
 import json
+import os
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from gateway.doctor.checks import broker, store
 from gateway.doctor.checks import broker as broker_check
 from gateway.faults import codes
 from gateway.runtime.registry import protocols
-from parts.gateway import Gateway, gateway
+from parts.gateway import COMMAND, Gateway, gateway
 from parts.influxdb1 import InfluxDB1
 from parts.mosquitto import Mosquitto
 from parts.ports import free_port
@@ -196,6 +198,52 @@ def test_a_broken_configuration_is_a_finding_and_the_rest_goes_on(tmp_path: Path
     assert found["disk"][0]["state"] == "skipped"
     (tmp_path / "gateway.yaml").unlink()
     assert gateway("doctor", "--no-network", cwd=tmp_path).returncode == 1
+
+
+def test_a_broken_file_is_no_reason_to_look_at_nothing() -> None:
+    """The last good version is looked at, and the gateway that runs is asked; then without it."""
+    port = free_port()
+    with Gateway(PLANT.format(machine=port, broker=port)) as running:
+        wait_until(lambda: running.machine("m")["state"] == "offline")
+        wait_until(lambda: any((running.folder / "data" / "versions").glob("*.json")), 20, "the first version")
+        running.file.write_text(running.file.read_text() + "broken: [\n")
+        while_it_runs = rows(gateway("doctor", "--json", "-c", str(running.file)).stdout)
+        running.stop()
+        afterwards = rows(gateway("doctor", "--json", "-c", str(running.file)).stdout)
+    for found in (while_it_runs, afterwards):
+        assert [row["state"] for row in found["configuration"]] == ["wrong", "warning"]
+        assert "version 1, the last one that a gateway has run with" in found["configuration"][1]["text"]
+        assert found["machines"][0]["fault"] == "connection-refused"
+        assert found["broker"][0]["fault"] == "broker-not-running"
+        assert found["store"][0]["state"] == "ok"
+    assert "0 of 1 machines online" in while_it_runs["service"][-1]["text"]
+    assert [row["fault"] for row in afterwards["service"]] == ["gateway-not-running"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("runs", [True, False])
+def test_who_may_not_look_is_told_once_what_to_do(runs: bool) -> None:
+    with Gateway(PLANT.format(machine=free_port(), broker=free_port())) as made:
+        wait_until(lambda: any((made.folder / "data" / "versions").glob("*.json")), 20, "the first version")
+        (made.folder / "data" / "opcua").mkdir()
+        if not runs:
+            made.stop()
+        (made.folder / "data").chmod(0o700)
+        os.chown(made.folder / "data", 54321, 54321)
+        without = "-dac_override,-dac_read_search"  # so root is a user as others are, see capabilities(7)
+        command = ["setpriv", f"--bounding-set={without}", f"--inh-caps={without}"]
+        command += [COMMAND, "doctor", "--json", "--no-network", "-c", str(made.file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        os.chown(made.folder / "data", 0, 0)
+    found = rows(done.stdout)
+    assert done.returncode == 1, done.stderr
+    denied = [row for each in found.values() for row in each if row["fault"] == "disk-no-rights"]
+    assert [row["check"] for row in denied] == ["rights"], done.stdout
+    assert "run it as the gateway's user or with sudo" in denied[0]["to_do"][0]
+    for name in ("service", "disk", "data folder", "secrets", "store"):
+        assert [row["state"] for row in found[name]] == ["skipped"], name
+    assert "unexpected-error" not in done.stdout
+    assert found["clock"][0]["state"] != "skipped"
 
 
 def test_servers_that_take_a_connection_and_never_answer_do_not_hold_it_up(tmp_path: Path) -> None:

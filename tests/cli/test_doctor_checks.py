@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from gateway.buffer import Usage
+from gateway.buffer.work import create, said
 from gateway.config import load
-from gateway.doctor import Case, Check, Finding, examine
+from gateway.doctor import CHECKS, Case, Check, Finding, examine
 from gateway.doctor.checks import (
     broker,
     certificates,
@@ -35,6 +37,7 @@ from gateway.doctor.checks.addresses import Address
 from gateway.doctor.timing import HUNG, each_within, within
 from gateway.errors import ConfigErrors
 from gateway.runtime.registry import protocols
+from gateway.web.snapshot import disk_row
 from parts.block_device import Volume
 from parts.ports import free_port
 from parts.serial_pair import SerialPair
@@ -182,24 +185,34 @@ def test_disks_that_are_full_or_read_only() -> None:
 
 
 def test_owner(tmp_path: Path) -> None:
-    folder, mine = tmp_path / "data", os.geteuid()
-    assert told(owner.judge(folder, mine)) == [("skipped", "")]
+    folder = tmp_path / "data"
+    assert told(owner.judge(folder)) == [("skipped", "")]
     folder.mkdir(mode=0o750)
     (folder / "buffer").mkdir()
-    assert told(owner.judge(folder, mine)) == [("ok", "")]
-    assert told(owner.judge(folder, 0)) == [("ok", "")]  # root may
-    [finding] = owner.judge(folder, 54321)
-    assert (finding.state, finding.fault) == ("warning", "disk-no-rights")
-    assert finding.to_do()[0].startswith("sudo -u ")
+    assert told(owner.judge(folder)) == [("ok", "")]
     folder.chmod(0o777)
-    assert told(owner.judge(folder, mine)) == [("warning", "")]
+    assert told(owner.judge(folder)) == [("warning", "")]
+
+
+def test_what_is_anothers_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the disk takes what the service writes cannot be told by anybody else."""
+    (tmp_path / "data").mkdir()
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 54321)
+    names = ("disk", "data folder", "secrets", "certificates", "store")
+    found = examine(case(tmp_path, "store: {kind: historian}\n"), [check for check in CHECKS if check.name in names])
+    assert [(each.check, each.state) for each in found] == [("rights", "wrong"), *((name, "skipped") for name in names)]
+    assert (
+        found[0].hint
+        == f"run it as the gateway's user or with sudo: sudo gateway doctor -c {tmp_path / 'gateway.yaml'}"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_what_root_has_left_there(tmp_path: Path) -> None:
     os.chown(tmp_path, 54321, 54321)
     (tmp_path / "left").touch()
-    [finding] = owner.judge(tmp_path, 0)
+    [finding] = owner.judge(tmp_path)
     assert (finding.state, finding.fault) == ("wrong", "disk-no-rights")
     assert finding.hint == f"chown -R 54321 {tmp_path}"
 
@@ -533,13 +546,35 @@ def status(**more: Any) -> dict[str, Any]:
         ({"machines": [{"name": "m", "state": "degraded", "reason": "x", "fault": "value-stale"}]}, [("warning", "value-stale")]),
         ({"broker": {"state": "offline", "reason": "x", "fault": "broker-tls"}}, [("wrong", "broker-tls")]),
         ({"store": {"state": "offline", "reason": "x", "fault": "store-silent"}}, [("wrong", "store-silent")]),
-        ({"buffer": {"bytes": 1, "max_bytes": 100, "trouble": "No space left"}}, [("wrong", "disk-broken")]),
+        ({"buffer": {"bytes": 1, "max_bytes": 100, "trouble": "No space left", "fault": "disk-full"}}, [("wrong", "disk-full")]),
+        ({"buffer": {"bytes": 1, "max_bytes": 100, "trouble": "what nobody knows"}}, [("wrong", "")]),
+        ({"restart": ["gateway.id: a → b"]}, [("warning", "")]),
         ({"buffer": {"bytes": 95, "max_bytes": 100, "trouble": ""}}, [("warning", "buffer-full")]),
         ({"safe_mode": {"errors": ["gateway.yaml:1:1: error"]}}, [("wrong", "config-refused")]),
+        ({"safe_mode": ["gateway.yaml:1:1: error"]}, [("wrong", "config-refused")]),  # as the control socket has it
     ],
 )  # fmt: skip
 def test_service(changed: dict[str, Any], findings: list[tuple[str, str]]) -> None:
     assert told(service.judge(status(**changed))) == [*findings, ("ok", "")]
+
+
+class FullDisk:
+    """One with 1 MiB left."""
+
+    def free(self) -> int:
+        return MIB
+
+    def create(self, name: str, size: int) -> None:
+        raise AssertionError(f"{name}: {size} bytes were made of what is to be left for others")
+
+
+def test_a_disk_with_too_little_left_is_full_and_not_broken() -> None:
+    """All the way from the buffer: what is to be left (buffer.min_free) is no reason to replace the card."""
+    with pytest.raises(OSError, match="64 MiB would be left free") as failed:
+        create(FullDisk(), "00000001.segment", 4 * MIB, 64 * MIB)  # type: ignore[arg-type]
+    row = disk_row(Usage(1, 1, 100, 0, trouble=said(failed.value)))
+    [finding, _] = service.judge(status(buffer=row))
+    assert (finding.state, finding.fault) == ("wrong", "disk-full")
 
 
 def test_no_service_and_one_that_is_silent(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,10 @@ from gateway.cli.init_questions import SAID, is_host, is_level, is_name, is_url,
 from gateway.config import load
 from gateway.errors import UsageError
 from gateway.runtime.registry import protocols
-from parts.gateway import gateway
+from parts.gateway import COMMAND, gateway
 from parts.libmodbus import Libmodbus
 from parts.ports import free_port
+from parts.process import Part, wait_until
 
 PROFILES = _profiles()
 
@@ -35,7 +38,7 @@ def test_all_defaults(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-3:] == [
         "  gateway config check",
-        "  gateway modbus dump machine-01",
+        "  gateway modbus dump machine-01 holding:0-9",
         "  gateway run",
     ]
     assert gateway("config", "check", cwd=tmp_path).stdout == ".: ok, 1 connection, 1 machine, 1 signal\n"
@@ -126,6 +129,147 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+class Served(Part):
+    """The machine of a configuration, where that says it is."""
+
+    def command(self) -> list[str]:
+        return [COMMAND, "simulate", str(self.folder / "my plant")]
+
+    def ready(self) -> bool:
+        return "127.0.0.1:" in self.log
+
+
+@pytest.mark.parametrize(
+    ("answers", "look"),
+    [
+        ("{{host: 127.0.0.1, port: {port}}}", "gateway modbus dump machine-01 holding:0-9 -c 'my plant'"),
+        ("{{host: 127.0.0.1, port: {port}, profile: eastron-sdm72-v2}}", "gateway read machine-01 -c 'my plant'"),
+        ('{{protocol: opcua, url: "opc.tcp://127.0.0.1:{port}"}}', "gateway opcua browse machine-01 -c 'my plant'"),
+    ],
+)
+def test_each_next_command_runs_as_it_is_printed(answers, look):
+    """Also that in a comment: from a shell, against a simulated machine."""
+    served = Served()
+    folder = served.folder / "my plant"
+    (served.folder / "a.yaml").write_text(answers.format(port=free_port()))
+    said = gateway("init", "my plant", "--answers", "a.yaml", cwd=served.folder)
+    assert said.returncode == 0, said.stderr
+    check, second, run = (line.strip() for line in said.stdout.splitlines()[-3:])
+    assert second == look
+    file = folder / "gateway.yaml"
+    file.write_text(
+        file.read_text().replace("8080", str(free_port())).replace("127.0.0.1:1883", f"127.0.0.1:{free_port()}")
+    )
+    if "opcua" in answers:
+        file.write_text(
+            file.read_text().replace(", url:", ", security: None, url:")
+        )  # the simulator has no certificate of ours
+    in_comments = re.findall(
+        r"#   (gateway .*?)(?:      |$)", (folder / "machines" / "machine-01.yaml").read_text(), re.M
+    )
+    assert len(in_comments) == ("profile" not in answers)
+    with served:
+        for command, place in (
+            (check, served.folder),
+            (second, served.folder),
+            *((each, folder) for each in in_comments),
+        ):
+            done = shell(command, place)
+            assert (done.returncode, bool(done.stdout)) == (0, True), (command, done.stderr)
+        assert run == "gateway run 'my plant'"
+        with subprocess.Popen(
+            ["sh", "-c", f"exec {Path(COMMAND).parent}/{run}"], cwd=served.folder, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                wait_until(lambda: "machine-01" in gateway("status", "-c", str(folder)).stdout, 30, "the gateway")
+                wait_until(
+                    lambda: " 1 of 1 machines" not in gateway("status", "-c", str(folder)).stdout, 30, "the machine"
+                )
+            finally:
+                process.terminate()
+                assert process.wait(20) == 0
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """As somebody types it."""
+    env = {**os.environ, "PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["sh", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file", "file is a file: name a folder"),
+        ("file/below", "file is a file: name a folder"),
+        ("/proc/foo", "nothing can be written to /proc/foo (No such file or directory): name another folder"),
+        ("/proc", "nothing can be written to /proc"),
+    ],
+)
+def test_where_no_folder_can_be(tmp_path, place, said):
+    """Said before anybody is asked anything: there is no terminal here, and that is not what it complains of."""
+    (tmp_path / "file").write_text("mine")
+    for more in ((), ("--yes",)):
+        done = gateway("init", place, *more, cwd=tmp_path)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert "gateway init FOLDER" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_machines_that_are_there_do_not_become_a_part_of_it(tmp_path):
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "other.yaml").write_text("connection: nowhere\n")
+    done = gateway("init", "--yes", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "machines/other.yaml is there already: name another folder" in done.stderr
+    assert not (tmp_path / "gateway.yaml").exists()
+
+
+@pytest.mark.parametrize("key", ["machine", "gateway"])
+def test_a_name_that_reads_like_an_option_is_refused(tmp_path, key):
+    (tmp_path / "a.yaml").write_text(f"{key}: --json\n")
+    done = gateway("init", "plant", "--answers", "a.yaml", cwd=tmp_path)
+    assert (done.returncode, f"{key}: '--json' cannot be used" in done.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "answers", ["{}", "{broker: none, store: none}", "{protocol: opcua, store: influx}", "{profile: eastron-sdm72-v2}"]
+)
+def test_comments_in_vietnamese(tmp_path, answers):
+    """Nothing of them is left in English, and the configuration is the same."""
+    (tmp_path / "a.yaml").write_text(answers)
+    texts = {}
+    for language in ("en", "vi"):
+        done = gateway("init", language, "--answers", "a.yaml", "--language", language, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        texts[language] = "".join(file.read_text() for file in sorted((tmp_path / language).rglob("*.yaml")))
+    parts = {language: [line.partition("# ") for line in text.splitlines()] for language, text in texts.items()}
+    assert [each[0].rstrip() for each in parts["vi"] if each[0].strip()] == [
+        each[0].rstrip() for each in parts["en"] if each[0].strip()
+    ]
+    comments = [each[2] for each in parts["vi"] if each[2] and not each[2].strip().startswith(("gateway ", "mqtt:"))]
+    assert len(comments) >= 5
+    for comment in comments:
+        assert comment not in texts["en"]
+        assert re.search("[à-ỹđ]", comment), comment
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("rollback", "config rollback"), ("versions", "config versions"), ("diff", "config diff")]
+)
+def test_a_command_of_a_group_is_found(tmp_path, typed, meant):
+    done = gateway(typed, "3", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"did you mean `gateway {meant}`?" in done.stderr
+    assert "did you mean" not in gateway("nonsense", cwd=tmp_path).stderr.lower()
+
+
+def test_where_to_begin_is_named(tmp_path):
+    assert "gateway init" in gateway("--help").stdout.partition("Options")[0]
+    assert "`gateway init`" in gateway("config", "check", cwd=tmp_path, env={**os.environ, "GATEWAY_CONFIG": ""}).stderr
+
+
 def test_nobody_there_to_answer(tmp_path):
     done = gateway("init", cwd=tmp_path)
     assert done.returncode == 2
@@ -165,7 +309,7 @@ def test_in_a_terminal(tmp_path):
             terminal.until(question + r" ?[^\n]*[:N] $")
             terminal.press(typed + "\n")
         assert terminal.end() == 0, terminal.text
-    assert "gateway modbus dump press-07 -c plant" in terminal.text
+    assert "gateway modbus dump press-07 holding:0-9 -c plant" in terminal.text
     found = load(tmp_path / "plant", protocols())
     assert (found.settings.gateway.id, found.settings.site.timezone) == ("edge-07", "Asia/Ho_Chi_Minh")
     assert list(found.machines) == ["press-07"]
@@ -177,13 +321,11 @@ def test_in_vietnamese(tmp_path):
     terminal.until(question)
     terminal.press("có dấu\n")
     terminal.until("chỉ dùng chữ không dấu.*" + question)
-    terminal.press("\x03")
-    assert terminal.end() == 130
+    assert terminal.leave("\x03") == 130
     assert "Không ghi gì cả." in terminal.text
     terminal = Terminal(tmp_path, "init", "--language", "vi", env={"LANG": "C.UTF-8"})
     terminal.until(question)
-    terminal.press("\x04")  # Ctrl-D
-    assert terminal.end() == 130
+    assert terminal.leave("\x04") == 130  # Ctrl-D
 
 
 @pytest.mark.parametrize("after", [0, 1, 5, 9])
@@ -193,8 +335,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, after):
         terminal.until(r"(\]:|N) $")
         terminal.press("\n")
     terminal.until(r"(\]:|N) $")
-    terminal.press("\x03")
-    assert terminal.end() == 130
+    assert terminal.leave("\x03") == 130
     assert "Nothing was written." in terminal.text
     assert list(tmp_path.iterdir()) == []
 
@@ -211,7 +352,7 @@ def test_every_text_is_there_in_both_languages():
     ("check", "good", "bad"),
     [
         (is_host, ["10.0.0.1", "plc-1.acme.lan", "fe80::1"], ["", "300.1.1.1", "1.2.3", "a b", "-x", "http://x", "x;y"]),
-        (is_name, ["edge-01", "A.b_c"], ["", "a b", "é", "../x", ".x", "a/b", "x" * 65]),
+        (is_name, ["edge-01", "A.b_c"], ["", "a b", "é", "../x", ".x", "-x", "a/b", "x" * 65]),
         (is_level, ["", "acme"], ["a/b", "a+", "#", " a", "a\n", "Hà Nội"]),
         (is_zone, ["UTC", "Asia/Ho_Chi_Minh"], ["", "Hanoi", "../etc/passwd", "/etc/localtime"]),
         (is_url("mqtt", "mqtts"), ["mqtt://h", "mqtts://h:8883"], ["h", "http://h", "mqtt://", "mqtt://h:99999", "mqtt://u:p@h", "mqtt://h:0"]),

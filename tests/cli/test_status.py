@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from cli.control_stub import CONFIG, NOW, Stub, machine, snapshot
+from gateway.cli.running import ask_at
 from gateway.cli.status import Overview, cut, span
 from gateway.cli.top import View
 from parts.gateway import COMMAND, Gateway, gateway
@@ -42,7 +43,7 @@ def test_all_online(tmp_path):
     assert lines[0] == "edge-01  all online"
     assert lines[1].startswith("gateway  version 0.1.0, since ")
     assert lines[1].endswith("(60 min)")
-    assert lines[2] == "flow     1,234 readings/s, 1,000 read, 99 messages stored, 0 lost"
+    assert lines[2] == "flow     1,234 readings/s, 1,000 read, 99 messages stored, 0 readings lost"
     assert lines[3] == "buffer   3 messages, 4.0 KiB of 2.0 GiB"
     assert re.fullmatch(r"broker   online since [0-9: -]+", lines[4])
     assert re.split(r"  +", lines[-1])[:2] + re.split(r"  +", lines[-1])[3:] == ["meter-01", "online", "0.4 s", "2/2"]
@@ -72,6 +73,30 @@ def test_as_objects(tmp_path):
         ("press-07", "offline", "connection-refused", 1),
         ("meter-01", "online", "", 2),
     ]
+
+
+def in_short(name: str, counts: tuple[int, int, int], age: float | None) -> dict:
+    """A machine as a gateway tells of it that is not asked for signals."""
+    told = machine(name)
+    del told["signals"]
+    return {**told, "counts": dict(zip(("good", "uncertain", "bad"), counts, strict=True)), "age_s": age}
+
+
+def test_no_row_of_a_signal_is_asked_for(tmp_path):
+    """100,000 of them are 12 MiB, which the gateway would make once a second for `top`."""
+    looks = [snapshot(in_short("a", (40, 2, 7), 1.25), in_short("new", (0, 0, 3), None), at=NOW + i) for i in range(5)]
+    with Stub(tmp_path, *looks) as stub:
+        shown = gateway("status", cwd=tmp_path).stdout.splitlines()
+        rows = list(map(json.loads, gateway("status", "--json", cwd=tmp_path).stdout.splitlines()))
+        top = json.loads(gateway("top", "--json", "--count", "1", "--interval", "100ms", cwd=tmp_path).stdout)
+        asked = [each for each in stub.asked if each["do"] == "status"]
+        assert len(asked) == 4
+        assert all(each["signals"] is False for each in asked)
+    assert [line.split()[-3:] for line in shown[-2:]] == [["1.2", "s", "40/49"], [shown[-1].split()[-3], "–", "0/3"]]
+    assert [(row["signals"], row["age_s"]) for row in rows[1:]] == [
+        ({"good": 40, "uncertain": 2, "bad": 7}, 1.25), ({"good": 0, "uncertain": 0, "bad": 3}, None),
+    ]  # fmt: skip
+    assert [(row["bad"], row["age_s"]) for row in top["machines"]] == [(7, 1.25), (3, None)]
 
 
 def test_how_long_the_buffer_lasts(tmp_path):
@@ -274,11 +299,24 @@ class Terminal:
         self.text = ""
         os.write(self.handle, keys.encode())
 
+    def leave(self, key: str) -> int:
+        """Press Ctrl-C or Ctrl-D, and once more where it fell between the prompt and the reading: Python misses it there."""
+        self.press(key)
+        while self.more(2):
+            os.write(self.handle, key.encode())
+        return self.end()
+
+    def more(self, seconds: float) -> bool:
+        """Read for so long; whether the command still runs then."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if not self.read(left):
+                return False
+        return True
+
     def end(self) -> int:
-        deadline = time.monotonic() + 30
-        while self.read(max(0.0, deadline - time.monotonic())):
-            if time.monotonic() > deadline:
-                os.kill(self.child, signal.SIGKILL)
+        if self.more(30):
+            os.kill(self.child, signal.SIGKILL)
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
         os.close(self.handle)
         return self.code
@@ -351,6 +389,9 @@ store: {{kind: historian}}
             assert (oven["name"], oven["state"], oven["fault"]) == ("oven-03", "offline", "connection-refused")
             assert (press_row["name"], press_row["state"]) == ("press-07", "online")
             assert "oven-03" in gateway("status", "-c", str(edge.file)).stdout
+            short, whole = ask_at(edge.file, "status", signals=False), ask_at(edge.file, "status")
+            assert [set(m) & {"signals", "counts", "age_s"} for m in short["machines"]] == [{"counts", "age_s"}] * 2
+            assert [len(m["signals"]) for m in whole["machines"]] == [1, 1]
             done = gateway("top", "--json", "--count", "1", "-c", str(edge.file))
             rates = {m["name"]: m["readings_per_s"] for m in json.loads(done.stdout)["machines"]}
             assert 5 < rates["press-07"] < 15

@@ -24,6 +24,7 @@ CANARIES = {
     "mqtt": "c4nary-Mqtt-8812", "store": "c4nary-Token=7731", "file": "c4nary File 5519", "environment": "c4naryEnv6620",
     "opcua": 'c4nary-Opc"ua\\3307', "user info": "c4nary-Url-4471", "key": "c4naryKeyMIIE9024", "log": "c4nary-log-1180",
     "web": "c4nary-Web-2245", "metrics": "c4nary-Metrics-6634", "bearer": "c4naryBearer0099xyz", "named": "c4nary-named-7777",
+    "set-up": "c4nary-Setup-5588",
 }  # fmt: skip
 
 PLANT = f"""\
@@ -46,6 +47,8 @@ LOG = f"""\
 2026-11-18T06:00:03 edge gateway[1]: a stray word of the file {CANARIES["file"]} in a message
 2026-11-18T06:00:04 edge gateway[1]: -----BEGIN PRIVATE KEY-----\\n{CANARIES["key"]}\\n-----END PRIVATE KEY-----
 2026-11-18T06:00:05 edge gateway[1]: {json.dumps({"password": CANARIES["opcua"]})} {quote(CANARIES["opcua"], safe="")}
+2026-11-18T06:00:05 edge gateway[1]: open it and use the set-up code {CANARIES["set-up"]} (it is in data/web/setup-code, too)
+2026-11-18T06:00:05 edge gateway[1]: and before that ABCD-2345-WXYZ-6789, on another box
 2026-11-18T06:00:06 edge gateway[1]: the end [modbus-no-answer]
 """
 
@@ -79,6 +82,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (place / name).write_text(CANARIES[canary] + "\n")
     web = tmp_path / "data" / "web"
     web.mkdir(parents=True)
+    (web / "setup-code").write_text(CANARIES["set-up"] + "\n")
     (web / "users.json").write_text(json.dumps({"anna": {"hash": CANARIES["web"]}}))
     own = tmp_path / "data" / "opcua" / "pki" / "own"
     own.mkdir(parents=True)
@@ -120,6 +124,7 @@ def test_no_secret_is_in_it_and_the_rest_is(box: Path) -> None:
     log = members["log.txt"].decode()
     assert "the end [modbus-no-answer]" in log
     assert "connecting as edge, password=***" in log
+    assert "and before that ***, on another box" in log
     assert len(log.splitlines()) == len(LOG.splitlines())
     assert json.loads(members["versions.json"])["packages"]["pydantic"]
     assert {"configuration", "disk", "broker"} <= {row["check"] for row in json.loads(members["doctor.json"])}
@@ -193,6 +198,69 @@ store: {{kind: historian}}
     assert b"c4nary" not in b"".join(members.values())
 
 
+def test_a_gateway_that_runs_on_with_a_broken_file() -> None:
+    """Nothing of it is missing: the last good version stands for the file, and the bundle says so."""
+    text = """\
+gateway: {{id: edge-7, data_dir: kept}}
+connections: {{panel: {{protocol: modbus-tcp, host: 127.0.0.1, port: {machine}}}}}
+machines: {{m: {{connection: panel, unit_id: 1, signals: {{x: {{holding: 0, type: uint16}}}}}}}}
+mqtt: {{url: "mqtt://127.0.0.1:{machine}", user: edge, password: "c4nary-Mqtt-8812"}}
+"""
+    with Gateway(text.format(machine=free_port())) as running:
+        wait_until(lambda: running.machine("m")["state"] == "offline")
+        wait_until(lambda: any((running.folder / "kept" / "versions").glob("*.json")), 20, "the first version")
+        running.file.write_text(running.file.read_text() + "token: c4nary-of-the-broken-file\nbroken: [\n")
+        done = make(running.folder)
+        assert done.returncode == 0, done.stderr
+        members = everything(running.folder / "b.zip")
+        running.stop()
+        assert make(running.folder).returncode == 0
+        later = everything(running.folder / "b.zip")
+    assert json.loads(members["status.json"])["machines"][0]["fault"] == "connection-refused"
+    assert [row for row in json.loads(members["events.json"]) if row["machine"] == "m"]
+    assert b'"machine":"m"' in later["events.json"], "out of the file it left, in the data_dir of the broken file"
+    for each in (members, later):
+        assert yaml.safe_load(each["configuration.yaml"])["mqtt"]["password"] == "***"
+        assert "version 1, as the files are broken" in each["MANIFEST.txt"].decode()
+        assert each.keys() >= {"plan.json", "losses.json", "buffer.json", "doctor.json"}
+        assert b"c4nary" not in b"".join(each.values())
+
+
+def test_words_of_our_own_are_no_secrets(box: Path) -> None:
+    """`gateway init` explains in a comment how a password is written; what stands there is none, and `secret` least of all."""
+    (box / "gateway.yaml").unlink()
+    done = subprocess.run([COMMAND, "init", "--yes"], cwd=box, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    file = box / "gateway.yaml"
+    assert "password: {secret: mqtt_password}" in file.read_text()
+    file.write_text(
+        file.read_text() + 'store: {kind: influx, password: {secret: influx_pw}, token: "c4nary-Mqtt-8812"\nbroken: [\n'
+    )
+    (box / "journal").write_text("user edge reads mqtt_password and influx_pw; c4nary-Mqtt-8812\n")
+    (box / "secrets" / "common").write_text("secret\n")
+    assert make(box).returncode == 0
+    members = everything(box / "b.zip")
+    assert members["log.txt"] == b"user edge reads mqtt_password and influx_pw; ***\n"
+    manifest = members["MANIFEST.txt"].decode()
+    assert "  secrets, private keys, users of the page: nobody needs them to help\n" in manifest
+    assert "Passwords, tokens and keys were taken out" in manifest
+    assert manifest.count("***") == 1, "where it says what *** means"
+    assert '"check": "secrets"' in members["doctor.json"].decode()
+
+
+def test_comments_may_have_an_old_password_in_them() -> None:
+    assert suspected("# password: hunter2, of 2019\n# the token is c4nary\n# a secret: {secret: name_of_it}\n") == {
+        "hunter2", "c4nary",
+    }  # fmt: skip
+    assert suspected("mqtt: {password: hunter2, secret: {secret: of_mqtt}}") == {"hunter2"}
+
+
+def test_it_is_a_zip_file_and_called_like_one(box: Path) -> None:
+    done = make(box, "-o", "x.txt")
+    assert (done.returncode, (box / "x.txt").exists()) == (2, False)
+    assert "x.zip" in done.stderr
+
+
 def test_since_is_asked_of_the_journal(box: Path) -> None:
     assert make(box, "--since", "2026-11-18T06:00:00+00:00").returncode == 0
     asked = (box / "asked").read_text()
@@ -239,6 +307,8 @@ def test_what_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("the password is hunter2", "the password is ***"),
         ("mật khẩu MAT_KHAU=hunter2", "mật khẩu MAT_KHAU=***"),
         ("API-Key: hunter2", "API-Key: ***"),
+        ("use the set-up code ABCD-EFGH-2345-WXYZ (it is in", "use the set-up code *** (it is in"),
+        ("serial ABCD-1010-2345-WXYZ of 2026-11-18", "serial ABCD-1010-2345-WXYZ of 2026-11-18"),
         ("unit 7 does not answer: check `unit_id`", "unit 7 does not answer: check `unit_id`"),
         ("http://10.20.0.5:8086/ping", "http://10.20.0.5:8086/ping"),
         ("by anna@acme.vn", "by anna@acme.vn"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 
 from fleet.repository import MACHINE, Repository, commit_tree, raw_tree
 from gateway.errors import ConfigErrors, GatewayError
-from gateway.fleet import FleetError, Outcome, pull, read_settings
+from gateway.fleet import FleetError, Outcome, git, pull, read_settings
 from gateway.fleet.place import Place, Version
 from gateway.runtime.registry import protocols
-from parts.gateway import gateway
+from parts.gateway import COMMAND, gateway
+from parts.process import wait_until
 
 
 @pytest.fixture
@@ -392,6 +394,58 @@ def test_a_gateway_that_refuses_keeps_what_it_had(repository, placed):
     assert placed.pull().what == "placed"
 
 
+def test_what_was_changed_on_this_box_is_named(repository, placed):
+    assert Place(placed.folder).changed() == []
+    current = placed.folder / "current"
+    (current / "gateway.yaml").write_text((current / "gateway.yaml").read_text() + "# by hand\n")
+    (current / "machines" / "own.yaml").write_text(MACHINE)
+    (current / "machines" / "press.yaml").rename(placed.folder / "press.yaml")
+    changed = ["gateway.yaml", "machines/own.yaml", "machines/press.yaml"]
+    assert Place(placed.folder).changed() == changed
+    settings = placed.repository.settings(placed.folder)
+    for told in (
+        gateway("fleet", "show", "--settings", str(settings)),
+        gateway("fleet", "pull", "--settings", str(settings)),
+    ):
+        assert f"changed on this box: {', '.join(changed)}" in told.stdout
+    assert json.loads(gateway("fleet", "show", "--settings", str(settings), "--json").stdout)["changed"] == changed
+    repository.write("common/machines/new.yaml", MACHINE)
+    repository.commit()
+    assert placed.pull().changed == tuple(changed)
+    assert Place(placed.folder).changed() == []
+    assert placed.machines == ["new", "press"]
+
+
+def test_what_is_tried_on_a_new_box_leaves_nothing(repository, box):
+    repository.commit()
+    assert box.pull(try_only=True).what == "would place"
+    assert not box.folder.exists()
+
+
+def test_what_git_says_is_one_sentence(repository, placed):
+    repository.work.rename(repository.folder / "elsewhere")
+    said = placed.refused("fetch")
+    assert "Could not read from remote repository" in said  # followed by an empty line, as git says it
+    assert "; ;" not in said
+
+
+def test_nothing_new_is_said_once(repository, placed, tmp_path):
+    """Looked at every second until there is something new: two lines about it, and one before."""
+    file = repository.settings(placed.folder)
+    command = [COMMAND, "fleet", "pull", "--every", "1s", "--settings", str(file)]
+    with (tmp_path / "said").open("w+") as out, subprocess.Popen(command, stdout=out, text=True) as process:
+        try:
+            for _ in range(6):  # a look makes a folder and removes it
+                before = placed.folder.stat().st_mtime_ns
+                wait_until(lambda: placed.folder.stat().st_mtime_ns != before, 20, "another look")  # noqa: B023
+            commit = repository.commit()
+            wait_until(lambda: placed.current == commit, 20, "the new one")
+            wait_until(lambda: commit[:12] in (tmp_path / "said").read_text(), 20, "a word of it")
+        finally:
+            process.terminate()
+    assert (tmp_path / "said").read_text().count("nothing new") == 1
+
+
 def test_it_is_only_tried(repository, placed):
     repository.write("common/machines/new.yaml", MACHINE)
     repository.commit()
@@ -522,7 +576,7 @@ def versions(folder: Path) -> list[Version]:
         ("branch: --all", 9, "cannot be a branch"),
         ("branch: a..b", 9, "cannot be a branch"),
         ("folder: here", 9, "absolute path"),
-        ("allowed_signers: /nowhere", 18, "No such file"),
+        ("allowed_signers: /nowhere", 18, "there is no such file"),
         ("keep: 1", 7, ""),
         ("alowed: x", 1, "not a key"),
     ],
@@ -543,6 +597,28 @@ def test_signers_that_others_may_write_are_refused(repository, tmp_path):
     repository.allowed.chmod(0o666)
     with pytest.raises(ConfigErrors, match="chmod go-w"):
         read_settings(repository.settings(tmp_path / "box"))
+
+
+def test_what_is_no_signer_is_named_by_its_line(repository, tmp_path):
+    good = repository.allowed.read_text()
+    repository.allowed.write_text(f"# ours\n\n{good}anna@acme AAAAC3NzaC1lZDI1NTE5AAAAI\n")
+    with pytest.raises(ConfigErrors, match=r"line 4 names no signer and key\n(.*\n)*.*ssh-ed25519 AAAA"):
+        read_settings(repository.settings(tmp_path / "box"))
+    for key in ("<html>404</html>", "a" * 50_000, good.replace(" ssh-", " sh-")):
+        repository.allowed.write_text(key + "\n")
+        with pytest.raises(ConfigErrors, match="names no signer and key"):
+            read_settings(repository.settings(tmp_path / "box"))
+    key = good.split('"')[-1].strip()
+    for line in (f"a@b,c@d {key} a comment", f'* cert-authority,namespaces="git,x" {key}', good):
+        repository.allowed.write_text(line + "\n")
+        read_settings(repository.settings(tmp_path / "box"))
+
+
+def test_no_settings_yet(tmp_path):
+    done = gateway("fleet", "show", "--settings", str(tmp_path / "fleet.yaml"))
+    assert done.returncode == 3
+    assert "there is no such file" in done.stderr
+    assert "/usr/share/shopfloor-gateway/fleet" in done.stderr
 
 
 # --- the command -------------------------------------------------------------------------------------------------------
@@ -567,3 +643,34 @@ def test_the_command(repository, tmp_path):
     done = gateway("fleet", "pull", "--settings", str(settings))
     assert done.returncode == 3
     assert "gateways/edge-01/gateway.yaml:1:1: error: machnes" in done.stderr
+
+
+# --- what it costs and who can read it -----------------------------------------------------------------------------------
+
+
+def test_only_the_owner_can_look_into_what_is_placed(repository, box):
+    """A password that somebody wrote in clear is not for every user of the box."""
+    repository.write("common/profiles/deep/er/p.yaml", "protocol: modbus\nsignals: {}\n")
+    repository.commit()
+    (box.folder / "versions").mkdir(parents=True, mode=0o755)  # of an earlier release
+    before = os.umask(0o022)
+    try:
+        assert box.pull().what == "placed"
+    finally:
+        os.umask(before)
+    found = [box.folder / "versions", *(box.folder / "versions").rglob("*")]
+    modes = {(each.is_dir(), stat.S_IMODE(each.lstat().st_mode)) for each in found if not each.is_symlink()}
+    assert modes == {(True, 0o700), (False, 0o600)}
+    assert {each.lstat().st_uid for each in found} == {os.geteuid()}
+
+
+def test_a_little_pack_does_not_take_all_the_memory(repository, placed, monkeypatch):
+    """A commit of 150 MB packs into 150 KB, and git has to unpack it before anybody can look at its signature."""
+    monkeypatch.setattr(git, "MEMORY", 96 * 2**20)
+    repository.commit()
+    assert placed.pull().what == "placed"  # what is usual needs less
+    tree = repository.git("rev-parse", "HEAD^{tree}").strip()
+    head = f"tree {tree}\nauthor A <a@acme> {repository.now} +0000\ncommitter A <a@acme> {repository.now} +0000\n\n"
+    bomb = repository.git("hash-object", "-t", "commit", "-w", "--stdin", input=head.encode() + b"x" * 150_000_000)
+    repository.git("update-ref", "refs/heads/main", bomb.strip())
+    assert "takes more than 96 MiB of memory" in placed.refused("fetch")

@@ -10,14 +10,22 @@ from urllib.request import urlopen
 
 import pytest
 
-from gateway.clock import ERA
+import gateway
+from gateway.clock import ERA, SystemClock
+from gateway.config import load
+from gateway.counters import THINNED
 from gateway.errors import PartMissingError
 from gateway.events import Event, Events
 from gateway.metrics.certificates import Certificates, end_of
-from gateway.metrics.exposition import OF_MACHINES, Exposition
+from gateway.metrics.exposition import CAUSES, OF_MACHINES, Exposition
 from gateway.metrics.happened import Happened
 from gateway.metrics.lag import Lag
-from gateway.model import GOOD, NO_COMMUNICATION, OUT_OF_RANGE, Batch
+from gateway.model import GOOD, NO_COMMUNICATION, OUT_OF_RANGE, UNCERTAIN, Batch, Signal
+from gateway.runtime.app import App, paho_links
+from gateway.runtime.registry import protocols
+from gateway.runtime.safe_mode import Waiting
+from gateway.web.sources import Sources
+from gateway.web.views.plant import plant as view
 from parts.prometheus import promtool
 from web.plant import NOW, ManualClock, S, Used, all_bad, empty_board, full, header, plant, signal
 
@@ -69,14 +77,13 @@ def test_promtool_would():
 
 def test_the_gateway_and_its_flow():
     board = plant()
-    board.counters.lost, board.counters.refused, board.counters.rewinds = 3, 5, 2
+    board.counters.refused, board.counters.rewinds = 5, 2
     seen = of(board, waits=lambda: 12.5)
     assert seen("gateway_info", gateway="edge-01", version="0.1.0", delivery="store") == 1
     # From tests/web/plant.py.
     assert seen("gateway_messages_sent_total") == 557_988
-    assert seen("gateway_messages_stored_total") == 557_976
-    assert seen("gateway_messages_lost_total") == 3
-    assert seen("gateway_messages_refused_total") == 5
+    assert seen("gateway_messages_stored_total", by="store") == 557_976
+    assert seen("gateway_broker_refusals_total") == 5
     assert seen("gateway_publisher_rewinds_total") == 2
     assert seen("gateway_buffer_messages") == 12
     assert seen("gateway_buffer_bytes") == 41_000_000
@@ -89,6 +96,70 @@ def test_the_gateway_and_its_flow():
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= {
         n for n, _ in seen.series
     }
+
+
+def test_who_acknowledged_what_counts_as_stored():
+    board = plant()
+    board.delivery = "broker"
+    seen = of(board)
+    assert seen("gateway_messages_stored_total", by="broker") == 557_976
+    assert len(seen.labels("gateway_messages_stored_total")) == 1
+
+
+def test_readings_that_are_lost_by_cause_and_thinning_apart():
+    board = plant()
+    seen = of(board)
+    causes = {labels["cause"] for labels in seen.labels("gateway_readings_lost_total")}
+    assert causes >= {"buffer-full", "too-old", "damaged", "disk-cannot-be-written"}, "increase() needs one before"
+    assert {seen("gateway_readings_lost_total", cause=cause) for cause in causes} == {0}
+    for cause, count in [
+        ("damaged", 7), ("buffer-full", 100), ("buffer-full: of low priority", 11), ("thinned: one value in 60 s", 9_910),
+        ("buffer-full", 5), ("a cause of tomorrow", 1),
+    ]:  # fmt: skip
+        board.counters.note_loss(cause, count)
+    seen = of(board)
+    lost = {c: seen("gateway_readings_lost_total", cause=c) for c in ("damaged", "buffer-full", "a cause of tomorrow")}
+    assert lost == {"damaged": 7, "buffer-full": 116, "a cause of tomorrow": 1}
+    assert seen("gateway_readings_thinned_total") == 9_910
+    assert (board.counters.lost, board.counters.thinned) == (124, 9_910)
+
+
+def test_the_causes_that_are_there_before_anything_happened_are_all_there_are():
+    """Those of loss records about messages, as they stand in the code that makes them."""
+    made = set()
+    for name in ("buffer/segment_log.py", "buffer/reduce.py", "publisher/publisher.py"):
+        text = (Path(gateway.__file__).parent / name).read_text()
+        for pattern in (
+            r'(?: Loss\(.*|\(Loss\(.*|_drop\(.*|_drop_oldest\(|_declare_lost\(.*)"([a-z-]+)"\)', r'0x9\d: "([a-z-]+)"', r'Step\(f?"([a-z-]+):'
+        ):  # fmt: skip
+            made |= set(re.findall(pattern, text))
+    assert len(made) == len(CAUSES) + 1
+    assert made == {*CAUSES, THINNED}
+
+
+def test_safe_mode():
+    assert of(plant())("gateway_safe_mode") == 0
+    assert of(plant(), safe_mode=lambda: ["gateway.yaml:3:1: error"])("gateway_safe_mode") == 1
+    # Of a gateway that has nothing to run with there is no board.
+    assert Read(Exposition(clock=ManualClock(), safe_mode=lambda: ["x"]))("gateway_safe_mode") == 1
+
+
+def test_a_process_in_safe_mode_exposes_it(tmp_path: Path):
+    """With an earlier configuration, and with nothing to run with."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "gateway: {id: e}\nmqtt: {url: 'mqtt://127.0.0.1:1'}\nconnections: {c: {protocol: modbus-tcp, host: 127.0.0.1}}\n"
+        "machines: {m: {connection: c, signals: {a: {holding: 0, type: int16}}}}\n"
+    )
+    configuration, clock = load(file, protocols()), SystemClock()
+    for errors in ([], ["gateway.yaml:1:1: error: x"]):
+        app = App(configuration, paho_links(configuration, clock), clock, safe_mode=errors)
+        assert read(app.scrape())["gateway_safe_mode", frozenset()] == len(errors)
+        app.safe_mode = ()
+        assert read(app.scrape())["gateway_safe_mode", frozenset()] == 0, "the files are right again"
+    waiting = Waiting(file, ["gateway.yaml:1:1: error: x"], {})
+    assert read(waiting._answers()["metrics"]().encode())["gateway_safe_mode", frozenset()] == 1
+    assert waiting._answers()["status"](signals=False)["safe_mode"]
 
 
 def test_an_empty_buffer_keeps_nothing_waiting_and_an_unknown_age_is_left_out():
@@ -115,10 +186,24 @@ def test_machines():
         assert states == {"online": 0, "degraded": 0, "offline": 0, state: 1}
     levels = {"enterprise": "acme", "site": "hanoi", "area": "moulding"}
     assert seen("gateway_machine_info", machine="robot-11", line="L3", **levels) == 1
-    # Read 0.4 s before NOW; its signals became bad 1,260 s before NOW.
+    # Read 0.4 s before NOW.
     assert seen("gateway_machine_newest_reading_age_seconds", machine="press-07") == pytest.approx(0.4)
-    assert seen("gateway_machine_newest_reading_age_seconds", machine="robot-11") == pytest.approx(1260)
     assert seen("gateway_machine_state_since_timestamp_seconds", machine="press-07") == NOW / S - 310
+
+
+def test_a_machine_that_is_silent_does_not_look_fresh():
+    """Every poll without an answer makes bad readings of that moment; the newest value is 600 s old."""
+    board = plant()
+    silent = header("silent-01", signal("a"), signal("b"))
+    board.add(silent, NOW)
+    assert of(board)("gateway_machine_newest_reading_age_seconds", machine="silent-01") is None
+    board.update(full(silent, [1.0, 2.0], [GOOD, UNCERTAIN], NOW - 600 * S))
+    for seconds in (599, 300, 1):
+        board.update(all_bad(silent, NO_COMMUNICATION, NOW - seconds * S))
+    age = "gateway_machine_newest_reading_age_seconds"
+    assert of(board)(age, machine="silent-01") == pytest.approx(600)
+    board.update(full(silent, [None, 2.0], [NO_COMMUNICATION, UNCERTAIN], NOW - 2 * S))
+    assert of(board)(age, machine="silent-01") == pytest.approx(2)
 
 
 def test_each_counter_is_the_one_it_says():
@@ -162,6 +247,28 @@ def test_signals_by_quality():
     assert counts() == (3, 1, 2)
     board.update(all_bad(head, NO_COMMUNICATION, NOW))
     assert counts() == (0, 0, 6)
+
+
+def test_an_event_that_has_not_happened_is_not_bad():
+    """Else every machine with alarms has an alert until each of them was there once. The tile counts the same."""
+    board = empty_board()
+    head = header("press", signal("a"), Signal("alarm", "string", kind="event"), Signal("jam", "string", kind="event"))
+    board.add(head, NOW)
+
+    def counts() -> tuple[float | None, ...]:
+        seen = of(board)
+        found = tuple(seen("gateway_machine_signals", machine="press", quality=q) for q in ("good", "uncertain", "bad"))
+        (tile,) = view(Sources(board, ManualClock()))["machines"]
+        assert found == tuple(tile["signals"][q] for q in ("good", "uncertain", "bad"))
+        return found
+
+    assert counts() == (0, 0, 1), "what is no event is missed"
+    board.update(Batch(head, [0], [NOW], [1.0], None))
+    assert counts() == (1, 0, 0)
+    board.update(Batch(head, [1], [NOW], ["door open"], None))
+    assert counts() == (2, 0, 0)
+    board.update(Batch(head, [2, 0], [NOW, NOW], [None, None], [NO_COMMUNICATION, NO_COMMUNICATION]))
+    assert counts() == (1, 0, 2), "one that cannot be read is bad"
 
 
 def test_faults_are_labels():

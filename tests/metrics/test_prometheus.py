@@ -56,7 +56,7 @@ def test_an_alert_fires_when_a_machine_goes_away_and_ends_when_it_is_back(text):
             lambda: 7 < (prometheus.value("rate(gateway_readings_read_total[10s])") or 0) < 13, 20, "ten a second"
         )
         shown = running.status()
-        stored = prometheus.value("gateway_messages_stored_total")
+        stored = prometheus.value('gateway_messages_stored_total{by="store"}')
         assert stored is not None
         assert 0 < stored <= shown["flow"]["stored"] <= shown["flow"]["messages"]
         assert not [a for a in prometheus.alerts() if a["labels"]["alertname"] in ("MachineOffline", "GatewayDown")]

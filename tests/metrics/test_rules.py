@@ -36,7 +36,12 @@ def test_every_alert_is_tried():
     ("alert", "change"),
     [
         ("MachineOffline", ("for: 5m", "for: 50m")),
-        ("ReadingsLost", ("gateway_messages_lost_total[15m]", "gateway_messages_sent_total[15m]")),
+        ("ReadingsLost", ("gateway_readings_lost_total[15m]", "gateway_messages_sent_total[15m]")),
+        (
+            "ReadingsLost",
+            ("          or (gateway_readings_lost_total > 0 unless gateway_readings_lost_total offset 15m)\n", ""),
+        ),
+        ("SafeMode", ("== 1", "== 0")),
         ("CertificateEnds", ("30 * 86400", "3 * 86400")),
         ("BufferFilling", ("4 * 3600", "1 * 3600")),
         ("GatewayRestarts", ("> 3", "> 30")),

@@ -170,6 +170,27 @@ async def test_a_restarted_broker_is_found_again_and_nothing_is_sent_behind_our_
             await ear.until(lambda: mid in ear.published)
 
 
+async def test_a_long_pause_ends_when_somebody_else_has_reached_the_broker():
+    broker = Mosquitto()
+    link = PahoLink(endpoint(broker.port), backoff=Backoff(first=600.0, cap=600.0))
+    async with linked(link, connected=False) as ear:
+        await ear.until(lambda: ear.reasons)
+        with broker:
+            link.try_now()
+            await ear.until(lambda: ear.connections, timeout=5)
+
+
+async def test_who_was_thrown_out_waits_all_the_same(broker):
+    """Or two clients with one id would throw each other out as fast as they can."""
+    link = PahoLink(endpoint(broker.port, "one"), backoff=Backoff(first=600.0, cap=600.0))
+    async with linked(link) as ear, linked(paho_link(broker.port, "one")) as other:
+        await ear.until(lambda: ear.reasons)
+        link.try_now()
+        await other.until(lambda: other.connections)
+        with pytest.raises(TimeoutError):
+            await ear.until(lambda: ear.connections > 1, timeout=0.5)
+
+
 async def test_acl_refusal_is_seen():
     acl = "user edge\ntopic write allowed/#\n"
     with Mosquitto(users={"edge": "pw"}, acl=acl) as broker:

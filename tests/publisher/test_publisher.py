@@ -51,16 +51,20 @@ class Subscriber:
 class Edge:
     """A buffer, a publisher, a broker and a subscriber."""
 
-    def __init__(self, delivery: str = "store", window: int = 3, rate: float | None = None, hold: bool = True) -> None:
+    def __init__(
+        self, delivery: str = "store", window: int = 3, rate: float | None = None, hold: bool = True,
+        writer: Callable[[], str | None] = lambda: None,
+    ) -> None:  # fmt: skip
         self.clock, self.counters, self.broker = Clock(), FlowCounters(), LocalBroker()
         self.buffer = SegmentLog(
             None, Limits(10**6, 3600.0), lambda loss, seq: ("loss", encode_loss(loss, "edge", seq)), self.clock
         )
         self.link = self.broker.link()
+        self.retained: list[str] = []  # topics of which the broker has the newest
         self.publisher = Publisher(
             self.link, self.buffer, TOPICS, "edge", self.clock, self.counters,
             delivery=delivery, window=window, births=lambda: [("plant/_gateway/edge/status", b"born")],
-            rate=rate, hold=hold,
+            rate=rate, hold=hold, on_retained=self.retained.append, writer=writer,
         )  # fmt: skip
         self.store = Subscriber()
         self.store_link = self.broker.link()
@@ -545,3 +549,76 @@ async def test_what_a_store_has_missed_is_sent_again_while_it_stores_everything_
         await edge.settled()
     assert seen(edge).count(3) >= 2
     assert seen(edge).count(4) == 1
+
+
+async def test_the_broker_has_what_is_retained_when_it_took_the_newest(edge, monkeypatch):
+    edge.retained.clear()
+    mids: list[int] = []
+    monkeypatch.setattr(edge.link, "publish", lambda *_, **__: mids.append(100 + len(mids)) or mids[-1])
+    edge.publisher.retain("plant/m/meta", b"first")
+    edge.publisher.retain("plant/m/meta", b"second")
+    edge.publisher.on_published(mids[0], 0x00)
+    assert edge.retained == []  # the second is on its way
+    edge.publisher.on_published(mids[1], 0x87)  # not authorized: MQTT 5.0, 3.4.2.1
+    assert edge.retained == []
+    edge.publisher.retain("plant/m/meta", b"third")
+    edge.publisher.on_published(mids[2], 0x10)  # nobody subscribes, and it is retained all the same
+    assert edge.retained == ["plant/m/meta"]
+    # One that finds no room in the window waits, and is newer than what is answered.
+    edge.retained.clear()
+    for machine in "abc":
+        edge.publisher.retain(f"plant/{machine}/meta", b"x")
+    edge.publisher.retain("plant/a/meta", b"")
+    assert len(mids) == 6
+    monkeypatch.setattr(edge.publisher, "_room", lambda: 0)
+    edge.publisher.on_published(mids[3], 0x00)
+    assert edge.retained == []
+    edge.publisher.on_published(mids[4], 0x00)
+    assert edge.retained == ["plant/b/meta"]
+
+
+async def test_that_nobody_is_there_is_said_once_however_many_machines_there_are(edge, caplog):
+    edge.store_link._filters.clear()
+    for machine in "abcdefgh":
+        edge.append(b"1", b"2", machine=machine)
+    for _ in range(60):
+        edge.clock.seconds += 1.0
+        edge.publisher.tick()
+        await edge.settled()
+    said = [record.getMessage() for record in caplog.records if "nobody to give" in record.getMessage()]
+    assert len(said) == 1
+    assert "is `gateway store` running?" in said[0]
+    assert "nobody to give" in edge.publisher.reason
+    edge.store_link.subscribe(["plant/+/data"])
+    for _ in range(20):
+        edge.clock.seconds += 1.0
+        edge.publisher.tick()
+        await edge.settled()
+    assert edge.publisher.reason == ""
+    assert len(edge.store.payloads) >= 16
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("", "the store writer of this gateway: it has not subscribed yet"),
+        ("mqtt://b:1: nothing listens there", "the store writer of this gateway: mqtt://b:1: nothing listens there"),
+    ],
+)
+async def test_the_own_writer_is_named(says, told):
+    edge = Edge(writer=lambda: says)
+    await edge.start(subscribed=False)
+    edge.append(b"1")
+    for _ in range(20):
+        edge.clock.seconds += 1.0
+        edge.publisher.tick()
+        await edge.settled()
+    assert edge.publisher.reason.endswith(told)
+
+
+async def test_who_listens_hears_that_the_broker_is_there(edge):
+    heard = []
+    edge.publisher.on_reached = lambda: heard.append(edge.publisher.reason)
+    edge.publisher.on_disconnected("cut")
+    edge.publisher.on_connected()
+    assert heard == [""]

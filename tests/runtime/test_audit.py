@@ -1,5 +1,7 @@
 """The comparison of what was accepted, stored, declared lost: what is left over is lost without a word."""
 
+from array import array
+
 from gateway.buffer.inspect import Waiting
 from gateway.mqtt.payload import Loss
 from gateway.runtime.audit import Row, audit
@@ -14,7 +16,8 @@ def stretch(first: int, last: int, epoch: str = "e1", gateway: str = "edge") -> 
 
 
 def waiting(first: int, last: int, epoch: str = "e1") -> Waiting:
-    return Waiting(epoch, first, last, (last - first + 1) * 10, T + first * S, T + last * S)
+    n = last - first + 1
+    return Waiting(epoch, first, last, n * 10, T + first * S, T + last * S, array("I", [10] * n))
 
 
 def lost(first: int, last: int, epoch: str = "e1", cause: str = "buffer-full") -> Lost:
@@ -72,7 +75,18 @@ def test_messages_whose_stretches_have_expired_are_not_missing():
 
 def test_a_message_that_waits_although_it_is_stored_is_no_contradiction():
     rows = compared([stretch(1, 10)], [], [waiting(8, 12)])
-    assert "silent" not in {row.kind for row in rows}
+    assert kinds(rows) == [("stored", 1, 10), ("pending", 11, 12)]
+    assert [row.count for row in rows] == [100, 20]
+
+
+def test_every_message_counts_once():
+    rows = compared([stretch(1, 10)], [lost(5, 6), lost(11, 14), lost(9, 22)], [waiting(8, 10), waiting(15, 20)])
+    assert kinds(rows) == [("stored", 1, 10), ("loss", 11, 14), ("pending", 15, 20), ("loss", 21, 22)]
+
+
+def test_what_is_stored_but_has_expired_does_not_wait():
+    rows = audit({("edge", "e1"): [(1, 20)]}, [], [], [waiting(18, 22)], "edge")
+    assert kinds(rows) == [("pending", 21, 22)]
 
 
 def test_a_loss_whose_record_still_waits_is_no_silence():

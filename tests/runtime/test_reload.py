@@ -20,6 +20,7 @@ from gateway.runtime import edge as edge_module
 from gateway.runtime.app import App
 from gateway.runtime.poller import Poller
 from gateway.runtime.registry import plugins, protocols
+from gateway.web.access.audit import verify
 from parts.ports import free_port
 from simulators.behaviour.scenario import read_scenario
 from simulators.plant import simulate
@@ -64,14 +65,16 @@ async def until(condition: Callable[[], object], what: str, timeout: float = 15)
 
 
 @asynccontextmanager
-async def running(folder: Path, ports: list[int], text: str) -> AsyncIterator[App]:
+async def running(
+    folder: Path, ports: list[int], text: str, broker: LocalBroker | None = None
+) -> AsyncIterator[App]:
     whole = folder / "whole.yaml"
     whole.write_text(plant(ports, "press", "saw", press=EXTRA, saw=EXTRA))
     file = folder / "gateway.yaml"
     file.write_text(text)
     scenario = folder / "scenario.yaml"
     scenario.write_text(BEHAVIOUR)
-    broker = LocalBroker()
+    broker = broker or LocalBroker()
 
     def links(*_: object) -> Any:
         return lambda *_: broker.link()
@@ -259,6 +262,26 @@ async def test_the_control_socket_answers_whatever_it_is_asked(tmp_path: Path):
             assert error in answer["error"], line[:40]
         assert (await ask(path, b'{"do": "reload", "who": "me"}\n'))["result"]["changed"] is False
     assert not path.exists()
+
+
+async def test_who_changes_something_at_the_box_stands_in_the_audit(tmp_path: Path):
+    """Beside those who do it on the page: one chain says who did what."""
+    ports = [free_port(), free_port()]
+    async with running(tmp_path, ports, plant(ports, "press")):
+        path = tmp_path / "data" / "control.sock"
+        await ask(path, b'{"do": "reload", "who": "gateway reload by anna"}\n')
+        await ask(path, b'{"do": "rollback", "version": 99, "who": "otto"}\n')
+        (tmp_path / "gateway.yaml").write_text("nonsense: true\n")
+        assert (await ask(path, b'{"do": "reload"}\n'))["result"]["errors"]
+        await ask(path, b'{"do": "versions"}\n')  # changes nothing
+    verdict = verify(tmp_path / "data" / "web")
+    assert verdict.problems == ()
+    assert [(each["who"], each["what"], each["outcome"]) for each in verdict.entries] == [
+        ("gateway reload by anna, at the box", "reload", "done"),
+        ("otto, at the box", "rollback", "failed"),
+        ("gateway reload, at the box", "reload", "refused"),
+    ]
+    assert verdict.entries[1]["version"] == 99
 
 
 async def test_a_folder_with_a_long_name_has_a_control_socket_as_well(tmp_path: Path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,26 @@ def test_where_there_can_be_no_other_process_it_is_done_here(
     assert not difference(load(file, protocols()), load_aside(file, LARGE))
     assert "polls may be late" in caplog.text
     assert sys.getswitchinterval() == interval
+
+
+def test_two_at_once_leave_the_interpreter_as_it_was():
+    """The one who came second would take what the first has set for what there was."""
+    interval = sys.getswitchinterval()
+    assert interval > loading.SWITCH
+    loading._politely.__enter__()
+    loading._politely.__enter__()
+    assert sys.getswitchinterval() == pytest.approx(loading.SWITCH)
+    assert not gc.isenabled()
+    loading._politely.__exit__()  # the first one ends
+    assert sys.getswitchinterval() == pytest.approx(loading.SWITCH)
+    loading._politely.__exit__()
+    assert sys.getswitchinterval() == interval
+    assert gc.isenabled()
+
+
+def test_many_at_once_do_as_well(file: Path):
+    interval = sys.getswitchinterval()
+    with ThreadPoolExecutor(4) as threads:
+        assert len(list(threads.map(lambda _: load_aside(file, 0), range(8)))) == 8
+    assert sys.getswitchinterval() == interval
+    assert gc.isenabled()

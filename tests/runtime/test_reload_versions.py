@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,17 @@ import pytest
 
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.runtime import versions
-from gateway.runtime.versions import INTENT, KEPT, Versions, checksum_of, files_of, finish, load_files, put_back
+from gateway.runtime.versions import (
+    INTENT,
+    KEPT,
+    Versions,
+    checksum_of,
+    files_of,
+    finish,
+    load_files,
+    put_back,
+    roll_back,
+)  # fmt: skip
 
 OLD = {"gateway.yaml": b"version: 1\n# old\n", "machines/a.yaml": b"old: a\n", "machines/gone.yaml": b"x: 1\n"}
 NEW = {"gateway.yaml": b"version: 1\n# new\n", "machines/a.yaml": b"new: a\n", "profiles/p.yaml": b"new: p\n"}
@@ -53,6 +64,43 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.conf", "secrets/mqtt", "machines/a.txt", "../gateway.yaml", "/etc/passwd", "machines/../x.yaml", "profiles/x/y.yaml",
+        "other.yaml", "", "machines/", ".gateway.yaml", "./gateway.yaml",
+    ],
+)  # fmt: skip
+def test_a_version_that_somebody_has_written_puts_nothing_else_beside_the_configuration(tmp_path: Path, name: str):
+    folder = write(tmp_path / "etc", OLD)
+    with pytest.raises(GatewayError, match="is no file of a configuration"):
+        put_back(folder, OLD | {name: b"x"})
+    with pytest.raises(GatewayError, match="is no file of a configuration"):
+        load_files(folder, {name: b"x"})
+    assert files_of(folder) == OLD
+    (folder / INTENT).write_text(json.dumps({"v": 1, "replace": [name], "remove": []}))
+    assert finish(folder) is False
+
+
+def test_of_a_single_file_its_own_name_and_profiles_are_put_back(tmp_path: Path):
+    file = write(tmp_path, {"plant.yaml": b"version: 1\n"}) / "plant.yaml"
+    assert put_back(file, {"plant.yaml": b"new: 1\n", "profiles/p.yaml": b"a: 1\n"}) == [
+        "plant.yaml",
+        "profiles/p.yaml",
+    ]
+    for name in ("gateway.yaml", "machines/a.yaml"):
+        with pytest.raises(GatewayError, match="is no file of a configuration"):
+            put_back(file, {"plant.yaml": b"x: 1\n", name: b"x"})
+
+
+def test_ownership_is_never_given_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, follows = write(tmp_path / "etc", OLD), list[bool]()
+    monkeypatch.setattr(os, "chown", lambda *_, follow_symlinks=True, **__: follows.append(follow_symlinks))
+    put_back(folder, NEW)
+    assert follows
+    assert not any(follows)
+
+
 def test_a_version_is_what_was_written_and_the_last_twenty_stay(tmp_path: Path):
     stored = Versions(tmp_path / "data")
     assert stored.all() == []
@@ -70,6 +118,152 @@ def test_a_version_is_what_was_written_and_the_last_twenty_stay(tmp_path: Path):
     assert {path.stat().st_mode & 0o777 for path in stored.folder.iterdir()} == {0o600}
     with pytest.raises(GatewayError, match="there is no version 3"):
         stored.get(3)
+
+
+def test_files_in_another_encoding_are_kept_byte_for_byte(tmp_path: Path):
+    """Latin-1, and every byte there is beside text that is sound: `gateway config rollback` must not cost them."""
+    files = {
+        "gateway.yaml": "# Pressöl\n".encode("latin-1"),
+        "machines/a.yaml": bytes(range(256)) + "máy \\udcff".encode(),
+    }
+    stored = Versions(tmp_path)
+    assert stored.keep(files, "anna", "", 1, in_force=False) == 1
+    assert stored.get(1).data == files
+    assert "Press" in stored._file(1).read_text()  # and it can be read by a person all the same
+
+
+def test_what_root_keeps_belongs_to_whom_the_folder_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`sudo gateway config rollback` makes a version that the service has to read."""
+    given: list[str] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, *_, **__: given.append(Path(path).name))
+    Versions(tmp_path).keep(OLD, "root", "", 1, in_force=False)
+    assert given[0] == "versions"
+    assert given[1].startswith(".00000001.json")  # before it takes its place
+
+
+LOADED = {
+    "gateway.yaml": b"version: 1\nconnections: {c: {protocol: modbus-tcp, host: 127.0.0.1}}\n",
+    "machines/m.yaml": b"connection: c\nsignals: {x: {holding: 0, type: uint16}}\n",
+}
+LATER = {**LOADED, "machines/n.yaml": b"# not finished: \xff\n"}
+
+
+def roll(folder: Path, number: int = 1) -> versions.WayBack:
+    return roll_back(folder, Versions(folder / "data"), number, "anna", 2, lambda _: None)
+
+
+def with_one_version(folder: Path) -> Path:
+    write(folder, LOADED)
+    assert Versions(folder / "data").keep(LOADED, "anna", "", 1, in_force=True) == 1
+    return write(folder, LATER)
+
+
+def test_the_way_back_keeps_what_is_there_first_and_can_be_undone(tmp_path: Path):
+    folder = with_one_version(tmp_path)
+    way = roll(folder)
+    assert way.changed == ["machines/n.yaml"]
+    assert files_of(folder) == LOADED
+    newest = Versions(folder / "data").newest()
+    assert newest is not None
+    assert (newest.number, newest.data, newest.in_force) == (2, LATER, False)
+    way.undo()
+    assert files_of(folder) == LATER
+    # What somebody has written meanwhile is not taken away by that.
+    way = roll(folder)
+    write(folder, {"machines/o.yaml": b"# new\n"})
+    way.undo()
+    assert files_of(folder) == {**LOADED, "machines/o.yaml": b"# new\n"}
+
+
+@pytest.mark.parametrize("refused", ["write_whole", "read_bytes", "scandir"])
+def test_what_cannot_be_kept_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str):
+    """A full disk; a file, or a folder of them, that may not be read and so would be removed unseen."""
+    folder = with_one_version(tmp_path)
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    def read(path: Path) -> bytes:
+        if path.name == "n.yaml":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    def scan(path: Any) -> Any:
+        if path == folder / "machines":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_scan(path)
+
+    real, real_scan = Path.read_bytes, os.scandir
+    with monkeypatch.context() as patch:
+        if refused == "write_whole":
+            patch.setattr(versions, "write_whole", full)
+        elif refused == "read_bytes":
+            patch.setattr(Path, "read_bytes", read)
+        else:
+            patch.setattr(versions.os, "scandir", scan)
+        with pytest.raises(GatewayError, match="nothing was changed") as caught:
+            roll(folder)
+    assert ("cannot be kept" if refused == "write_whole" else "cannot be read (Permission denied)") in str(caught.value)
+    assert files_of(folder) == LATER
+
+
+def in_a_child_as_nobody(do: Callable[[], str]) -> str:
+    """What it returns, done by a user who owns nothing."""
+    reads, writes = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            os.write(writes, do().encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as answer:
+        said = answer.read().decode()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_service_that_may_not_write_the_folder_says_what_to_type():
+    """As under systemd: /etc/gateway is for root, data_dir for the service."""
+    with tempfile.TemporaryDirectory(prefix="gateway-test-") as name:
+        folder = with_one_version(Path(name))
+        folder.chmod(0o755)
+        (folder / "machines").chmod(0o755)
+        for each in (folder / "data", folder / "data" / "versions", folder / "data" / "versions" / "00000001.json"):
+            os.chown(each, 65534, 65534)
+
+        def do() -> str:
+            try:
+                roll(folder)
+            except GatewayError as exc:
+                return str(exc)
+            return "it was possible"
+
+        (folder / "machines" / "m.yaml").write_bytes(b"# another\n")  # so that something has to be written
+        said = in_a_child_as_nobody(do)
+        assert "cannot be written (Permission denied): nothing was changed" in said
+        assert said.endswith(f"sudo gateway config rollback 1 -c {folder}")
+        assert (folder / "machines" / "m.yaml").read_bytes() == b"# another\n"
+        # Root does it, and what is kept by that can be read by the service.
+        assert roll(folder).changed == ["machines/m.yaml", "machines/n.yaml"]
+        assert in_a_child_as_nobody(lambda: str(len(Versions(folder / "data").all()))) == "2"
+
+
+def test_a_version_that_is_long_is_loaded_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+
+    def aside(path: Path, size: int) -> Any:
+        sizes.append(size)
+        return real(path, size)
+
+    real = versions.load_aside
+    monkeypatch.setattr(versions, "load_aside", aside)
+    load_files(write(tmp_path, LOADED), LOADED)
+    assert sizes == [sum(map(len, LOADED.values()))]
 
 
 def test_a_version_that_is_torn_or_altered_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,76 @@ def test_a_head_that_is_gone_or_changed(tmp_path: Path) -> None:
     assert verify(folder).problems
     head.unlink()
     assert "a cut at the end would not be seen" in str(verify(folder).problems[0])
+
+
+def test_who_removes_the_head_with_what_he_did_is_not_forgotten(tmp_path: Path) -> None:
+    """The chain goes on, and says so at the place: exit code 1 of `gateway web audit` for ever."""
+    folder = written(tmp_path, 5)
+    put(folder, lines(folder)[:3])
+    (folder / "audit.head").unlink()
+    append(folder, [{"t": 1, "who": "otto", "what": "login"}])
+    append(folder, [{"t": 2, "who": "otto", "what": "logout"}])
+    verdict = verify(folder)
+    assert [(entry["who"], entry["what"]) for entry in verdict.entries[3:]] == [
+        ("gateway", "the head of the chain was gone"), ("otto", "login"), ("otto", "logout"),
+    ]  # fmt: skip
+    (problem,) = verdict.problems
+    assert (problem.file, problem.line) == ("audit.jsonl", 4)
+    assert "what was cut off before it is not known" in problem.text
+
+
+@pytest.mark.parametrize("what", ["the files", "the folder"])
+def test_who_removes_all_of_it_is_not_forgotten(tmp_path: Path, what: str) -> None:
+    folder = written(tmp_path, 5)
+    shutil.rmtree(folder)
+    if what == "the files":
+        folder.mkdir()
+    assert "all of the audit was gone" in str(verify(folder).problems[0])
+    append(folder, [{"t": 1, "who": "otto", "what": "login"}])
+    assert [problem.line for problem in verify(folder).problems] == [1]
+    assert verify(folder).entries[0]["what"] == "all of the audit was gone"
+
+
+def test_lines_removed_and_the_head_left(tmp_path: Path) -> None:
+    folder = written(tmp_path, 5)
+    (folder / "audit.jsonl").unlink()
+    append(folder, [{"t": 1, "who": "otto", "what": "login"}])
+    assert "5 lines are missing" in str(verify(folder).problems[0])
+
+
+def test_the_first_note_of_all_is_no_problem(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    assert verify(tmp_path / FOLDER).problems == ()
+    assert verify(written(tmp_path, 1)).problems == ()
+
+
+@pytest.mark.parametrize("name", ["audit.jsonl", ".audit.lock"])
+@pytest.mark.parametrize("how", ["symlink", "hard link", "pipe"])
+def test_a_file_that_somebody_put_there(tmp_path: Path, name: str, how: str) -> None:
+    """Whoever may write into the folder makes nobody, root least of all, write into another file."""
+    folder, victim = tmp_path / FOLDER, tmp_path / "victim"
+    folder.mkdir()
+    victim.write_bytes(b"root:x:0:0\n")
+    victim.chmod(0o644)
+    {
+        "symlink": lambda: (folder / name).symlink_to(victim),
+        "hard link": lambda: (folder / name).hardlink_to(victim),
+        "pipe": lambda: os.mkfifo(folder / name),
+    }[how]()
+    with pytest.raises(OSError, match="is a link or no plain file: look who put it there, and remove it: rm"):
+        append(folder, [{"t": 1, "who": "anna", "what": "login"}])
+    assert victim.read_bytes() == b"root:x:0:0\n"
+
+
+def test_a_link_is_put_there_for_what_is_torn(tmp_path: Path) -> None:
+    """A line without an end is cut off, in the file itself and nowhere else."""
+    folder, victim = written(tmp_path, 3), tmp_path / "victim"
+    victim.write_bytes((folder / "audit.jsonl").read_bytes() + b"no line")
+    (folder / "audit.jsonl").unlink()
+    (folder / "audit.jsonl").symlink_to(victim)
+    with pytest.raises(OSError, match="is a link"):
+        append(folder, [{"t": 1, "who": "anna", "what": "login"}])
+    assert victim.read_bytes().endswith(b"no line")
 
 
 def test_a_cut_is_not_mended_by_going_on(tmp_path: Path) -> None:

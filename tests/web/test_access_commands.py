@@ -82,7 +82,7 @@ def test_a_password_is_not_shown_at_a_terminal(box: Path) -> None:
         pass
     assert process.wait(30) == 0
     assert b"anna is viewer" in shown
-    assert b"sentence" not in shown
+    assert b"a long sentence" not in shown
 
 
 def test_a_damaged_file_is_refused_with_what_to_do(box: Path) -> None:
@@ -133,6 +133,46 @@ def test_audit(box: Path) -> None:
     assert said.returncode == 1
     assert "audit.jsonl:1: this line was changed" in said.stderr
     assert verify(box / "data" / "web").problems
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led astray")
+@pytest.mark.parametrize("name", [".users.lock", ".audit.lock", "audit.jsonl"])
+def test_root_is_not_led_out_of_the_folder_of_the_service(box: Path, name: str) -> None:
+    """The service owns data_dir, below a folder only root may enter (as /var/lib/private), and has put a link there."""
+    box.chmod(0o700)
+    folder, victim = box / "data" / "web", box / "victim"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(victim)
+    for each in (box / "data", folder):
+        os.chown(each, 65534, 65534)
+    web(box, "user", "add", "anna", "--role", "engineer", stdin="a long sentence\n")
+    assert not victim.exists()
+    (folder / name).unlink()
+    said = web(box, "user", "add", "anna", "--role", "engineer", stdin="a long sentence\n")
+    assert (said.returncode, said.stdout[:16], said.stderr) == (0, "anna is engineer", "")
+    assert {each.stat().st_uid for each in folder.iterdir()} == {65534}
+    assert "password set" in web(box, "audit").stdout
+    assert "anna" in web(box, "user", "list").stdout
+    assert web(box, "certificate").stdout.startswith("data/web/page.pem\nSHA-256 ")
+    assert web(box, "certificate").stdout.count("SHA-256") == 1
+    (folder / "users.json").chmod(0o644)
+    assert f"{folder / 'users.json'} is open to other users" in web(box, "user", "list").stderr
+    assert {each.stat().st_uid for each in (box / "data").rglob("*")} == {65534}
+
+
+def test_a_folder_of_the_service_that_is_a_link(box: Path) -> None:
+    """Root works with the rights of whom data_dir belongs to; what those may not write, stays as it is."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be led astray")
+    data, other = box / "data", box / "other"
+    data.mkdir()
+    other.mkdir(mode=0o700)
+    os.chown(data, 65534, 65534)
+    (data / "web").symlink_to(other)
+    said = web(box, "user", "add", "anna", "--role", "engineer", stdin="a long sentence\n")
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    assert list(other.iterdir()) == []
 
 
 def test_a_gateway_that_runs(box: Path) -> None:

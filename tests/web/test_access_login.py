@@ -27,7 +27,7 @@ from gateway.web.access import passwords
 from gateway.web.access.audit import verify
 from gateway.web.access.backoff import BackOff
 from gateway.web.access.certificate import Pair, context, fingerprint, make, names_of_this_machine
-from gateway.web.access.doors import language
+from gateway.web.access.doors import Visitor, language
 from gateway.web.access.passwords import Hashed, hashed, scrypt, wrong_with
 from gateway.web.access.sessions import Sessions
 from gateway.web.access.users import Users, UsersError
@@ -376,7 +376,7 @@ async def test_two_at_once_and_few_who_wait(foreign: Site, monkeypatch: pytest.M
     browsers = [foreign.browser(source=f"127.0.0.{i + 1}") for i in range(12)]
     for browser in browsers:
         await browser.open()
-    monkeypatch.setattr("gateway.web.access.backoff._here", lambda _: False)
+    monkeypatch.setattr("gateway.web.access.backoff.is_here", lambda _: False)
     monkeypatch.setattr(BackOff, "wait", lambda *_: 0.0)
     tasks = [asyncio.create_task(browser.login("anna", "a wrong sentence")) for browser in browsers]
     while sum(task.done() for task in tasks) < 4:
@@ -423,7 +423,7 @@ def test_guessing_from_many_addresses() -> None:
     back_off.right("anna", "10.0.0.7")
     for i in range(40):
         guess(back_off, "anna", f"10.1.{i}.1", 1.0)
-    assert back_off.wait("anna", "10.9.9.9", 1.0) == 300
+    assert back_off.wait("anna", "10.9.9.9", 1.0) == 5  # or anybody could keep anna out
     assert back_off.wait("victor", "10.9.9.9", 1.0) == 0
     assert back_off.wait("anna", "10.0.0.7", 1.0) == 0
     assert back_off.wait("anna", "127.0.0.1", 1.0) == 0
@@ -508,10 +508,149 @@ async def test_too_many_wrong_passwords(foreign: Site) -> None:
     assert statuses == [401] * 3 + [429] * 7
     assert answer.headers["retry-after"] == "1"
     assert (await browser.login("anna", PASSWORD)).status == 429  # the right one as well, or it could be guessed
-    other = foreign.browser(source="127.0.0.77")
-    assert (await other.login("victor", PASSWORD)).status == 200
+    other = foreign.browser(source="127.0.0.77")  # another address of the same machine is no way around
+    assert (await other.login("victor", PASSWORD)).status == 429
     foreign.clock.at += 1
     assert (await browser.login("anna", PASSWORD)).status == 200
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 30)), max_size=60))
+def test_ten_right_passwords_a_minute(logins: list[tuple[str, float]]) -> None:
+    """Each of them makes a session and notes; of somebody else it takes nothing."""
+    back_off, now = BackOff(), 0.0
+    let_in: dict[str, list[float]] = {"a": [], "b": [], "c": []}
+    for user, pause in logins:
+        now += pause
+        if wait := back_off.often(user, now):
+            assert len(let_in[user]) >= 10
+            assert wait <= 60
+        else:
+            let_in[user].append(now)
+    for times in let_in.values():
+        assert all(later - sooner >= 60 for sooner, later in zip(times, times[10:], strict=False))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_is_one_address(address: str) -> None:
+    """It has 16 million of them (RFC 1122, 3.2.1.3), and anybody on it may take any."""
+    back_off = BackOff()
+    for i in range(5):
+        back_off.begin("anna", f"127.0.0.{i + 1}", 0.0)
+    assert 0 < back_off.wait("victor", address, 0.0) <= 5
+
+
+async def test_somebody_who_logs_in_over_and_over(foreign: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes and events of others are not washed out by it."""
+    monkeypatch.setattr(passwords, "scrypt", lambda *_: foreign.users.all()["victor"].password.key)
+    monkeypatch.setattr(Hashed, "matches", lambda *_: True)
+    browser = foreign.browser()
+    statuses = [(await browser.login("victor", PASSWORD)).status for _ in range(12)]
+    assert statuses == [200] * 10 + [429] * 2
+    assert (await foreign.browser().login("anna", PASSWORD)).status == 200
+    for _ in range(30):
+        foreign.clock.at += 10
+        await browser.login("victor", PASSWORD)
+        await browser.post("/api/v1/logout")
+    foreign.clock.at += 3600
+    await browser.login("victor", PASSWORD)
+    await foreign.server.doors.audit.close()
+    mine = [entry for entry in verify(foreign.data / "web").entries if entry["who"] == "victor"]
+    assert sum(entry["what"] == "login" for entry in mine) == 21
+    assert mine[-1]["more"] == 15  # 10 went in at once, and 25 a minute later: 20 of them were noted
+    assert len(foreign.events) < 50
+
+
+async def test_what_is_typed_instead_of_a_name_is_shown_to_nobody(
+    foreign: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everybody has typed a password there once."""
+    await foreign.browser().login("my-secret-sentence", "")
+    await foreign.server.doors.audit.close()
+    (event,) = foreign.events
+    assert event.machine == "an unknown user"
+    assert "secret-sentence" not in f"{event} {caplog.text} {(foreign.data / 'web' / 'audit.jsonl').read_text()}"
+
+
+async def test_who_guesses_first_does_not_hide_who_guesses_then(tmp_path: Path) -> None:
+    async with site(tmp_path, PROXIED) as made:
+        browser = made.browser(host="edge-01.lan")
+        await browser.open()
+        for _ in range(200):
+            made.clock.at += 1
+            made.server.doors._failed(Visitor("10.0.0.66", True), "anna")
+        await browser.login("anna", "a wrong sentence", X_Forwarded_For="10.0.0.7")
+        await made.server.doors.audit.close()
+        entries = verify(made.data / "web").entries
+        assert (len(entries), entries[-1]["address"]) == (21, "10.0.0.7")
+
+
+async def test_what_a_role_may_not_is_noted_and_not_without_end(foreign: Site) -> None:
+    victor = await foreign.browser_of("victor")
+    for _ in range(30):
+        assert (await victor.post("/api/v1/config/reload")).status == 403
+    await foreign.server.doors.audit.close()
+    entries = verify(foreign.data / "web").entries
+    assert [(entry["who"], entry["what"], entry["status"]) for entry in entries] == [("victor", "reload", 403)] * 20
+
+
+# --- a password is made while somebody is taken out ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["removed", "another password"])
+async def test_whoever_is_taken_out_does_not_come_back_by_a_new_password(
+    foreign: Site, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """To make one takes a while; what happens to the user in it counts."""
+    otto = foreign.browser()
+    add(foreign.data, "otto", "engineer")
+    assert (await otto.login("otto", PASSWORD)).status == 200
+    changed = of_password("a third long sentence")
+
+    def meanwhile(_: str) -> Hashed:
+        if how == "removed":
+            foreign.users.remove("otto")
+        else:
+            add(foreign.data, "otto", "viewer", "a third long sentence")
+        return of_password("another long sentence")
+
+    monkeypatch.setattr(passwords, "hashed", meanwhile)
+    answer = await otto.post("/api/v1/password", {"current": PASSWORD, "password": "another long sentence"})
+    assert (answer.status, answer.data["hint"]) == (409, "log in")
+    there = foreign.users.all().get("otto")
+    assert there is None if how == "removed" else (there is not None and there.password == changed)
+    assert (await otto.get("/api/v1/plant")).status == 401
+
+
+async def test_a_new_password_brings_no_role_back(foreign: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(foreign.data, "otto", "engineer")
+    otto = await foreign.browser_of("otto")
+
+    def meanwhile(_: str) -> Hashed:
+        add(foreign.data, "otto", "viewer")
+        return of_password("another long sentence")
+
+    monkeypatch.setattr(passwords, "hashed", meanwhile)
+    answer = await otto.post("/api/v1/password", {"current": PASSWORD, "password": "another long sentence"})
+    assert (answer.status, answer.data["role"]) == (200, "viewer")
+    assert foreign.users.all()["otto"].role == "viewer"
+
+
+async def test_the_code_is_worth_nothing_once_there_is_somebody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, PLANT_NETWORK, users=False) as made:
+        code, browser = made.users.code(), made.browser()
+        await browser.open()
+
+        def meanwhile(_: str) -> Hashed:
+            add(made.data, "anna", "engineer")
+            return of_password("another long sentence")
+
+        monkeypatch.setattr(passwords, "hashed", meanwhile)
+        given = {"code": code, "user": "anna", "password": "another long sentence"}
+        assert (await browser.post("/api/v1/password", given)).status == 409
+        assert made.users.all()["anna"].password == of_password(PASSWORD)
 
 
 # --- certificates --------------------------------------------------------------------------------------------------------
@@ -583,6 +722,22 @@ async def test_client_certificates(tmp_path: Path, names: list[str], user: str |
         assert (await browser.post("/api/v1/config/reload", Origin="https://evil.example")).status == 403
         assert (await made.browser().open())["role"] is None
         assert (await made.browser().login("anna", PASSWORD)).status == 200
+
+
+async def test_a_certificate_is_noted_once_and_as_one(tmp_path: Path) -> None:
+    """`anna` with a certificate and `anna` with a password may be two people."""
+    tls = Authority(tmp_path, "plant").client("laptop")
+    async with site(tmp_path, WITH_CA) as made:
+        browser = Browser(made.server.port, tls)
+        for _ in range(3):
+            await browser.open()
+        await browser.post("/api/v1/config/reload")
+        made.clock.at += 3600
+        await browser.open()
+        await made.server.doors.audit.close()
+        entries = verify(made.data / "web").entries
+    assert {entry["who"] for entry in entries} == {"certificate laptop"}
+    assert [entry["what"] for entry in entries] == ["visit", "reload", "visit"]
 
 
 @pytest.mark.parametrize("which", ["another authority", "of a server"])
@@ -769,6 +924,15 @@ async def test_clients_of_a_proxy_do_not_lock_out_each_other(tmp_path: Path) -> 
         assert (await browser.login("anna", PASSWORD, X_Forwarded_For="10.0.0.7")).status == 200
 
 
+@pytest.mark.parametrize("said", ["127.0.0.9", "::1", "::ffff:127.0.0.1"])
+async def test_nobody_comes_to_a_proxy_from_this_machine(tmp_path: Path, said: str) -> None:
+    """What says so is not believed: this machine waits less than others."""
+    async with site(tmp_path, PROXIED) as made:
+        await made.browser(host="edge-01.lan").login("anna", "a wrong sentence", X_Forwarded_For=said)
+        await made.server.doors.audit.close()
+        assert verify(made.data / "web").entries[0]["address"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize("web", [PLANT_NETWORK, BOX_WITH_LOGIN])
 async def test_where_there_is_no_proxy_nobody_is_one(tmp_path: Path, web: str) -> None:
     async with site(tmp_path, web) as made:
@@ -816,7 +980,7 @@ async def test_what_is_done_is_noted(foreign: Site) -> None:
     await browser.post("/api/v1/password", {"current": PASSWORD, "password": "another long sentence"})
     await browser.post("/api/v1/logout")
     victor = await foreign.browser_of("victor")
-    await victor.post("/api/v1/config/reload")  # is refused, so nothing was done
+    await victor.post("/api/v1/config/reload")  # is refused
     await foreign.server.doors.audit.close()
     verdict = verify(foreign.data / "web")
     assert verdict.problems == ()
@@ -828,7 +992,9 @@ async def test_what_is_done_is_noted(foreign: Site) -> None:
         ("anna", "rollback"),
         ("anna", "password set"),
         ("anna", "logout"),
+        ("victor", "reload"),
     ]
+    assert verdict.entries[-1]["status"] == 403
     assert {entry["address"] for entry in verdict.entries} == {"127.0.0.1"}
     whole = (foreign.data / "web" / "audit.jsonl").read_text()
     assert "sentence" not in whole
@@ -847,7 +1013,8 @@ async def test_guessing_does_not_fill_the_audit(foreign: Site, monkeypatch: pyte
     entries = verify(foreign.data / "web").entries
     assert len(entries) == 21
     assert entries[-1]["more"] == 40
-    assert entries[0]["who"] == "user\\n0\\x1b[2J"
+    assert {entry["who"] for entry in entries[:-1]} == {"an unknown user"}
+    assert entries[-1]["who"] == "anna"
     assert all(event.text.isprintable() for event in foreign.events)
 
 

@@ -473,7 +473,7 @@ async def test_a_machine_that_is_taken_away_ends_its_stream(sources: Sources) ->
 
 async def test_the_page_is_one_document(served: WebServer) -> None:
     home = await get(served.port, "/")
-    for path in ("/machines/press-07", "/machines/none", "/flow", "/kpi", "/config", "/events"):
+    for path in ("/machines/press-07", "/machines/none", "/flow", "/kpi", "/config", "/events", "/login"):
         answer = await get(served.port, path)
         assert (answer.status, answer.body) == (200, home.body)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from hypothesis import strategies as st
 from gateway.config import Configuration, load
 from gateway.config.yaml_file import blanked, parse_yaml
 from gateway.errors import ConfigErrors, GatewayError
-from gateway.runtime import configuring
+from gateway.runtime import configuring, loading
 from gateway.runtime.configuring import ConfigFiles, check, view, without_secret_values
 from gateway.runtime.registry import protocols
+from gateway.runtime.versions import Versions, files_of
 
 ENV = {"PANEL_HOST": "10.20.0.99", "CANARY": "canary-of-the-environment", "PATH": "/bin"}
 
@@ -94,11 +97,12 @@ def test_files_effective_and_origins(in_force: Configuration) -> None:
     assert files["gateway.yaml"].count("\n") == GATEWAY.count("\n")
     assert "{secret: mqtt_password}" in files["gateway.yaml"]
     assert 'host: "${PANEL_HOST}"' in files["gateway.yaml"]
-    assert "host: 10.20.0.99" in shown["effective"]
+    assert "host: ${PANEL_HOST}" in shown["effective"]
+    assert "10.20.0.99" not in json.dumps(shown)
     origins = {
         each["path"]: (each["value"], Path(each["file"]).name, each["line"], each["from"]) for each in shown["origins"]
     }
-    assert origins["connections.panel.host"] == ("10.20.0.99", "gateway.yaml", 5, "environment")
+    assert origins["connections.panel.host"] == ("${PANEL_HOST}", "gateway.yaml", 5, "environment")
     assert origins["connections.cnc.password"] == ("***", "gateway.yaml", 10, "file")
     assert origins["machines.press-07.signals.melt_temp.scale"] == ("0.1", "press-07.yaml", 5, "file")
     assert origins["machines.press-07.signals.alarm.discrete"] == ("4", "mine.yaml", 4, "profile")
@@ -113,6 +117,44 @@ def test_signals_of_other_machines_are_counted(in_force: Configuration) -> None:
     assert "machines.press-07.poll" in paths
     assert not any(path.startswith("machines.press-07.signals.") for path in paths)
     assert shown["origins_left_out"] > 0
+
+
+def test_files_are_named_as_they_lie_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at the page need not know where on the machine it is; a profile may come with the gateway."""
+    meter = "connection: panel\nprofile: eastron-sdm630\n"
+    (folder / "machines" / "meter.yaml").write_text(meter)
+    for here in (folder, folder.parent, Path("/")):
+        monkeypatch.chdir(here)
+        shown = view(load(folder, protocols(), env=ENV), "meter", ENV)
+        files = {(each["file"], each["from"]) for each in shown["origins"]}
+        assert files == {
+            ("gateway.yaml", "file"), ("gateway.yaml", "environment"), ("machines/press-07.yaml", "file"),
+            ("machines/meter.yaml", "file"), ("profiles/mine.yaml", "profile"), ("eastron-sdm630.yaml", "shipped"), ("", "default"),
+        }  # fmt: skip
+    (folder / "gateway.yaml").write_text(GATEWAY.replace("version: 1", "versoin: 1"))
+    (error,) = view(load_before(folder), "", ENV)["errors"]
+    assert error["file"] == "gateway.yaml"
+    assert error["text"].startswith("gateway.yaml:2:")
+    assert str(folder) not in json.dumps(error)
+
+
+def load_before(folder: Path) -> Configuration:
+    """What ran before somebody broke the file."""
+    text = (folder / "gateway.yaml").read_text()
+    (folder / "gateway.yaml").write_text(GATEWAY)
+    try:
+        return load(folder, protocols(), env=ENV)
+    finally:
+        (folder / "gateway.yaml").write_text(text)
+
+
+async def test_a_configuration_that_does_not_stand_in_files_as_it_is(in_force: Configuration, folder: Path) -> None:
+    """As that of the demo: its ports are other ones, and nobody has changed a file."""
+    runs = replace(in_force, connections={})
+    assert (await ConfigFiles(lambda: runs, ENV).view(""))["in_force"] is False
+    shown = await ConfigFiles(lambda: runs, ENV, fixed=True).view("")
+    assert (shown["fixed"], shown["in_force"]) == (True, True)
+    assert (await ConfigFiles(lambda: in_force, ENV).view(""))["fixed"] is False
 
 
 def test_files_that_were_changed_since(in_force: Configuration, folder: Path) -> None:
@@ -138,7 +180,10 @@ SECRETS = [
     "metrics_token: canary", "mqtt_password: canary", "passwords: [canary, {a: b}, canary]", "PASSWORD: canary",
     "pasword: canary", "{password: canary, user: máy}", "password: 1234canary", "# máy\nü: ü\npassword: canary",
     "url: mqtt://u:canary@host", "x: [http://u:canary@host/a]", "# token = canary", "a: 1 # the password: canary",
-    "password: ${X:-canary}", "? password\n: canary", "password: !!str canary", "a:\n- password: canary\n  b: 1",
+    "user: ${MQTT_PW:-canary}", "x: {secret: the canary}", "url: mqtt://u:a/canary@b@host", "url: mqtt://u:a\n  canary@host",
+    "password: x # canary", "password: {secret: mqtt}  # was canary", "a: 1  # pwd canary", "# m\u1eadt kh\u1ea9u c\u0169: canary",
+    "# Password of the broker:\n#   canary\n#canary\na: 1", "description: | # token canary\n  text", "# ma\u0323\u0302t kha\u0302\u0309u canary",
+    "a: 'it''s # x'  # secret: canary", "b: |\n  text\n# token canary\nc: 1", "a: b\n  c # token canary\nd: 1", "a:\n# token canary\nb: 1", "pssword: canary", "password: ${X:-canary}", "? password\n: canary", "password: !!str canary", "a:\n- password: canary\n  b: 1",
     '"pass\\u0077ord": canary',
 ]  # fmt: skip
 
@@ -153,7 +198,7 @@ def test_no_secret_of_a_file_is_shown(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "password: {secret: name}", "signals:\n  token_count: {holding: 4, type: int16}", "host: 10.20.0.11 # the panel",
+        "password: {secret: name}", "# of line 3\na: 1 # the panel", "a: '# the password'", "b: |\n  # the token\n  text", "host: ${HOST:-10.0.0.1}", "signals:\n  token_count: {holding: 4, type: int16}", "host: 10.20.0.11 # the panel",
         "url: mqtt://host:1883", "a: 'x # password'", "user: anna", "tokens:\n  a: {b: c}",
     ],
 )  # fmt: skip
@@ -184,6 +229,88 @@ def test_only_secrets_are_blanked(content: dict[str, str]) -> None:
     assert set(shown) == set(content)
 
 
+def test_a_parameter_may_come_from_the_environment(folder: Path) -> None:
+    """Below the profile it has another place, and its value is as little shown there."""
+    (folder / "profiles" / "mine.yaml").write_text(
+        "protocol: modbus\nparameters: {place: {default: hall}}\ndescription: A press in $(place), really\nsignals:\n  alarm: {discrete: 4}\n"
+    )
+    (folder / "machines" / "press-07.yaml").write_text(f"{PRESS}parameters: {{place: '${{CANARY}}'}}\n")
+    shown = view(load(folder, protocols(), env=ENV), "press-07", ENV)
+    no_canary(shown)
+    assert "description: A press in ${CANARY}, really" in shown["effective"]
+
+
+def test_what_is_shown_can_be_loaded_again(in_force: Configuration, folder: Path) -> None:
+    (folder / "machines" / "press-07.yaml").write_text(PRESS + "description: '$${x}'\n")
+    shown = view(in_force, "", ENV)
+    assert "$${x}" in shown["effective"]
+    again = parse_yaml(shown["effective"].encode(), "x", env=ENV).plain()
+    assert again["connections"]["panel"]["host"] == "10.20.0.99"
+
+
+def test_a_mistake_does_not_tell_what_the_environment_says(in_force: Configuration, folder: Path) -> None:
+    (folder / "gateway.yaml").write_text(GATEWAY.replace("mqtts://broker.lan:8883", "${CANARY}"))
+    shown = view(in_force, "", ENV)
+    no_canary(shown)
+    assert "'${CANARY}'" in shown["errors"][0]["message"]
+    assert "10.20.0.99" not in json.dumps(shown)
+
+
+# --- what it costs -----------------------------------------------------------------------------------------------------
+
+
+def many(folder: Path) -> None:
+    signals = "".join(
+        f"  s{i:04}: {{holding: {i}, type: int16, description: nothing to be said of it}}\n" for i in range(1200)
+    )
+    (folder / "machines" / "press-07.yaml").write_text(PRESS + signals)
+
+
+def test_much_is_worked_out_in_another_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(folder)
+    monkeypatch.setenv("PANEL_HOST", ENV["PANEL_HOST"])
+    runs = load(folder, protocols())
+    here = view(runs, "press-07", ENV)
+    calls = list[tuple[str, ...]]()
+
+    def elsewhere(*command: str) -> bytes:
+        calls.append(command)
+        return loading.elsewhere(*command)
+
+    monkeypatch.setattr(configuring, "elsewhere", elsewhere)
+    monkeypatch.setattr(configuring, "load", lambda *_, **__: pytest.fail("loaded beside the event loop"))
+    assert view(runs, "press-07", os.environ) == here
+    assert calls == [("gateway.runtime.configuring", str(folder), "press-07")]
+    assert here["in_force"] is True
+    (folder / "gateway.yaml").write_text(GATEWAY.replace("version: 1", "versoin: 1"))
+    broken = view(runs, "press-07", os.environ)
+    assert broken["errors"][0]["line"] == 2
+    assert "edge-01" in broken["effective"]
+    no_canary(broken)
+
+
+async def test_it_is_kept_as_long_as_no_file_changes(
+    in_force: Configuration, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, made = [in_force], list[str]()
+
+    def counted(configuration: Configuration, machine: str, *more: Any, **how: Any) -> dict[str, Any]:
+        made.append(machine)
+        return view(configuration, machine, *more, **how)
+
+    monkeypatch.setattr(configuring, "view", counted)
+    files = ConfigFiles(lambda: runs[0], ENV)
+    first = await files.view("press-07")
+    assert await files.view("press-07") == first
+    await files.view("")
+    assert made == ["press-07", ""]
+    (folder / "machines" / "press-07.yaml").write_text(PRESS.replace("500ms", "2s"))
+    assert (await files.view("press-07"))["in_force"] is False
+    runs[0] = load(folder, protocols(), env=ENV)
+    assert (await files.view("press-07"))["in_force"] is True
+    assert made == ["press-07", "", "press-07", "press-07"]
+
+
 # --- a check ---------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +319,36 @@ def test_a_text_that_is_right_says_what_would_change(in_force: Configuration) ->
     assert found["ok"] is True
     assert found["difference"] == ["machines.press-07.poll: 500ms → 2s"]
     assert check(in_force, GATEWAY, "gateway.yaml", ENV) == {"ok": True, "errors": [], "warnings": [], "difference": []}
+
+
+def test_what_the_environment_says_is_in_neither_side_of_a_difference(in_force: Configuration) -> None:
+    """What ran was loaded with it; what is compared is not, and is no other for that."""
+    assert check(in_force, GATEWAY, "gateway.yaml", ENV)["difference"] == []
+    for new, line in (
+        ("10.20.0.98", "connections.panel.host: ${PANEL_HOST} → 10.20.0.98"),
+        ("${CANARY}", "connections.panel.host: ${PANEL_HOST} → ${CANARY}"),
+    ):
+        found = check(in_force, GATEWAY.replace("${PANEL_HOST}", new), "gateway.yaml", ENV)
+        assert found["difference"] == [line]
+        assert "10.20.0.99" not in json.dumps(found)
+
+
+def test_nor_where_the_file_is_broken_now(in_force: Configuration, folder: Path) -> None:
+    (folder / "gateway.yaml").write_text("a: [\n")
+    found = check(
+        in_force, GATEWAY.replace("${PANEL_HOST}", "10.20.0.98").replace("edge-01\n", "e\n"), "gateway.yaml", ENV
+    )
+    assert "connections.panel.host: changed" in found["difference"]
+    assert "10.20.0.99" not in json.dumps(found)
+    no_canary(found)
+
+
+def test_what_is_in_force_is_compared_where_it_was_kept(in_force: Configuration, folder: Path) -> None:
+    Versions(folder / "data").keep(files_of(folder), "start", "", 0, in_force=True)
+    (folder / "gateway.yaml").write_text("a: [\n")
+    (folder / "gateway.yaml").write_text(GATEWAY.replace("${PANEL_HOST}", "10.20.0.97"))
+    found = check(in_force, GATEWAY.replace("${PANEL_HOST}", "10.20.0.98"), "gateway.yaml", ENV)
+    assert found["difference"] == ["connections.panel.host: ${PANEL_HOST} → 10.20.0.98"]
 
 
 def test_a_mistake_is_shown_at_its_line(in_force: Configuration) -> None:

@@ -195,6 +195,58 @@ async def test_it_asks_once_a_minute_and_then_only_for_what_is_new(
     assert len(asked) == first + 1
 
 
+@pytest.mark.parametrize("tidy", [True, False], ids=["folded", "not yet"])
+async def test_readings_that_come_late_count(plant: Plant, history: History, tidy: bool) -> None:
+    """A backlog drains, or a machine brings what it remembers, hours after their stretches were read."""
+    clock = history._clock
+    assert isinstance(clock, ManualClock)
+    plant.write((AGO - 30 * INTERVAL, {"a": 5.0}), (NOW - S, {"a": 6.0}))
+    assert await known(history) == {"a": (5.0, 6.0)}
+    plant.write((AGO - 30 * INTERVAL + S, {"a": 9.0}), (AGO - 20 * INTERVAL, {"a": -9.0}), tidy=tidy)
+    clock.at = 61.0
+    assert await known(history) == {"a": (-9.0, 9.0)}
+    plant.write((AGO - 20 * INTERVAL + S, {"a": -10.0}), tidy=tidy)
+    clock.at = 122.0
+    assert await known(history) == {"a": (-10.0, 9.0)}
+
+
+async def test_only_what_came_late_is_read_again(
+    plant: Plant, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = history._clock
+    assert isinstance(clock, ManualClock)
+    plant.write(*((AGO - i * INTERVAL, {"a": float(i)}) for i in range(100, 0, -1)))
+    await known(history)
+    asked: list[int] = []
+    real = HistorianReader.extremes
+
+    def extremes(self: HistorianReader, machine: str, start: int, end: int) -> Any:
+        asked.append((AGO - start) // INTERVAL)
+        return real(self, machine, start, end)
+
+    monkeypatch.setattr(HistorianReader, "extremes", extremes)
+    plant.write((AGO - 50 * INTERVAL + S, {"a": 1e6}))
+    clock.at = 61.0
+    assert await known(history) == {"a": (1.0, 1e6)}
+    assert asked == [50, 1]  # and the end of the day, as ever
+
+
+async def test_another_historian_is_read_from_its_beginning(plant: Plant, tmp_path: Path) -> None:
+    other = Plant(tmp_path / "other.sqlite")
+    paths, clock = [other.path, plant.path], ManualClock()
+    history = History(lambda: paths[-1], clock)
+    try:
+        plant.write((AGO - 30 * INTERVAL, {"a": 5.0}))
+        other.write((AGO - 40 * INTERVAL, {"a": 50.0}))
+        assert await known(history) == {"a": (5.0, 5.0)}
+        paths.pop()
+        clock.at = 61.0
+        assert await known(history) == {"a": (50.0, 50.0)}
+    finally:
+        history.close()
+        other.store.close()
+
+
 async def test_what_is_older_than_a_day_is_forgotten(plant: Plant, history: History) -> None:
     clock = history._clock
     assert isinstance(clock, ManualClock)

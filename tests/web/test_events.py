@@ -18,6 +18,7 @@ from gateway.faults import Reason
 from gateway.mqtt.payload import Loss
 from gateway.runtime import happenings
 from gateway.runtime.happenings import EventFile, Happenings, kept, read_events
+from gateway.web.views.strips import strips
 from web.plant import NOW, ManualClock, S, Used, empty_board
 
 
@@ -88,6 +89,68 @@ def test_losses_of_a_kind_are_one_event_a_minute() -> None:
     assert all(e.fault for e in noted)
 
 
+def lose(happen: Happenings, machine: str, count: int, signal: str = "", cause: str = "buffer-full") -> None:
+    happen.lost(Loss("e", 1, 1, count, NOW, NOW, cause, machine, signal))
+
+
+def test_what_has_added_up_is_told_though_no_more_is_lost() -> None:
+    noted, clock = Events(), ManualClock()
+    happen = Happenings(noted, clock)
+    for second, count in ((0.0, 5), (10.0, 7), (20.0, 11)):
+        clock.at = second
+        lose(happen, "press-07", count)
+    lose(happen, "pump-04", 1, "flow")
+    for second in (30.0, 59.0, 60.0, 61.0, 119.0, 121.0, 500.0):
+        clock.at = second
+        happen.look(empty_board())
+    assert [(e.time, e.text) for e in noted] == [
+        (NOW, "5 readings lost: buffer-full"), (NOW + 20 * S, "pump-04/flow: 1 readings lost: buffer-full"),
+        (NOW + 60 * S, "18 readings lost: buffer-full"),
+    ]  # fmt: skip
+    assert happen._losses == {}
+    lose(happen, "press-07", 2)
+    lose(happen, "press-07", 3, "melt_temp")
+    lose(happen, "press-07", 4, "pressure")
+    happen.tell_losses(at_the_end=True)
+    assert [e.text for e in noted][3:] == ["2 readings lost: buffer-full", "7 readings lost: buffer-full"]
+
+
+def test_one_event_a_minute_also_after_a_pause() -> None:
+    noted, clock = Events(), ManualClock()
+    happen = Happenings(noted, clock)
+    for second in range(1200):
+        clock.at = second / 10
+        if second % 7 == 0:
+            lose(happen, "press-07", 1)
+        happen.look(empty_board())
+    # One at once, then what has added up at 60 s: 1/0.7 s, the first apart.
+    assert [e.text.split()[0] for e in noted] == ["1", str(len(range(7, 601, 7)))]
+
+
+def test_no_count_is_forgotten_however_many_machines_lose() -> None:
+    noted = list[Event]()
+    happen = Happenings(Events([noted.append]), ManualClock())
+    for i in range(happenings.LOSING + 500):
+        lose(happen, f"m{i}", 1)
+        lose(happen, f"m{i}", 2)
+    assert len(happen._losses) <= happenings.LOSING
+    happen.tell_losses(at_the_end=True)
+    told = dict.fromkeys((e.machine for e in noted), 0)
+    for each in noted:
+        told[each.machine] += int(each.text.split()[0])
+    assert set(told.values()) == {3}
+    assert len(told) == happenings.LOSING + 500
+
+
+def test_what_a_dropped_loss_record_had_told_is_not_told_twice() -> None:
+    noted, clock = Events(), ManualClock()
+    happen = Happenings(noted, clock)
+    lose(happen, "press-07", 100)
+    clock.at = 61.0
+    happen.lost(Loss("e", 1, 3, 105, NOW, NOW, "buffer-full", "press-07", again=100))
+    assert [e.text.split()[0] for e in noted] == ["100", "5"]
+
+
 def test_a_step_of_the_clock() -> None:
     noted = Events()
     Happenings(noted, ManualClock()).step(Step(NOW, NOW - 3600 * S, "the clock was set back by 3600.0 s"))
@@ -103,6 +166,40 @@ def test_a_machine_that_is_forgotten_begins_anew() -> None:
     happen.forget("m")
     happen.state("machine", "online", NOW, "", machine="m")
     assert len(noted) == 2
+
+
+def test_logins_push_out_no_machine() -> None:
+    noted = Events()
+    for i in range(5):
+        noted.add(Event(i, "machine", f"m{i}", "offline"))
+        noted.add(Event(i, "access", f"u{i}", "logged-in"))
+    assert [e.machine for e in noted] == ["m0", "u0", "m1", "u1", "m2", "u2", "m3", "u3", "m4", "u4"]  # as they came
+    assert [e.machine for e in noted.newest(3)] == ["u4", "m4", "u3"]
+    for i in range(5 * KEPT):
+        noted.add(Event(i, "access", "victor", "logged-in"))
+    assert [e.machine for e in noted if e.kind == "machine"] == ["m0", "m1", "m2", "m3", "m4"]
+    assert len(noted) <= KEPT
+    noted.recall([Event(0, "machine", "before", "online"), *[Event(0, "access", "u", "")] * 5000])
+    assert next(iter(noted)).machine == "before"
+    assert noted.newest(1)[0].machine == "victor"
+
+
+async def test_logins_push_out_no_machine_of_the_file(tmp_path: Path) -> None:
+    """Neither at once nor over restarts: they have a quarter of it."""
+    path = tmp_path / "events.jsonl"
+    for start in range(3):
+        noted = Events()
+        file = EventFile(path, noted, max_bytes=40_000)
+        file.recall()
+        file.start()
+        noted.add(Event(NOW, "machine", f"press-{start}", "offline"))
+        for _ in range(400):
+            noted.add(Event(NOW, "access", "victor", "logged-in", text="victor logged in"))
+        await file.stop()
+    kept_now = list(read_events(path))
+    assert [e.machine for e in kept_now if e.kind == "machine"] == ["press-0", "press-1", "press-2"]
+    assert sum(e.kind == "access" for e in kept_now) > 50
+    assert path.stat().st_size < 20_000
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -229,6 +326,62 @@ async def test_it_is_bounded(tmp_path: Path) -> None:
     found = [e.machine for e in read_events(path)]
     assert found[-1] == "m399"
     assert found == [f"m{i}" for i in range(400 - len(found), 400)]  # the newest, without a gap
+
+
+async def test_a_machine_that_flaps_does_not_push_the_others_out_of_the_file(tmp_path: Path) -> None:
+    path, events = tmp_path / "events.jsonl", Events()
+    file = EventFile(path, events, max_bytes=20_000)
+    file.start()
+    events.add(Event(NOW - S, "gateway", "", "started"))
+    for i in range(20):
+        events.add(Event(NOW + i, "machine", f"steady-{i}", "online"))
+    for i in range(1000):
+        events.add(Event(NOW + S + i, "machine", "flaps", ("offline", "online")[i % 2], "", "x" * 50))
+        if i % 10 == 0:
+            await file._flush()
+    await file.stop()
+    assert all(each.stat().st_size <= 20_000 for each in tmp_path.iterdir())
+    found = list(read_events(path))
+    assert not [e for e in found if e.kind == "gateway"]  # it has left
+    assert [e.machine for e in found if e.machine != "flaps"] == [f"steady-{i}" for i in range(20)]
+    assert [e.time for e in found] == sorted({e.time for e in found}), "in order, and none twice"
+    EventFile(path, again := Events()).recall(NOW + 2 * S)
+    made = strips(again.changes(), ["steady-7", "flaps"], NOW + S // 2, NOW + 3 * S)["machines"]
+    assert [state for _, state in made["steady-7"]] == ["online", "unknown"]  # until it ended
+
+
+async def test_how_machines_stood_does_not_outlive_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    file = EventFile(path, Events(), max_bytes=20_000)
+    first = [Event(NOW, "machine", "gone", "online"), Event(NOW + 1, "gateway", "", "stopped")]
+    for events in (first, *([event(2 + j, "x" * 100) for j in range(50)] for _ in range(20))):
+        assert not file._write(events)
+    assert "gone" not in {e.machine for e in read_events(path)}
+
+
+async def test_an_error_nobody_thought_of_does_not_end_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, events = tmp_path / "events.jsonl", Events()
+    file, real = EventFile(path, events), EventFile._write
+
+    def write(self: EventFile, those: list[Event]) -> str:
+        if any(each.machine == "m1" for each in those):
+            raise RuntimeError("nobody thought of this")
+        return real(self, those)
+
+    monkeypatch.setattr(EventFile, "_write", write)
+    file.start()
+    events.add(event(1))
+    async with asyncio.timeout(10):
+        while not file.trouble:
+            await asyncio.sleep(0.01)
+        events.add(event(2))
+        while file.trouble:
+            await asyncio.sleep(0.01)
+    await file.stop()
+    assert [e.machine for e in read_events(path)] == ["m2"]
+    assert "nobody thought of this" in caplog.text
 
 
 async def test_more_than_memory_keeps_is_cut(tmp_path: Path) -> None:

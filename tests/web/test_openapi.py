@@ -140,7 +140,7 @@ class View(Files):
         mistake = {"file": "a", "line": 1, "column": 0, "field": "", "message": "m", "hint": "", "text": "t"}
         origin = {"path": "web.listen", "value": machine, "file": "gateway.yaml", "line": 3, "from": "file"}
         return {
-            "in_force": True, "files": [{"name": "gateway.yaml", "text": "version: 1\n"}], "effective": "version: 1\n",
+            "fixed": False, "in_force": True, "files": [{"name": "gateway.yaml", "text": "version: 1\n"}], "effective": "version: 1\n",
             "origins": [origin], "origins_left_out": 0, "warnings": ["w"], "errors": [mistake],
         }  # fmt: skip
 

@@ -1,21 +1,24 @@
 """The plant and the frame around every page, in a real browser: Chromium, over HTTP, on a board like that of a plant."""
 
 import asyncio
+import base64
 import re
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from gateway.events import Event, Events
 from gateway.model import STALE
 from gateway.mqtt.payload import Loss
 from gateway.web import Board
 from gateway.web.server import WebServer, serve
 from gateway.web.sources import Sources
-from web.pages.looking import INTERVAL, opened, tile, whole
-from web.plant import Used, empty_board, full, header, signal
+from web.pages.looking import INTERVAL, Configured, opened, tile, whole
+from web.plant import S, Used, empty_board, full, header, signal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,13 +52,14 @@ async def test_few_small_files(browser: Browser, served: WebServer) -> None:
         await page.wait_for_selector(".headline dd:visible")
         files = await page.evaluate(
             "performance.getEntriesByType('resource').filter(e => e.name.includes('/static/'))"
-            ".map(e => [e.name, e.encodedBodySize])"
+            ".map(e => [e.name, e.encodedBodySize, e.decodedBodySize])"
         )
         others = await page.evaluate(
             "performance.getEntriesByType('resource').filter(e => !e.name.startsWith(location.origin)).length"
         )
         assert len(files) <= 14
-        assert sum(size for _, size in files) < 110_000
+        assert sum(size for _, size, _ in files) < 40_000  # on the wire
+        assert sum(size for _, _, size in files) < 110_000
         assert others == 0
 
 
@@ -138,12 +142,67 @@ async def test_all_is_well(browser: Browser) -> None:
     board.store.set("online", now)
     server = await serve(Sources(board), "127.0.0.1", 0, interval=INTERVAL)
     async with opened(browser, server.url) as page:
-        await verdict(page, "The machine is running")
+        await verdict(page, "The machine is online")  # whether it runs is another question
         board.store.set("offline", now, "no answer from the store")
-        await verdict(page, "The machine answers")
+        await verdict(page, "The machine is online")
         await expect(part(page, "Store")).to_contain_text("no answer from the store · since")
         await expect(page.locator(".verdict")).to_have_attribute("data-state", "offline")
     await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"), [("en-US", "All 2 machines are online"), ("vi-VN", "Cả 2 máy đều trực tuyến")]
+)
+async def test_what_is_known_of_all_machines(browser: Browser, locale: str, said: str) -> None:
+    board, now = empty_board(), time.time_ns()
+    for name in ("a", "b"):
+        machine = header(name, signal("x"))
+        board.add(machine, now).condition.set("online", now)
+    server = await serve(Sources(board), "127.0.0.1", 0, interval=INTERVAL)
+    async with opened(browser, server.url, locale) as page:
+        await verdict(page, said)
+    await server.stop()
+
+
+# --- whose time it is --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("locale", "here", "named"),
+    [
+        ("en-US", "Europe/Berlin", "time of Asia/Ho_Chi_Minh"), ("vi-VN", "UTC", "giờ Asia/Ho_Chi_Minh"),
+        ("en-US", "Asia/Bangkok", ""), ("vi-VN", "Asia/Saigon", ""),  # the same clocks, by another name: UTC+7 all the year
+    ],
+)  # fmt: skip
+async def test_times_are_those_of_the_plant(browser: Browser, board: Board, locale: str, here: str, named: str) -> None:
+    """Wherever somebody looks from; the zone is named once, where it is not the reader's. Ho Chi Minh City is UTC+7."""
+    everything = whole(board)
+    assert isinstance(everything.configuring, Configured)
+    everything.configuring.timezone = "Asia/Ho_Chi_Minh"
+    zone = timezone(timedelta(hours=7))
+    began = datetime.fromtimestamp(board.machines["pump-04"].condition.since / S, zone)
+    server = await serve(everything, "127.0.0.1", 0, interval=INTERVAL)
+    async with opened(browser, server.url, locale, timezone_id=here) as page:
+        await expect(tile(page, "pump-04").locator(".why")).to_have_text(re.compile(f"{began:%H:%M}$"))
+        await expect(page.locator("#zone")).to_have_text(named)
+        before = datetime.now(zone)
+        clock = await page.locator("#clock").text_content()
+        assert clock
+        assert f"{before - timedelta(seconds=2):%H:%M}" <= clock[:5] <= f"{datetime.now(zone):%H:%M}"
+        for path in ("events", "machines/robot-11"):
+            await page.goto(server.url + path)
+            time_ = page.locator(".log time").first
+            at = datetime.fromisoformat((await time_.get_attribute("datetime") or "").replace("Z", "+00:00"))
+            await expect(time_).to_contain_text(f"{at.astimezone(zone):%H:%M:%S}")
+            await expect(page.locator("#zone")).to_have_text(named)
+    await server.stop()
+
+
+async def test_without_a_zone_it_is_the_reader_s_time(browser: Browser, served: WebServer, board: Board) -> None:
+    began = datetime.fromtimestamp(board.machines["pump-04"].condition.since / S, timezone(timedelta(hours=9)))
+    async with opened(browser, served.url, timezone_id="Asia/Tokyo") as page:
+        await expect(tile(page, "pump-04").locator(".why")).to_have_text(f"since {began:%H:%M}")
+        await expect(page.locator("#zone")).to_be_hidden()
 
 
 async def test_a_disk_that_cannot_be_written_is_said(browser: Browser, served: WebServer, board: Board) -> None:
@@ -215,6 +274,57 @@ async def test_the_last_day_as_a_strip(browser: Browser, board: Board) -> None:
             "all => all.map(e => +e.getAttribute('height'))"
         )
         assert max(heights) > min(heights)  # its height says the state as well
+    await server.stop()
+
+
+async def coloured(page: Page, strip: Any, height: float) -> int:
+    """How many pixels of a row of a strip are not like its first one."""
+    box = await strip.bounding_box()
+    row = {"x": box["x"], "y": round(box["y"] + box["height"] * (1 - height)), "width": box["width"] + 2, "height": 1}
+    picture = base64.b64encode(await page.screenshot(clip=row)).decode()
+    found: int = await page.evaluate(
+        """async (text) => {
+            const bitmap = await createImageBitmap(new Blob([Uint8Array.from(atob(text), c => c.charCodeAt(0))]));
+            const context = new OffscreenCanvas(bitmap.width, 1).getContext('2d');
+            context.drawImage(bitmap, 0, 0);
+            const { data } = context.getImageData(0, 0, bitmap.width, 1);
+            const far = (i) => [0, 1, 2].some(k => Math.abs(data[4 * i + k] - data[k]) > 60);
+            return [...Array(bitmap.width).keys()].filter(far).length;
+        }""",
+        picture,
+    )
+    return found
+
+
+async def test_a_minute_of_a_day_is_seen(browser: Browser, board: Board) -> None:
+    """A day on 300 px: a minute is 0.2 px. What is shorter than two is drawn as two, the worse over the better."""
+    now, noted = time.time_ns(), Events()
+    for ago, state in [(60, "online"), (40, "offline"), (39, "online"), (20, "degraded"), (19, "online")]:
+        noted.add(Event(now - ago * 60 * S, "machine", "pump-04", state))
+    noted.add(Event(now - 60 * S, "machine", "lathe-02", "online"))
+    server = await serve(Sources(board, events=noted), "127.0.0.1", 0, interval=INTERVAL)
+    for width in (360, 1280):
+        async with opened(browser, server.url, width=width) as page:
+            strip = tile(page, "pump-04").get_by_role("img")
+            kinds = await strip.locator("rect").evaluate_all("all => all.map(e => e.className.baseVal)")
+            assert kinds == ["s-online"] * 3 + ["s-degraded", "s-offline", "s-online present"]
+            await tile(page, "pump-04").scroll_into_view_if_needed()
+            # At 80 % of its height there is nothing but what is offline, at 50 % what is degraded as well.
+            assert 2 <= await coloured(page, strip, 0.8) <= 4
+            assert 4 <= await coloured(page, strip, 0.5) <= 8
+            # Before its first event it is not known: nothing but the hatch behind the bars.
+            strip = tile(page, "oven-03").get_by_role("img")
+            await expect(strip).to_have_attribute("aria-label", "The last 1 day: unknown 100%")
+            assert "gradient" in await strip.evaluate("e => getComputedStyle(e).backgroundImage")
+            # The right end is the present, whatever the events say, and changes with it at once.
+            await expect(strip.locator("rect")).to_have_attribute("class", "s-online present")
+            board.machines["oven-03"].condition.set("offline", now, "no answer")
+            await expect(strip.locator("rect")).to_have_attribute("class", "s-offline present")
+            box, end = await strip.bounding_box(), await strip.locator("rect").bounding_box()
+            assert box
+            assert end
+            assert end["x"] + end["width"] >= box["x"] + box["width"]
+            board.machines["oven-03"].condition.set("online", now)
     await server.stop()
 
 

@@ -59,3 +59,22 @@ async def test_every_page_of_the_demo(browser: Browser, demo: str) -> None:
                 text = await page.locator("main").inner_text()
                 assert "undefined" not in text, path
                 assert "NaN" not in text, path
+                assert "/" + str(Path(__file__).parts[1]) not in text, path  # where this is on the machine
+
+
+async def test_what_the_demo_says_of_itself(browser: Browser, demo: str) -> None:
+    """It has the files it was started from, with other ports: nobody has changed them. Its store is its own."""
+    async with opened(browser, f"{demo}config", ready=".origins tbody tr", timezone_id="UTC") as page:
+        first = page.locator(".origins tbody tr").first
+        await expect(first).to_have_text("version1file · gateway.yaml:3")
+        await expect(page.locator(".newer")).to_have_count(0)
+        await expect(page.get_by_role("button", name="Take over the files as they are now")).to_be_hidden()
+        await page.goto(f"{demo}flow")
+        letters = page.locator(".facts > div").filter(has_text="Could not be stored").locator("dd")
+        await expect(letters).to_have_text("0")
+        await page.goto(demo)
+        # Each machine has been online since it began, and is told so from then on.
+        await expect(page.locator(".machine")).to_have_count(3)
+        for strip in await page.locator(".machine .strip").all():
+            await expect(strip).to_have_attribute("aria-label", re.compile("online"))
+            await expect(strip.locator("rect.s-online.present")).to_have_count(1)

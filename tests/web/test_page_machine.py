@@ -2,6 +2,7 @@
 
 import re
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +40,43 @@ async def test_its_signals(browser: Browser, served: WebServer) -> None:
         await expect(row(page, "hold_pressure").locator(".value")).to_have_text("– ")
         await expect(page.locator(".head .state")).to_have_text("degraded")
         await expect(page).to_have_title("press-07 · degraded – edge-01")
+
+
+@pytest.mark.parametrize(
+    ("poll", "english", "vietnamese"),
+    [(0.5, "500 ms", "500 mili giây"), (1.0, "1 sec", "1 giây"), (1.5, "1.5 sec", "1,5 giây"), (90.0, "90 sec", "90 giây"),
+     (0.0625, "62.5 ms", "62,5 mili giây"), (300.0, "5 min", "5 phút")],
+)  # fmt: skip
+async def test_how_often_it_is_read(
+    browser: Browser, served: WebServer, sources: Sources, poll: float, english: str, vietnamese: str
+) -> None:
+    configuration: Any = sources.configuration
+    configuration.machines["press-07"].signals["melt_temp"].poll = poll
+    sources.configuring = SimpleNamespace(configuration=configuration)  # type: ignore[assignment]
+    for locale, term, said in (("en-US", "Read every", english), ("vi-VN", "Chu kỳ đọc", vietnamese)):
+        async with opened(browser, f"{served.url}machines/press-07?signal=melt_temp", locale) as page:
+            facts = page.locator(".charted .facts > div").filter(has_text=term)
+            await expect(facts.locator("dd")).to_have_text(said)
+
+
+async def test_on_a_phone_a_name_has_the_width_of_the_row(browser: Browser, served: WebServer, board: Board) -> None:
+    now = time.time_ns()
+    meter = header("m", signal("energy_per_cycle", unit="kW.h"), signal("shift.energy_per_part", unit="kW.h"))
+    board.add(meter, now).condition.set("online", now)
+    board.update(full(meter, [0.0408732, 12.5], [0, STALE], now))
+    async with opened(browser, f"{served.url}machines/m", "vi-VN", 360) as page:
+        for name in ("energy_per_cycle", "shift.energy_per_part"):
+            line = row(page, name)
+            button, value = line.get_by_role("button"), line.locator("td.value")
+            assert await button.evaluate("e => e.clientHeight < 1.6 * parseFloat(getComputedStyle(e).fontSize)"), name
+            above, below, whole_ = await button.bounding_box(), await value.bounding_box(), await line.bounding_box()
+            assert above
+            assert below
+            assert whole_
+            assert below["y"] >= above["y"] + above["height"]
+            heading = await line.locator("th").bounding_box()
+            assert heading
+            assert heading["width"] > 0.85 * whole_["width"]
 
 
 async def test_in_vietnamese(browser: Browser, served: WebServer) -> None:
@@ -238,7 +276,7 @@ async def test_the_chart_as_a_table(browser: Browser, served: WebServer) -> None
         await expect(page.locator(".chart path.line").first).to_be_attached()
         await page.get_by_text("As a table").click()
         table = page.locator(".charted table")
-        assert await table.locator("tbody tr").count() > 10
+        await expect(table.locator("tbody tr").nth(10)).to_be_attached()
         await expect(table.get_by_role("columnheader")).to_have_text(["Time", "Value", "Quality"])
         await expect(table.locator("tbody tr td.value").first).to_contain_text("°C")
 

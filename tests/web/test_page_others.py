@@ -1,5 +1,7 @@
 """Data flow, figures, events, configuration, and who may come in."""
 
+import ast
+import inspect
 import re
 import time
 from typing import Any
@@ -9,8 +11,10 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from gateway.counters import FlowCounters
 from gateway.events import Event
+from gateway.faults import Reason, explain
 from gateway.model import INCOMPLETE, MachinePath, Signal
 from gateway.mqtt.payload import Loss
+from gateway.production import energy, kpi, live
 from gateway.web import Board
 from gateway.web.server import WebServer, serve
 from gateway.web.sources import Sources
@@ -47,6 +51,23 @@ async def test_the_way_of_the_data(browser: Browser, served: WebServer, board: B
         board.usage = lambda: used
         await expect(page.locator(".card .alert")).to_contain_text("The disk cannot be written: it is full.")
         await expect(fact(page, "Only in memory")).to_have_text("1,832")
+
+
+async def test_a_disk_in_trouble_is_explained(browser: Browser, served: WebServer, board: Board) -> None:
+    used = Used(unsafe=3, trouble=Reason("No space left on device", "disk-full"))
+    board.usage = lambda: used
+    for locale, question, language in (
+        ("en-US", "Why can the disk not be written?", "en"), ("vi-VN", "Vì sao không ghi được vào ổ đĩa?", "vi"),
+    ):  # fmt: skip
+        async with opened(browser, f"{served.url}flow", locale) as page:
+            await page.get_by_text(question).click()
+            await expect(page.locator(".inside .fault")).to_have_text(explain("disk-full", language).title)
+            await expect(page.locator(".inside ol li").first).to_be_visible()
+            await expect(page.locator(".inside code")).to_have_text("disk-full")
+    async with opened(browser, f"{served.url}flow") as page:
+        await expect(page.get_by_text("Why can the disk not be written?")).to_be_visible()
+        used.trouble = ""
+        await expect(page.get_by_text("Why can the disk not be written?")).to_have_count(0)
 
 
 async def test_losses_are_shown_once_there_are_any(browser: Browser, served: WebServer, board: Board) -> None:
@@ -222,6 +243,95 @@ async def test_figures_in_vietnamese(browser: Browser, served: WebServer, board:
         await expect(card.locator("h3")).to_contain_text("Ca early")
 
 
+def night(board: Board, doubts: str = "") -> None:
+    """The newest shift from 22:00 to 06:00 in Ho Chi Minh City, UTC+7: 15:00 to 23:00 UTC."""
+    now = time.time_ns()
+    names = ("shift.name", "shift.start", "shift.end", "shift.complete", "shift.uncertain", "shift.energy")
+    types: tuple[Any, ...] = ("string", "int", "int", "bool", "string", "float")
+    made = [Signal(n, t, formula="x" if t == "float" else "") for n, t in zip(names, types, strict=True)]
+    derived = header("press-07", *made)
+    start = (now // S - 15 * 3600) // 86_400 * 86_400_000 + 15 * 3_600_000
+    board.add(derived, now, "derived")
+    board.update(full(derived, ["night", start, start + 28_800_000, False, doubts, 1.5], t=now))
+
+
+async def test_a_shift_is_in_the_time_of_the_plant(
+    browser: Browser, served: WebServer, sources: Sources, board: Board
+) -> None:
+    night(board)
+    assert isinstance(sources.configuring, Configured)
+    sources.configuring.timezone = "Asia/Ho_Chi_Minh"
+    for zone in ("Europe/Berlin", "Asia/Ho_Chi_Minh", "America/Los_Angeles"):
+        async with opened(browser, f"{served.url}kpi", timezone_id=zone) as page:
+            # Dates stand before both where it began more than 20 hours ago, or ends so long after now.
+            await expect(page.locator("h3 .note")).to_have_text(re.compile(r"^night · (.*, )?22:00 – (.*, )?06:00 · "))
+    await expect_utc(browser, served, sources)
+
+
+async def expect_utc(browser: Browser, served: WebServer, sources: Sources) -> None:
+    """Nobody has said where the plant is: its calendar is UTC, and that is said where the reader's time is another one."""
+    assert isinstance(sources.configuring, Configured)
+    sources.configuring.timezone = ""
+    said = "Shifts and hours are in UTC: the time zone of the plant is not configured (site: timezone)."
+    for zone, there in (("Asia/Ho_Chi_Minh", True), ("UTC", False)):
+        async with opened(browser, f"{served.url}kpi", timezone_id=zone) as page:
+            await expect(page.locator("h3 .note")).to_have_text(re.compile(r"^night · (.*, )?15:00 – (.*, )?23:00 · "))
+            await expect(page.get_by_text(said)).to_have_count(int(there))
+
+
+DOUBTS = {
+    "begins with the first reading, 266 min late": "bắt đầu từ số liệu đầu tiên, muộn 266 phút",
+    "no readings of 'good'": "không có số liệu của 'good'",
+    "12% of the energy are spread evenly over a time without readings": "12% điện năng được chia đều cho khoảng thời gian không có số liệu",
+    "12% of 'good' are spread evenly over a time without readings": "12% của 'good' được chia đều cho khoảng thời gian không có số liệu",
+    "'good' was not read for 30% of the planned time": "không đọc được 'good' trong 30% thời gian theo kế hoạch",
+    "'energy' was not read for 30% of the time": "không đọc được 'energy' trong 30% thời gian",
+    "more good parts than parts": "sản phẩm đạt nhiều hơn tổng sản phẩm",
+    "'good' and 'reject' are 1204, 'total' is 1190": "'good' cộng 'reject' là 1.204, còn 'total' là 1.190",
+    "the state is unknown for 8% of the planned busy time": "không rõ trạng thái trong 8% thời gian làm việc theo kế hoạch",
+    "performance is 110.5%: `ideal_cycle` may be too long": "hiệu suất là 110,5%: ideal_cycle có thể quá dài",
+    "parts were counted, but the machine was never running": "có đếm sản phẩm, nhưng máy không hề chạy",
+}  # fmt: skip
+
+
+async def test_doubts_in_vietnamese(browser: Browser, served: WebServer, board: Board) -> None:
+    said = "no readings of 'good'; begins with the first reading, 266 min late; <b>something</b> new"
+    night(board, said)
+    async with opened(browser, f"{served.url}kpi", "vi-VN") as page:
+        await expect(page.get_by_text("Chưa chắc chắn: ")).to_have_text(
+            "Chưa chắc chắn: không có số liệu của 'good'; bắt đầu từ số liệu đầu tiên, muộn 266 phút; <b>something</b> new"
+        )
+        told = "all => import('/static/doubts.js').then(m => all.map(m.doubtsOf))"
+        assert await page.evaluate(told, list(DOUBTS)) == list(DOUBTS.values())
+        # No sentence that the gateway can say is left in English.
+        sentences = doubts_of_the_gateway()
+        assert len(sentences) == 12
+        assert [a for a, b in zip(sentences, await page.evaluate(told, sentences), strict=True) if a == b] == []
+
+
+def doubts_of_the_gateway() -> list[str]:
+    """Every sentence in the functions that doubt, with something in its places."""
+    found = []
+    for module, names in ((kpi, {"_parts", "_doubts"}), (energy, {"energy"}), (live, {"_readings"})):
+        tree = ast.parse(inspect.getsource(module))
+        for function in (f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name in names):
+            parts = [n for n in ast.walk(function) if isinstance(n, ast.JoinedStr)]
+            inner = {id(each) for part in parts for each in ast.walk(part) if each is not part}
+            plain = [n for n in ast.walk(function) if isinstance(n, ast.Constant) and id(n) not in inner]
+            texts = [str(n.value) for n in plain if isinstance(n.value, str) and n.value != ast.get_docstring(function)]
+            texts += ["".join(map(_sample, n.values)) for n in parts if id(n) not in inner]
+            found += [text for text in texts if " " in text.strip("; ")]
+    return found
+
+
+def _sample(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    assert isinstance(part, ast.FormattedValue)
+    spec = "" if part.format_spec is None else ast.unparse(part.format_spec)
+    return "7%" if "%" in spec else "7" if spec else "good"
+
+
 async def test_no_figures_is_said(browser: Browser, served: WebServer) -> None:
     async with opened(browser, f"{served.url}kpi") as page:
         await expect(page.locator("main")).to_contain_text("No machine has figures yet")
@@ -277,6 +387,22 @@ async def test_where_each_value_comes_from(browser: Browser, served: WebServer) 
         await expect(rows).to_have_count(1)
         await page.get_by_text("machines/press-07.yaml", exact=True).last.click()
         await expect(page.get_by_role("region", name="machines/press-07.yaml")).to_have_text("a: 1")
+
+
+@pytest.mark.parametrize(
+    ("locale", "shipped", "said"),
+    [("en-US", "comes with the gateway", "cannot be changed"), ("vi-VN", "có sẵn trong cổng dữ liệu", "Không thể thay đổi cấu hình")],
+)  # fmt: skip
+async def test_a_configuration_that_cannot_be_changed(
+    browser: Browser, served: WebServer, sources: Sources, locale: str, shipped: str, said: str
+) -> None:
+    assert isinstance(sources.configuring, Configured)
+    sources.configuring.fixed = True
+    async with opened(browser, f"{served.url}config", locale) as page:
+        await expect(page.locator(".origins tbody tr")).to_contain_text(f"{shipped} · gateway.yaml:7")
+        await expect(page.locator(".warnings")).to_contain_text(said)
+        await expect(page.locator(".newer")).to_have_count(0)
+        await expect(page.locator("main button.main:visible")).to_have_count(0)  # neither reload nor an earlier version
 
 
 async def test_a_file_is_checked_before_it_is_used(browser: Browser, served: WebServer, sources: Sources) -> None:
@@ -394,6 +520,22 @@ async def test_logging_in_and_out(browser: Browser, served: WebServer) -> None:
         await expect(page.locator("#who")).to_contain_text("anna (engineer)")
         await page.get_by_role("button", name="Log out").click()
         await expect(page.locator("main h1")).to_have_text("Log in")
+
+
+async def test_the_address_of_the_door(browser: Browser, served: WebServer) -> None:
+    """Whoever types /login is let in there, and goes on to the plant; who needs no login is there already."""
+    async with opened(browser, f"{served.url}login") as page:
+        await expect(page.locator(".machine").first).to_be_visible()
+        assert page.url == served.url
+        looking_on = Somebody({"role": "viewer"})  # may look on without a name
+        await looking_on.at(page)
+        await page.goto(f"{served.url}login")
+        await expect(page.locator("main h1")).to_have_text("Log in")
+        await page.get_by_label("User").fill("anna")
+        await page.get_by_label("Password").fill("right horse")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".machine").first).to_be_visible()
+        assert page.url == served.url
 
 
 async def test_the_first_start(browser: Browser, served: WebServer) -> None:

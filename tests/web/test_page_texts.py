@@ -25,8 +25,12 @@ FAMILIES: dict[str, list[str]] = {
         "machine.online", "machine.degraded", "machine.offline", "gateway.started", "gateway.stopped", "buffer.well",
         "buffer.trouble", "clock", "loss", "config.reloaded", "config.refused", "config.rolled-back",
     ],
-    "from.": ["file", "profile", "default", "environment"],
+    "from.": ["file", "profile", "shipped", "default", "environment"],
     "role.": ["viewer", "engineer"],
+    "doubt.": [
+        "late", "no_readings", "estimated_energy", "estimated", "not_read_planned", "not_read", "more_good", "sums",
+        "state_unknown", "performance", "never_running",
+    ],
     "delivery_": ["store", "broker"],
     "n_of_all_": ["offline", "degraded"],
     "span.": ["15min", "1h", "8h", "24h", "7d"],

@@ -1,6 +1,7 @@
 """The page's server, asked over real HTTP."""
 
 import asyncio
+import gzip
 import json
 import re
 import socket
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, PartMissingError
 from gateway.web import site as web
 from gateway.web.guard import host_of
 from gateway.web.server import WebServer, serve
@@ -113,6 +114,46 @@ async def test_a_file_is_sent_once(served: WebServer) -> None:
     first = await get(served.port, "/static/app.js")
     again = await get(served.port, "/static/app.js", f"If-None-Match: {first.headers['etag']}")
     assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=0", False), ("gzip; q=0.0", False), ("br", False), ("", False)],
+)
+async def test_files_are_packed_for_who_takes_that(served: WebServer, accepted: str, packed: bool) -> None:
+    """RFC 9110, 8.4 and 12.5: what was packed is said, a cache between us is told what it depends on, 0 refuses it."""
+    plain = await get(served.port, "/static/style.css")
+    answer = await get(served.port, "/static/style.css", f"Accept-Encoding: {accepted}")
+    assert ("content-encoding" in answer.headers) is packed
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert (gzip.decompress(answer.body) if packed else answer.body) == plain.body
+    assert (len(answer.body) < len(plain.body) / 2) is packed
+    assert (answer.headers["etag"] == plain.headers["etag"]) is not packed
+    tag = f"If-None-Match: {answer.headers['etag']}"
+    again = await get(served.port, "/static/style.css", f"Accept-Encoding: {accepted}", tag)
+    assert (again.status, again.body, again.headers["vary"]) == (304, b"", "Accept-Encoding")
+
+
+async def test_the_same_file_has_the_same_tag_on_every_gateway(served: WebServer) -> None:
+    """No time of packing is in it: bytes 4 to 7 of a gzip member are 0 (RFC 1952, 2.3)."""
+    assert (await get(served.port, "/static/app.js", "Accept-Encoding: gzip")).body[4:8] == bytes(4)
+
+
+async def test_what_is_made_anew_is_not_packed(served: WebServer) -> None:
+    assert "content-encoding" not in (await get(served.port, "/api/v1/status", "Accept-Encoding: gzip")).headers
+
+
+async def test_metrics_without_their_library() -> None:
+    def missing() -> bytes:
+        raise PartMissingError("metrics need prometheus_client: pip install 'shopfloor-gateway[web]'")
+
+    server = await serve(Sources(plant(), ManualClock(), metrics=missing), "127.0.0.1", 0)
+    answer = await get(server.port, "/metrics")
+    assert (answer.status, json.loads(answer.body)) == (
+        501,
+        {"error": "metrics need prometheus_client", "hint": "pip install 'shopfloor-gateway[web]'"},
+    )  # fmt: skip
+    await server.stop()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from gateway.buffer import Usage
 from gateway.clock import ERA
 from gateway.counters import FlowCounters
+from gateway.faults import Reason
 from gateway.model import (
     BAD,
     GOOD,
@@ -175,16 +176,41 @@ def test_an_integer_beyond_that_leaves_as_text(value: int) -> None:
 def test_a_rate_is_of_the_last_ten_seconds() -> None:
     rate = Rate()
     assert rate(1000, 0.0) is None
-    assert [rate(1000 + 50 * s, float(s)) for s in range(1, 60)] == [50.0] * 59
+    assert rate(1050, 1.0) is None
+    assert [rate(1000 + 50 * s, float(s)) for s in range(2, 60)] == [50.0] * 58
     assert [rate(1000 + 50 * 59, float(s)) for s in range(60, 71)][-1] == 0.0
 
 
 def test_a_rate_forgets_what_was_long_ago() -> None:
     rate = Rate()
     rate(0, 0.0)
-    assert rate(10, 1.0) == 10.0
+    assert rate(20, 2.0) == 10.0
     assert rate(1_000_000, 3600.0) is None
     assert rate(1_000_040, 3602.0) == 20.0
+
+
+@pytest.mark.parametrize("poll", [0.2, 1.0, 2.0, 7.0, 30.0])
+def test_a_rate_of_lumps_is_that_of_whole_polls(poll: float) -> None:
+    """Three signals of one machine, all read at once every `poll` seconds: 3 / poll a second, whenever somebody looks."""
+    rate, whole = Rate(), max(1.0, poll)
+    known = []
+    for i in range(1, 1000):
+        now = 0.5 * i + 0.013  # looked at twice a second, between two polls
+        found = rate(3 * int(now / poll), now, whole)
+        if now < max(2.0, poll) - 0.1:
+            assert found is None
+        elif now >= max(2.0, poll) + 0.5:
+            known.append(found)
+    assert len(known) > 800
+    assert set(known) == {round(3 / poll, 1)}
+
+
+def test_a_board_knows_its_rate_before_anybody_looks() -> None:
+    board = plant()
+    for i in range(10):
+        board.counters.of("press-07").read = 3 * (i // 2)  # once a second
+        board.note(0.5 * i + 0.01, 1.0)
+    assert board.snapshot(NOW, 4.6)["flow"]["readings_per_s"] == 3.0
 
 
 def test_a_rate_may_be_asked_for_often() -> None:
@@ -241,6 +267,7 @@ def test_figures() -> None:
         "dropped": 0,
         "unsafe": 0,
         "trouble": "",
+        "fault": "",
     }
     assert second["gateway"] == {"id": "edge-01", "version": "0.1.0", "delivery": "store", "uptime_s": 93_002.0}
     pump = next(machine for machine in second["machines"] if machine["name"] == "pump-04")
@@ -249,9 +276,10 @@ def test_figures() -> None:
 
 def test_a_disk_that_cannot_be_written() -> None:
     board = empty_board()
-    board.usage = lambda: Usage(12, 41_000_000, 134_217_728, 0, 7, "No space left on device")
+    trouble = Reason("No space left on device", "disk-full")
+    board.usage = lambda: Usage(12, 41_000_000, 134_217_728, 0, 7, trouble)
     buffer = board.snapshot(NOW, 0.0)["buffer"]
-    assert (buffer["unsafe"], buffer["trouble"]) == (7, "No space left on device")
+    assert (buffer["unsafe"], buffer["trouble"], buffer["fault"]) == (7, "No space left on device", "disk-full")
 
 
 LOSS = Loss("8f2c9a4e", 11, 30, 200, NOW - 60 * S, NOW - 50 * S, "buffer-full")
@@ -272,6 +300,29 @@ def test_a_loss() -> None:
             "cause": "buffer-full",
         }
     ]
+
+
+@pytest.mark.parametrize("cause", ["thinned: one value in 60 s", "buffer-full: of low priority"])
+def test_what_was_taken_out_of_messages_is_no_number_of_messages(cause: str) -> None:
+    """Between the first and the last are those of other machines: ten of 100 machines are not 991 messages."""
+    board = empty_board()
+    board.lost(replace(LOSS, first=1, last=991, count=1200, machine="press-07", cause=cause), NOW)
+    [loss] = board.snapshot(NOW, 0.0)["losses"]
+    assert (loss["count"], loss["messages"]) == (1200, 0)
+
+
+def test_without_signals_it_says_how_many_they_are_and_how_old() -> None:
+    whole, short = plant().snapshot(NOW, 0.0), plant().snapshot(NOW, 0.0, signals=False)
+    assert whole.keys() == short.keys()
+    of = {machine.pop("name"): machine for machine in short["machines"]}
+    assert all("signals" not in machine for machine in of.values())
+    assert of["press-07"]["counts"] == {"good": 4, "uncertain": 0, "bad": 1}
+    assert of["press-07"]["age_s"] == 0.4
+    assert (of["robot-11"]["counts"]["bad"], of["lathe-02"]["age_s"]) == (2, 2.2)
+    others = {machine.pop("name"): machine for machine in whole["machines"]}
+    for name, machine in others.items():
+        del machine["signals"], of[name]["counts"], of[name]["age_s"]
+    assert others == of
 
 
 def test_what_never_had_a_message_was_lost_in_none() -> None:

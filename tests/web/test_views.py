@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.config import load
 from gateway.config.production import EnergySettings, KpiSettings
 from gateway.counters import FlowCounters
-from gateway.events import Event, Events
+from gateway.events import KEPT, STANDING, Event, Events
 from gateway.model import (
     GOOD,
     INCOMPLETE,
@@ -24,6 +27,7 @@ from gateway.model import (
     Signal,
 )
 from gateway.production.report import figure_signals
+from gateway.runtime.registry import protocols
 from gateway.web import Board
 from gateway.web.sources import Sources, Way
 from gateway.web.views.events import events
@@ -65,6 +69,19 @@ def test_a_tile_counts_qualities() -> None:
     assert tiles["robot-11"]["signals"] == {"good": 0, "uncertain": 0, "bad": 2}
     assert tiles["meter-01"]["signals"] == {"good": 18, "uncertain": 0, "bad": 0}
     assert tiles["lathe-02"]["age_s"] == 2.2
+
+
+def test_a_machine_that_is_silent_does_not_look_fresh() -> None:
+    """Every poll without an answer makes bad readings of that moment; the newest value is 600 s old."""
+    board = empty_board()
+    head = header("m", signal("a"), signal("b"))
+    board.add(head, NOW)
+    board.update(full(head, [1.0, 2.0], t=NOW - 600 * S))
+    for seconds in (599, 1):
+        board.update(all_bad(head, NOT_CONNECTED, NOW - seconds * S))
+    (tile,) = plant(sources(board))["machines"]
+    assert tile["age_s"] == 600.0
+    assert board.machines["m"].latest.newest_ns == NOW - 600 * S
 
 
 @given(st.lists(st.sampled_from([GOOD, 0x00A20000, OUT_OF_RANGE, NOT_CONNECTED, 0xC0000000]), min_size=1, max_size=30))
@@ -155,6 +172,45 @@ class Extremes:
         raise NotImplementedError
 
 
+def test_what_is_shown_lies_between_its_extremes() -> None:
+    """The store is asked once a minute: 231.4 and 1204511 are shown before it tells of them."""
+    board = six_machines()
+    for known, expected in [
+        ((235.0, 240.5), (231.4, 240.5)),
+        ((200.0, 229.0), (200.0, 231.4)),
+        ((1.0, 999.0), (1.0, 999.0)),
+    ]:
+        history = SimpleNamespace(available=True, extremes=lambda _, known=known: {"melt_temp": known, "alarm": known})
+        rows = {row["name"]: row for row in machine(sources(board, history=history), "press-07")["signals"]}
+        assert (rows["melt_temp"]["min"], rows["melt_temp"]["max"]) == expected
+        assert (rows["alarm"]["min"], rows["alarm"]["max"]) == known  # on and off are no numbers
+        assert rows["cycle_count"]["min"] is None  # one reading is not a day
+    press = board.machines["press-07"].latest.header
+    board.update(full(press, [1, float("nan"), None, "auto", False]))
+    rows = {row["name"]: row for row in machine(sources(board, history=history), "press-07")["signals"]}
+    assert (rows["melt_temp"]["min"], rows["melt_temp"]["max"]) == (1.0, 999.0)
+
+
+ONE = "connections: {c: {protocol: modbus-tcp, host: a}}\nmachines: {m: {connection: c, signals: {s: {coil: 0}}}}\n"
+SHIFTS = 'calendars: {%s: {timezone: %s, shifts: {day: {from: "06:00", to: "14:00"}}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "zone"),
+    [
+        ("", None), ("site: {timezone: Asia/Ho_Chi_Minh}\n", "Asia/Ho_Chi_Minh"), ("site: {timezone: UTC}\n", "UTC"),
+        (SHIFTS % ("a", "Asia/Ho_Chi_Minh"), "Asia/Ho_Chi_Minh"), ("site: {site: hanoi}\n", None),
+    ],
+)  # fmt: skip
+def test_whose_time_it_is(tmp_path: Path, written: str, zone: str | None) -> None:
+    (tmp_path / "gateway.yaml").write_text(ONE + written)
+    configuring: Any = SimpleNamespace(configuration=load(tmp_path / "gateway.yaml", protocols()))
+    seen = sources(six_machines(), configuring=configuring)
+    for view in (plant(seen), kpi(seen), machine(seen, "press-07")):
+        assert view["gateway"]["timezone"] == zone
+    assert plant(sources(six_machines()))["gateway"]["timezone"] is None
+
+
 def test_a_machine_has_rows_of_itself_alone() -> None:
     noted = Events()
     noted.add(Event(NOW, "machine", "press-07", "degraded", "", "why"))
@@ -188,6 +244,26 @@ def test_no_machine_of_this_name() -> None:
 
 
 # --- strips ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_flaps_makes_no_other_unknown() -> None:
+    noted = Events()
+    noted.add(Event(NOW - 5000 * S, "machine", "of before", "online"))
+    noted.add(Event(NOW - 4000 * S, "gateway", "", "started"))
+    noted.add(Event(NOW - 3999 * S, "machine", "steady", "offline"))
+    noted.add(Event(NOW - 3000 * S, "machine", "steady", "online"))
+    for i in range(KEPT + 10):
+        noted.add(Event(NOW - 2500 * S + i * S, "machine", "flaps", ("offline", "online")[i % 2]))
+    made = strips(noted.changes(), ["steady", "of before"], NOW - 2000 * S, NOW)["machines"]
+    assert made == {"steady": [[MS - 2_000_000, "online"]], "of before": [[MS - 2_000_000, "unknown"]]}
+
+
+def test_what_is_remembered_of_machines_is_bounded() -> None:
+    noted = Events()
+    for i in range(STANDING + 2 * KEPT):
+        noted.add(Event(NOW + i, "machine", f"m{i}", "online"))
+    assert len(list(noted.changes())) == STANDING + KEPT
+    assert len(noted) == KEPT
 
 
 def happened(*events: tuple[int, str, str, str]) -> list[Event]:

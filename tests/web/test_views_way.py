@@ -13,6 +13,7 @@ from gateway.config import load
 from gateway.mqtt.payload import Loss
 from gateway.runtime.registry import protocols
 from gateway.runtime.way import WayOfData
+from gateway.store import dead_letters
 from gateway.store.dead_letters import DeadLetters, LetterCount
 from gateway.web.views.trail import Trail
 from web.plant import NOW, ManualClock, S
@@ -74,7 +75,7 @@ def test_a_historian_refuses_nothing(buffer: SegmentLog, tmp_path: Path) -> None
     )
     configuration = load(tmp_path / "gateway.yaml", protocols())
     edge: Any = SimpleNamespace(buffer=buffer, trail=Trail())
-    assert WayOfData(edge, lambda: configuration, lambda: True)().dead_letters is None
+    assert WayOfData(edge, lambda: configuration, lambda: True)().dead_letters == (0, "")
 
 
 def test_letters_are_counted_once(tmp_path: Path) -> None:
@@ -93,3 +94,12 @@ def test_letters_are_counted_once(tmp_path: Path) -> None:
     path.unlink()
     path.with_name(path.name + ".1").unlink()
     assert count() == 0
+
+
+def test_many_letters_are_counted_a_piece_at_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted on the event loop: 16 MiB on a slow card would hold up every machine."""
+    path, letters = tmp_path / "dead-letters.jsonl", b'{"n": 1}\n' * 1000
+    path.write_bytes(letters)
+    monkeypatch.setattr(dead_letters, "PIECE", len(letters) // 4)
+    count = LetterCount(path)
+    assert [count() for _ in range(5)] == [250, 500, 750, 1000, 1000]

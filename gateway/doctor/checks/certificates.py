@@ -38,6 +38,7 @@ def look(case: Case) -> Iterator[Finding]:
     configuration, data_dir = case.configuration, case.data_dir
     assert configuration is not None
     assert data_dir is not None
+    case.check_rights()
     try:
         import cryptography  # noqa: F401
     except ImportError:

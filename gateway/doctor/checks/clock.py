@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +28,12 @@ class Seen:
 
 
 def look(case: Case) -> Iterator[Finding]:
-    if case.configuration is None:
-        clock = SystemClock()
-    else:
+    clock = SystemClock()
+    if case.configuration is not None:
         from gateway.runtime.app import system_clock
 
-        clock = system_clock(case.configuration)
+        with suppress(PermissionError):  # what is known from before is in the folder of another user
+            clock = system_clock(case.configuration)
     losses = (case.status or {}).get("losses", ())
     steps = [loss["cause"] for loss in losses if loss["cause"].startswith("clock:")]
     battery = any(_RTC.glob("rtc*")) if _RTC.is_dir() else False

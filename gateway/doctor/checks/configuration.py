@@ -15,6 +15,9 @@ MOST = 10  # that are told one by one
 def look(case: Case) -> Iterator[Finding]:
     if case.mistake is not None:
         yield from _mistakes(case)
+        if case.version:
+            text = f"what follows is of version {case.version}, the last one that a gateway has run with"
+            yield Finding(NAME, "warning", text, hint="back to it: gateway config rollback")
         return
     configuration = case.configuration
     assert configuration is not None
@@ -26,7 +29,7 @@ def look(case: Case) -> Iterator[Finding]:
     if machines:
         yield Finding(NAME, "ok", f"{configuration.path}: {machines} machines, {connections} connections")
     else:
-        yield Finding(NAME, "warning", f"{configuration.path}: there is no machine in it", hint="gateway init adds one")
+        yield Finding(NAME, "warning", f"{configuration.path}: there is no machine in it", hint="add one under machines:")
 
 
 def _mistakes(case: Case) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ def look(case: Case) -> Iterator[Finding]:
     configuration, data_dir = case.configuration, case.data_dir
     assert configuration is not None
     assert data_dir is not None
+    case.check_rights()
     buffer = configuration.settings.buffer
     waiting = sum(file.stat().st_size for file in _files(data_dir / "buffer"))
     folders = {data_dir: max(0, buffer.max_size - waiting)}

@@ -18,11 +18,11 @@ MOST = 5000  # files that are looked at
 
 def look(case: Case) -> Iterator[Finding]:
     assert case.data_dir is not None
-    yield from judge(case.data_dir, os.geteuid())
+    case.check_rights()
+    yield from judge(case.data_dir)
 
 
-def judge(folder: Path, user: int) -> Iterator[Finding]:
-    """`user`: the number of who asks."""
+def judge(folder: Path) -> Iterator[Finding]:
     if not folder.exists():
         yield Finding(NAME, "skipped", f"{folder} is made at the first start")
         return
@@ -31,10 +31,6 @@ def judge(folder: Path, user: int) -> Iterator[Finding]:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
         text = f"{folder}: others may write into it (mode {stat.S_IMODE(found.st_mode):04o})"
         faults.append(Finding(NAME, "warning", text, hint=f"chmod 750 {folder}"))
-    if user not in (0, found.st_uid):
-        text = f"{folder}: belongs to {_name(found.st_uid)}, and this is {_name(user)}"
-        hint = f"sudo -u {_name(found.st_uid)} gateway doctor"
-        faults.append(Finding(NAME, "warning", text, "disk-no-rights", hint))
     if strangers := [each for each in islice(_below(folder), MOST) if each.lstat().st_uid != found.st_uid]:
         whose = _name(strangers[0].lstat().st_uid)
         text = f"{folder}: {len(strangers)} files in it belong to somebody else, such as {strangers[0].name} to {whose}"

@@ -26,6 +26,7 @@ def look(case: Case) -> Iterator[Finding]:
     configuration, data_dir = case.configuration, case.data_dir
     assert configuration is not None
     assert data_dir is not None
+    case.check_rights()
     files = dict.fromkeys([*_secret_files(configuration), *_keys(configuration), *islice(_kept(data_dir), MOST)])
     faults = False
     for file in files:

@@ -13,8 +13,12 @@ MOST = 20  # machines that are told one by one
 
 
 def look(case: Case) -> Iterator[Finding]:
-    if case.silent:
+    if case.denied:
+        yield Finding(NAME, "skipped", "this user may not ask whether one runs")
+    elif case.silent:
         yield Finding(NAME, "wrong", f"a gateway seems to run: {case.silent}", "check-hung")
+    elif case.path is None:
+        yield Finding(NAME, "skipped", "there is no configuration to look at")
     elif case.status is None:
         path = f" -c {case.path}" if case.path else ""
         yield Finding(
@@ -26,8 +30,12 @@ def look(case: Case) -> Iterator[Finding]:
 
 def judge(status: Mapping[str, Any]) -> Iterator[Finding]:
     """What a running gateway says, as findings. `status`: Board.snapshot()."""
-    if errors := (status.get("safe_mode") or {}).get("errors"):
+    found = status.get("safe_mode")
+    if errors := found.get("errors") if isinstance(found, Mapping) else found:
         yield Finding(NAME, "wrong", f"it runs in safe mode: {errors[0]}", "config-refused")
+    if waiting := status.get("restart"):
+        text = f"only a restart takes over: {'; '.join(waiting)}"
+        yield Finding(NAME, "warning", text, hint="restart the gateway: systemctl restart shopfloor-gateway")
     machines = status.get("machines", ())
     away = [machine for machine in machines if machine["state"] != "online"]
     for machine in away[:MOST]:
@@ -44,7 +52,7 @@ def judge(status: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(NAME, level, text, condition.get("fault", ""))
     buffer = status.get("buffer") or {}
     if buffer.get("trouble"):
-        yield Finding(NAME, "wrong", f"buffer: {buffer['trouble']}", buffer.get("fault") or "disk-broken")
+        yield Finding(NAME, "wrong", f"buffer: {buffer['trouble']}", buffer.get("fault", ""))
     elif buffer.get("max_bytes") and buffer["bytes"] > 0.9 * buffer["max_bytes"]:
         text = f"buffer: {buffer['bytes'] / buffer['max_bytes']:.0%} full"
         yield Finding(NAME, "warning", text, "buffer-full")

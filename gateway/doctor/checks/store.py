@@ -26,6 +26,7 @@ def look(case: Case) -> Iterator[Finding]:
     elif settings.kind == "historian":
         from gateway.store.open import historian_path
 
+        case.check_rights()
         path = historian_path(settings, data_dir)
         if not path.exists() and not case.runs:
             yield Finding(NAME, "skipped", f"{path} is made at the first start")

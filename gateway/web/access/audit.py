@@ -2,11 +2,13 @@
 
     {"n": 41, "t": ms, "who": "anna", "what": "login", "address": "10.20.0.7", "prev": SHA-256 of line 40}
     {"n": 42, "t": ms, "who": "anna", "what": "reload", …,                     "prev": SHA-256 of line 41}
-    audit.head: {"n": 42, "hash": SHA-256 of line 42, "first": …}    so that a cut at the end is seen, too
+    audit.head: {"n": 42, "hash": SHA-256 of line 42, "before": …}   so that a cut at the end is seen, too
+    {data_dir}/audit.begun                                            there was a chain, even if all of it is gone
 
-A change of any byte, a line that is gone, added between or moved breaks the chain at that line. Who may write both files
-and works the chain out anew leaves no trace in them: copy audit.head elsewhere (the log has its hash at each start) to
-prove that such a thing has not happened.
+A change of any byte, a line that is gone, added between or moved breaks the chain at that line. Without its head the chain
+goes on, with an entry that says so: what was cut off before that entry is not known, and `verify` reports it for ever.
+Who may write all of these files and works the chain out anew, or removes all of them, leaves no trace in them: copy
+audit.head elsewhere (the log has its hash at each start) to prove that such a thing has not happened.
 
 The gateway and the commands write to the same chain, under a lock, off the event loop, and fsync it.
 """
@@ -28,7 +30,7 @@ from typing import Any, BinaryIO
 
 from gateway.clock import Clock
 from gateway.files import give_to_owner
-from gateway.web.access.files import folder_of, locked, write_private
+from gateway.web.access.files import folder_of, locked, open_own, write_private
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ MAX_SIZE = 1024 * 1024  # of one file
 MAX_FILES = 20
 MAX_WAITING = 1000  # entries the disk has not taken
 MAX_TEXT = 500  # characters of one value
+BEGUN = "audit.begun"
+HEAD_GONE = "the head of the chain was gone"
+ALL_GONE = "all of the audit was gone"
 BEGINNING = hashlib.sha256(b"").hexdigest()
 
 _NUMBERED = re.compile(rf"{NAME}\.([0-9]+)\.jsonl")
@@ -134,6 +139,9 @@ def append(folder: Path, entries: list[dict[str, Any]]) -> Head:
     """Add them to the chain. Raises OSError; then none of them is in it, or they are and the head does not know yet."""
     with locked(folder, NAME):
         file = folder / f"{NAME}.jsonl"
+        if gone := _what_is_gone(folder, file):
+            log.warning("%s: %s; it goes on with a note of that", folder / NAME, gone)
+            entries = [{"t": entries[0].get("t", 0), "who": "gateway", "what": gone}, *entries]
         head = _catch_up(folder, file)
         if head.size >= MAX_SIZE:
             head = _rotate(folder, file, head)
@@ -153,7 +161,24 @@ def append(folder: Path, entries: list[dict[str, Any]]) -> Head:
         give_to_owner(file)
         head = Head(n, last, head.before, head.before_hash, size)
         _write_head(folder, head)
+        if not os.path.lexists(begun := _begun(folder)):
+            os.close(open_own(begun, os.O_WRONLY | os.O_CREAT))
+            give_to_owner(begun)
         return head
+
+
+def _begun(folder: Path) -> Path:
+    """Outside of the folder: who empties that has not thought of this."""
+    return folder.parent / BEGUN
+
+
+def _what_is_gone(folder: Path, file: Path) -> str:
+    """What somebody has removed; empty where the chain is as we left it, or where there never was one."""
+    if read_head(folder) is not None:
+        return ""  # where its lines are not, they are missing between the last ones and the next
+    if file.exists() or _older(folder):
+        return HEAD_GONE
+    return ALL_GONE if os.path.lexists(_begun(folder)) else ""
 
 
 def read_head(folder: Path) -> Head | None:
@@ -171,7 +196,9 @@ def read_head(folder: Path) -> Head | None:
 
 
 def verify(folder: Path) -> Verdict:
-    """Read all files and follow the chain. Raises OSError."""
+    """Read all files and follow the chain. Raises OSError; FileNotFoundError where nothing was ever written."""
+    if not folder.exists() and os.path.lexists(_begun(folder)):
+        return Verdict((), (Problem(f"{NAME}.jsonl", 0, ALL_GONE),), BEGINNING)
     head = read_head(folder)
     files = [*_older(folder), folder / f"{NAME}.jsonl"]
     known = head or Head()
@@ -190,6 +217,13 @@ def verify(folder: Path) -> Verdict:
             whole = later is not None and later["prev"] == row.hash
             wrong = rows[i - 1] if whole and i and rows[i - 1].entry is not None else row
             problems.append(Problem(wrong.file, wrong.number, "this line was changed"))
+        if (
+            row.entry is not None
+            and row.entry.get("who") == "gateway"
+            and row.entry.get("what") in (HEAD_GONE, ALL_GONE)
+        ):
+            text = f"{row.entry['what']} when this line was written: what was cut off before it is not known"
+            problems.append(Problem(row.file, row.number, text))
         n = row.entry["n"] if row.entry is not None else n + 1
         last = row.hash
         head_seen = head_seen or (n, last) == (known.n, known.hash)
@@ -198,6 +232,8 @@ def verify(folder: Path) -> Verdict:
         if rows:
             text = "is not there or was changed: a cut at the end would not be seen"
             problems.append(Problem(f"{NAME}.head", 0, text))
+        elif os.path.lexists(_begun(folder)):
+            problems.append(Problem(file, 0, ALL_GONE))
     elif n < head.n:
         count = head.n - n
         text = f"cut off here: {count} line{'s are' if count > 1 else ' is'} missing at the end"
@@ -260,7 +296,7 @@ def _older(folder: Path) -> list[Path]:
 
 def _lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        opened = file.open("rb")
+        opened = os.fdopen(open_own(file, os.O_RDONLY), "rb")
     except FileNotFoundError:
         return
     with opened:
@@ -281,7 +317,7 @@ def _catch_up(folder: Path, file: Path) -> Head:
     there = file.stat().st_size if file.exists() else 0
     if there <= head.size:
         return replace(head, size=there)
-    with file.open("rb+") as opened:
+    with os.fdopen(open_own(file, os.O_RDWR), "rb+") as opened:
         opened.seek(head.size)
         n, last, size = head.n, head.hash, head.size
         for line in opened:
@@ -296,7 +332,7 @@ def _catch_up(folder: Path, file: Path) -> Head:
 
 
 def _from_files(folder: Path, file: Path) -> Head:
-    """Without a head: behind the last line that can be read. That there was none is told by a note."""
+    """Without a head: behind the last line that can be read. That there was none is told by an entry, see `append`."""
     n, last = 0, BEGINNING
     first: tuple[int, str] | None = None
     for each in [*_older(folder), file]:
@@ -306,7 +342,6 @@ def _from_files(folder: Path, file: Path) -> Head:
                 first = first or (entry["n"] - 1, entry["prev"])
                 n, last = entry["n"], hash_of(line)
     size = file.stat().st_size if file.exists() else 0
-    log.warning("%s: the head of the chain was gone or damaged; it was taken from the last line", folder / NAME)
     return Head(n, last, *(first or (0, BEGINNING)), size)
 
 
@@ -335,4 +370,4 @@ def _write_head(folder: Path, head: Head) -> None:
 
 
 def _opened(file: Path) -> BinaryIO:
-    return os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
+    return os.fdopen(open_own(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")

@@ -15,9 +15,10 @@ import ipaddress
 import json
 import logging
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
+from functools import partial
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -26,15 +27,18 @@ from starlette.types import Scope
 from gateway.clock import Clock
 from gateway.events import Event, Events
 from gateway.web.access.audit import Audit
-from gateway.web.access.backoff import BackOff
+from gateway.web.access.backoff import BackOff, group_of, is_here
+from gateway.web.access.budget import Budget
 from gateway.web.access.passwords import NOBODY, BusyError, Hashed, Kitchen, wrong_with
 from gateway.web.access.sessions import Session, Sessions, new_token
-from gateway.web.access.users import Role, User, Users, UsersError
+from gateway.web.access.users import OutdatedError, Role, User, Users, UsersError
 
 log = logging.getLogger(__name__)
 
-NOTED_FAILURES = 20  # within
-NOTED_WITHIN = 600.0  # seconds; those beyond are counted
+STRANGER = "an unknown user"  # what was typed instead of a name may be a password; no name has a blank
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{20,64}")
+STREAMS_OF_SESSION = 5  # open pages
+STREAMS_OF_ADDRESS = 10  # without a login
 
 Headers = Mapping[bytes, bytes]
 
@@ -54,7 +58,28 @@ class Visitor:
     @property
     def who(self) -> str:
         """For the audit, the log and versions of the configuration."""
+        if self.login == "certificate":
+            return f"certificate {self.user}"
         return self.user or ("local" if self.login == "none" else "nobody")
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Whose pages are counted together, and how many may be open."""
+        if self.session is not None:
+            return f"session {id(self.session)}", STREAMS_OF_SESSION
+        return f"{self.user or ''} {group_of(self.address)}", STREAMS_OF_ADDRESS
+
+
+def _failures() -> Budget:
+    return Budget(of_one=20, of_all=100, within=600.0)
+
+
+def _repeated() -> Budget:
+    return Budget(of_one=20, of_all=500, within=3600.0)
+
+
+def _visits() -> Budget:
+    return Budget(of_one=1, of_all=100, within=3600.0)
 
 
 @dataclass(slots=True)
@@ -76,8 +101,9 @@ class Doors:
     back_off: BackOff = field(default_factory=BackOff)
     sessions: Sessions = field(init=False)
     kitchen: Kitchen = field(default_factory=Kitchen)
-    _failures: list[float] = field(default_factory=list)
-    _unnoted: int = 0
+    _failures: Budget = field(default_factory=_failures)  # wrong passwords, by address
+    _repeated: Budget = field(default_factory=_repeated)  # what a user may do as often as they like, by user
+    _visits: Budget = field(default_factory=_visits)  # by certificate and address
     _trouble: str = ""
 
     def __post_init__(self) -> None:
@@ -89,16 +115,21 @@ class Doors:
         """Whom this request comes from, by certificate, cookie, or because it can only be from here."""
         address = (scope.get("client") or ("", 0))[0]
         secure = self.tls
-        if self.proxied and _is_loopback(address):
+        if self.proxied and is_here(address):
             secure = secure or headers.get(b"x-forwarded-proto", b"").strip().lower() == b"https"
             # The last one is what our own proxy saw; those before it anybody can write.
-            said = headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
-            address = said if _is_address(said) else address
+            said = headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip().partition("%")[0]
+            # Nobody comes to a proxy from its own loopback but who is here anyway: no reason to wait less.
+            address = said if _is_address(said) and not is_here(said) else address
         token = _cookie(headers, cookie_name(secure))
         if not self.required:
             return Visitor(address, secure, None, "engineer", "none", token)
         if name := scope.get("state", {}).get("certificate", ""):
-            return Visitor(address, secure, name, self.certificates.get(name, "viewer"), "certificate", token)
+            visitor = Visitor(address, secure, name, self.certificates.get(name, "viewer"), "certificate", token)
+            self._note_often(
+                self._visits, f"{name} {group_of(address)}", visitor, visitor.who, "visit", role=visitor.role
+            )
+            return visitor
         session = self._session(token)
         if session is None:
             return Visitor(address, secure, token=token)
@@ -202,8 +233,8 @@ class Doors:
     async def _logout(self, visitor: Visitor, headers: Headers, _body: bytes) -> Response:
         if visitor.session is not None:
             self.sessions.end(visitor.token)
-            self._note(visitor, visitor.who, "logout")
-            self._happened(visitor.who, "logged-out", f"{visitor.who} logged out")
+            if self._note_often(self._repeated, f"{visitor.who} out", visitor, visitor.who, "logout"):
+                self._happened(visitor.who, "logged-out", f"{visitor.who} logged out")
             visitor = Visitor(visitor.address, visitor.secure)
         return self._told(visitor, new_token(), headers)
 
@@ -225,7 +256,8 @@ class Doors:
         assert visitor.session is not None
         name = visitor.session.user
         refused = await self._tried(visitor, name, current, visitor.session.password, True)
-        return refused or await self._set(visitor, headers, name, visitor.session.role, password)
+        shown = visitor.session.password
+        return refused or await self._set(visitor, headers, name, visitor.session.role, password, shown)
 
     async def _set_up(self, visitor: Visitor, headers: Headers, body: bytes) -> Response:
         """The password of the first engineer, by whoever has the code that is in the log."""
@@ -249,15 +281,20 @@ class Doors:
         self.back_off.right("", visitor.address)
         return await self._set(visitor, headers, name, "engineer", password)
 
-    async def _set(self, visitor: Visitor, headers: Headers, name: str, role: Role, password: str) -> Response:
+    async def _set(
+        self, visitor: Visitor, headers: Headers, name: str, role: Role, password: str, shown: Hashed | None = None
+    ) -> Response:
+        """Instead of the one that was `shown`; None: the first of all, while there is nobody."""
         if wrong := wrong_with(password, name):
             return error(400, wrong, "a sentence of a few words is long and can be remembered")
         assert self.users is not None
         try:
             user = User(name, role, await self.kitchen.hashed(password), self.clock.now() // 1_000_000)
-            await asyncio.to_thread(self.users.put, user)
+            user = await asyncio.to_thread(partial(self.users.put, user, instead_of=shown, first=shown is None))
         except BusyError:
             return _busy()
+        except OutdatedError as exc:
+            return error(409, str(exc), "log in")
         except UsersError as exc:
             return error(400, str(exc), "")
         # All sessions of the old password have ended by this: each remembers which one was shown.
@@ -271,8 +308,8 @@ class Doors:
         # Always a new token: one that was planted before is worth nothing.
         now = self.clock.monotonic()
         token = self.sessions.begin(user.name, user.role, user.password, now)
-        if noted:
-            self._note(visitor, user.name, noted, role=user.role)
+        key = f"{user.name} in"
+        if noted and self._note_often(self._repeated, key, visitor, user.name, noted, role=user.role):
             self._happened(user.name, "logged-in", f"{user.name} logged in from {visitor.address}")
         session = self.sessions.find(token, now)
         inside = Visitor(visitor.address, visitor.secure, user.name, user.role, "password", visitor.token, session)
@@ -291,9 +328,11 @@ class Doors:
             self.back_off.untried(name, address)
             return _busy()
         if not (right and exists):
-            self._failed(visitor, name)
+            self._failed(visitor, name if exists else STRANGER)
             return error(401, "user or password is wrong", "")
         self.back_off.right(name, address)
+        if (wait := self.back_off.often(name, now)) > 0:
+            return _too_soon(wait, "logged in too often")
         return None
 
     # --- what is remembered of it ----------------------------------------------------------------------------------------
@@ -306,22 +345,27 @@ class Doors:
         """Somebody used the page to do something."""
         self._note(visitor, visitor.who, what, status=status, login=visitor.login, **about)
 
+    def note_refused(self, visitor: Visitor, what: str) -> None:
+        """Somebody tried what their role may not."""
+        key = f"{visitor.who} refused"
+        self._note_often(self._repeated, key, visitor, visitor.who, what, status=403, login=visitor.login)
+
+    def _note_often(self, budget: Budget, key: str, visitor: Visitor, who: str, what: str, **about: Any) -> bool:
+        """A note of what anybody may do over and over: false where it is only counted, for the next one to tell."""
+        left_out = budget.take(key, self.clock.monotonic())
+        if left_out is None:
+            return False
+        self._note(visitor, who, what, more=left_out or None, **about)
+        return True
+
     def _happened(self, user: str, state: str, text: str) -> None:
         log.info("%s", text)
         self.events.add(Event(self.clock.now(), "access", user, state, text=text))
 
     def _failed(self, visitor: Visitor, name: str) -> None:
-        """Noted, but not so often that guessing would fill the disk or the list of events."""
-        now = self.clock.monotonic()
-        self._failures = [each for each in self._failures if now - each < NOTED_WITHIN]
-        if len(self._failures) >= NOTED_FAILURES:
-            self._unnoted += 1
-            return
-        self._failures.append(now)
-        shown = ascii(name[:64])[1:-1]
-        self._note(visitor, shown, "failed login", more=self._unnoted or None)
-        self._happened(shown, "refused", f"a wrong password for '{shown}' from {visitor.address}")
-        self._unnoted = 0
+        """Noted, but not so often that guessing would fill the disk or the list of events. `name`: of a user there is."""
+        if self._note_often(self._failures, group_of(visitor.address), visitor, name, "failed login"):
+            self._happened(name, "refused", f"a wrong password for {name} from {visitor.address}")
 
 
 NEVER_KEEP = {"Cache-Control": "no-store"}
@@ -356,9 +400,9 @@ def _busy() -> Response:
     return error(503, "many are logging in just now", "try again in a few seconds", {"Retry-After": "3"})
 
 
-def _too_soon(wait: float) -> Response:
+def _too_soon(wait: float, why: str = "too many wrong passwords") -> Response:
     seconds = max(1, math.ceil(wait))
-    return error(429, f"too many wrong passwords: wait {seconds} s", "", {"Retry-After": str(seconds)})
+    return error(429, f"{why}: wait {seconds} s", "", {"Retry-After": str(seconds)})
 
 
 def _not_so(methods: tuple[str, ...]) -> Callable[..., Awaitable[Response]]:
@@ -369,13 +413,12 @@ def _not_so(methods: tuple[str, ...]) -> Callable[..., Awaitable[Response]]:
 
 
 def _cookie(headers: Headers, name: str) -> str:
-    """One value of 43 characters, as we make them; empty where there is none, or two."""
-    try:
-        cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
-    except CookieError:
-        return ""
-    value = cookies[name].value if name in cookies else ""
-    return value if 20 <= len(value) <= 64 and value.isascii() else ""
+    """One value as we make them; empty where there is none, or two. Other programs at this name have cookies of any form.
+
+    Not http.cookies: what that takes grows with the square of a hostile one (CVE-2024-7592), and it drops all for one.
+    """
+    values = re.findall(rf"(?:^|;)[ \t]*{name}=([^;]*)", headers.get(b"cookie", b"").decode("latin-1"))
+    return values[0].strip() if len(values) == 1 and _TOKEN.fullmatch(values[0].strip()) else ""
 
 
 def _texts(body: bytes, *keys: str) -> list[str] | None:
@@ -397,7 +440,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(address: str) -> bool:
-    return _is_address(address) and ipaddress.ip_address(address).is_loopback

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -31,7 +32,7 @@ def locked(folder: Path, name: str) -> Iterator[None]:
     """One writer at a time, of whatever process."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = folder / f".{name}.lock"
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = open_own(lock, os.O_RDWR | os.O_CREAT)
     try:
         give_to_owner(folder)
         give_to_owner(lock)
@@ -39,6 +40,26 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def open_own(file: Path, flags: int) -> int:
+    """Open a file of just this name. Raises OSError for a link or a pipe; to write, for a file with other names, too.
+
+    Who may write into the folder could put one there, and have us (or root, who types a command) write elsewhere.
+    """
+    why = f"{file} is a link or no plain file: look who put it there, and remove it: rm {file}"
+    try:
+        handle = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise OSError(exc.errno, why) from exc
+        raise
+    about = os.fstat(handle)
+    to_write = flags & os.O_ACCMODE != os.O_RDONLY
+    if not stat.S_ISREG(about.st_mode) or (to_write and about.st_nlink != 1):
+        os.close(handle)
+        raise OSError(errno.EMLINK, why)
+    return handle
 
 
 def open_to_others(file: Path) -> str:

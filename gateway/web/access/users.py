@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,10 @@ _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 
 class UsersError(GatewayError):
     """The file of users cannot be believed; the text says what to do."""
+
+
+class OutdatedError(UsersError):
+    """Meanwhile somebody was removed or has another password, or there is somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +86,31 @@ class Users:
                 "a set-up code for the first engineer"
             ) from exc
 
-    def put(self, user: User) -> None:
-        """Add somebody, or a new password. Raises UsersError."""
+    def put(self, user: User, *, instead_of: Hashed | None = None, first: bool = False) -> User:
+        """Add somebody, or a new password; the user as written. Raises UsersError.
+
+        `instead_of`: only if the user has that very password now, with the role of now: to make a password takes a while,
+        in which the user may be removed or demoted. `first`: only while there is nobody. Raises OutdatedError else.
+        """
         if not _NAME.fullmatch(user.name):
             raise UsersError(
                 f"{user.name[:70]!r} cannot be the name of a user: letters, digits and . _ - @, 64 at the most"
             )
         with self._locked():
-            users = {**self.all(), user.name: user}
+            there = self.all()
+            if first and there:
+                raise OutdatedError("there is a user already: log in")
+            if instead_of is not None:
+                now = there.get(user.name)
+                if now is None or now.password != instead_of:
+                    raise OutdatedError(f"{user.name} was removed or has another password by now")
+                user = replace(user, role=now.role)
+            users = {**there, user.name: user}
             if len(users) > MAX_USERS:
                 raise UsersError(f"there are {MAX_USERS} users already; remove one: gateway web user remove NAME")
             self._write(users)
             self.code_file.unlink(missing_ok=True)
+        return user
 
     def remove(self, name: str) -> None:
         """Raises UsersError, also for the last engineer, without whom nobody could add one on the page."""

@@ -2,7 +2,7 @@
 
 import { get, post, session } from "./api.js";
 import { button, el, link, mark, say, sayState } from "./dom.js";
-import { duration, timeOfDay } from "./format.js";
+import { duration, foreign, timeOfDay, useZone } from "./format.js";
 import { Login, Password } from "./login.js";
 import { Plant } from "./plant.js";
 import { follow } from "./stream.js";
@@ -17,6 +17,7 @@ const PAGES = [
   [/^\/kpi$/, async () => (await import("./kpi.js")).Kpi],
   [/^\/config$/, async () => (await import("./config.js")).Config],
   [/^\/events$/, async () => (await import("./events.js")).EventsPage],
+  [/^\/login$/, async () => Plant], // where somebody is let in, and goes on from there
 ];
 
 let view = null; // the page that is shown
@@ -25,6 +26,7 @@ let turn = 0; // counts the pages, so that one that loads slowly does not come l
 let live = false;
 let shown = 0; // the gateway's time of the newest data
 let arrived = 0; // when they arrived
+let zone = null; // whose times are shown
 let plant = null; // what is known of the gateway as a whole
 let who = { user: null, role: null, login: "none" };
 
@@ -38,6 +40,7 @@ const frame = {
   /** Something about the gateway as a whole has come. */
   tell(news) {
     plant = news;
+    showZone(news);
     say($("gateway").firstElementChild, gateway().id ?? "");
     showAbout();
     showSafe(plant.safe_mode);
@@ -58,6 +61,8 @@ async function open(focus) {
   view?.stop?.();
   view = null;
   shown = 0;
+  const door = location.pathname === "/login" && who.login !== "none" && !who.user;
+  if (location.pathname === "/login" && !door) history.replaceState(null, "", "/");
   const path = location.pathname;
   for (const a of $("nav").children) {
     if (a.pathname === path) a.setAttribute("aria-current", "page");
@@ -72,7 +77,7 @@ async function open(focus) {
     Kind = Missing; // a file that did not come
   }
   if (mine !== turn) return;
-  show(who.role ? new Kind(frame, ...decoded(match)) : gate(), focus);
+  show(who.role && !door ? new Kind(frame, ...decoded(match)) : gate(), focus);
 }
 
 function decoded(match) {
@@ -119,6 +124,7 @@ function title() {
 // --- what the stream brings ------------------------------------------------------------------------------------------
 
 function connected(data) {
+  if (data.gateway && typeof data.gateway === "object") showZone(data);
   if (data.t) {
     shown = data.t;
     arrived = Date.now();
@@ -159,6 +165,15 @@ async function lost() {
 setInterval(() => live || !shown || view?.tick?.(), 1000); // ages grow on while nothing arrives
 
 // --- the gateway as a whole ------------------------------------------------------------------------------------------
+
+/** All times are those of the plant; where its clocks are not the reader's, that is said once. */
+function showZone({ gateway: of }) {
+  const name = of?.timezone ?? "";
+  if (name === zone) return;
+  zone = name;
+  useZone(name);
+  say($("zone"), foreign() && t("zone", { zone: name }));
+}
 
 function showAbout() {
   const { version, uptime_s, delivery } = gateway();
@@ -208,8 +223,9 @@ async function enter() {
   document.body.classList.toggle("out", !who.role);
   if (!plant) say($("gateway").firstElementChild, t("title"));
   showWho();
+  // The plant brings it itself; elsewhere it has to be known before the first time is written.
+  if (who.role && location.pathname !== "/") await get("/api/v1/plant").then(frame.tell, () => null);
   await open(false);
-  if (who.role && location.pathname !== "/") get("/api/v1/plant").then(frame.tell, () => null);
 }
 
 document.documentElement.lang = language;

@@ -5,7 +5,7 @@
 
 import { get } from "./api.js";
 import { button, disclosure, el, heads, say, svg, with_ } from "./dom.js";
-import { at, count, duration, number, tick, timeOfDay, unit } from "./format.js";
+import { ahead, at, count, number, period, tick, timeOfDay, unit } from "./format.js";
 import { t } from "./texts.js";
 import { kindOf, qualityOf, refusal, withUnit } from "./words.js";
 
@@ -96,7 +96,7 @@ export class Chart {
     const facts = [
       ["description", row.description], ["address", row.address], ["range", row.range && rangeOf(row)],
       ["min_max", row.min !== null && row.min !== undefined ? `${number(row.min)} … ${number(row.max)} ${unit(row.unit ?? "")}` : ""],
-      ["poll", row.poll_s && duration(row.poll_s)], ["states", row.states && statesOf(row.states)],
+      ["poll", row.poll_s && period(row.poll_s)], ["states", row.states && statesOf(row.states)],
     ].filter(([, text]) => text);
     const key = JSON.stringify(facts);
     if (this.facts.dataset.key === key) return;
@@ -134,8 +134,10 @@ export class Chart {
     try {
       const answer = await get(`/api/v1/history?${query}`);
       if (this.row?.name !== row.name) return;
+      const first = !this.points.length;
       this.points = answer.points;
       this.problem = "";
+      if (first) this.fillTable(); // it may have been opened before anything was there
     } catch (error) {
       if (this.row?.name !== row.name) return;
       this.problem = error.status === 0 ? "" : refusal(error);
@@ -168,7 +170,7 @@ export class Chart {
       parts.push(svg("text", { class: "ytick", x: LEFT - 6, y: yy + 4 }, mark.text));
     }
     const step = STEPS.find((step) => (to - from) / step <= width / 85) ?? STEPS.at(-1);
-    const zone = new Date(to).getTimezoneOffset() * 60e3;
+    const zone = -ahead(to); // a mark a day is at midnight of the plant
     for (let mark = Math.ceil((from - zone) / step) * step + zone; mark <= to; mark += step) {
       parts.push(svg("line", { class: "grid", x1: x(mark), x2: x(mark), y1: TOP, y2: height - BOTTOM }));
       if (x(mark) > LEFT + 20 && x(mark) < width - RIGHT - 20) parts.push(svg("text", { class: "xtick", x: x(mark), y: height - 7 }, tick(mark, step)));

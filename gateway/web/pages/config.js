@@ -60,12 +60,14 @@ export class Config {
       return;
     }
     const { files, effective, warnings, errors, versions, in_force: inForce } = this.data;
+    const fixed = this.data.fixed === true;
     const newer = inForce === false ? el("p.newer", t(errors?.length ? "files_wrong" : "files_newer")) : "";
-    this.warnings.replaceChildren(newer, ...problems(errors, "errors", "h2"), ...problems(warnings, "warnings", "h2"));
+    this.warnings.replaceChildren(fixed ? el("p.note", t("fixed")) : newer, ...problems(errors, "errors", "h2"), ...problems(warnings, "warnings", "h2"));
     this.checked.offer(files.map(({ name }) => name));
     say(this.effective, effective);
     this.files.replaceChildren(...files.map((file) => disclosure(file.name, (body) => body.append(scrolled(numbered(file.text), file.name)))));
     this.drawOrigins();
+    this.changes.element.hidden = fixed;
     this.changes.show(versions ?? []);
   }
 

@@ -1,11 +1,11 @@
 // The way of the data: five stations from the machine to the store, what waits between them, and what was lost.
 
-import { el, mark, say, sayState, with_ } from "./dom.js";
+import { disclosure, el, mark, say, sayState, with_ } from "./dom.js";
 import { bytes, count, duration, percent, timeOfDay } from "./format.js";
 import { Losses } from "./losses.js";
 import { diskReason } from "./plant.js";
 import { t } from "./texts.js";
-import { lines, reasonOf, sinceOf } from "./words.js";
+import { lines, reasonOf, sinceOf, why } from "./words.js";
 
 const STAGES = ["read", "normalized", "accepted", "sent", "stored"];
 
@@ -22,12 +22,13 @@ export class Flow {
     this.state = el("p.state");
     this.alert = with_(el("p.alert"), { role: "alert" });
     this.alert.hidden = true;
+    this.fault = el("div");
     this.meter = with_(el("meter"), { min: 0, max: 1, high: 0.8, optimum: 0, "aria-label": t("buffer_level") });
     this.facts = el("dl.facts");
     this.losses = new Losses();
     this.lost = el("dl.facts");
     this.element = el("div", el("h1", t("flow")), this.way, this.delivery, this.links,
-      el("section.card.pad", el("h2", t("buffer")), this.alert, this.meter, this.facts),
+      el("section.card.pad", el("h2", t("buffer")), this.alert, this.fault, this.meter, this.facts),
       el("section.card.pad", el("h2", t("account")), this.lost), this.losses.element);
   }
 
@@ -52,6 +53,7 @@ export class Flow {
     this.alert.hidden = !trouble;
     if (trouble) sayState(this.alert, "offline", t("disk_alert", { why: diskReason(trouble) }));
     else say(this.alert, "");
+    this.explain(trouble ? buffer.fault : "");
     this.meter.value = most ? used / most : 0;
     facts(this.facts, [
       ["waiting_messages", count(records)],
@@ -63,13 +65,20 @@ export class Flow {
     ]);
     facts(this.lost, [
       ["lost_readings", count(this.data.lost ?? 0), this.data.lost],
+      ["thinned", this.data.thinned ? count(this.data.thinned) : "", false],
       ["bad_readings", count(this.data.bad ?? 0), false],
       ["dropped", buffer.dropped === undefined ? "" : count(buffer.dropped), buffer.dropped],
       ["refused", count(refused ?? 0), refused],
       ["rewinds", count(rewinds ?? 0), false],
-      ["dead_letters", dead ? lines(count(dead.count), dead.file) : t("dead_letters_elsewhere"), dead?.count],
+      ["dead_letters", dead ? lines(count(dead.count), dead.count && dead.file) : t("dead_letters_elsewhere"), dead?.count],
     ]);
     this.losses.show(losses, now);
+  }
+
+  explain(fault) {
+    if (this.fault.dataset.fault === (fault ?? "")) return;
+    this.fault.dataset.fault = fault ?? "";
+    this.fault.replaceChildren(...(fault ? [disclosure(t("why_disk"), (body) => why(body, fault, ""))] : []));
   }
 
   drawLinks(now) {

@@ -42,15 +42,25 @@ export function bytes(n) {
   return SIZES[step].format(n);
 }
 
-const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].map(([unit, seconds]) => [
-  new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 0 }),
-  seconds,
-]);
+const LENGTHS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1], ["millisecond", 0.001]];
+const UNITS = LENGTHS.map(([unit, length]) => {
+  const format = (digits) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: digits });
+  return { length, whole: format(0), tenths: format(1) };
+});
+const SECOND = UNITS.at(-2);
+const TINY = 1e-9; // 0.3 / 0.001 is a little less than 300
 
-/** A length of time in its largest unit: "42 sec", "3 hr". */
+/** A length of time in its largest unit: "250 ms", "42 sec", "3 hr". */
 export function duration(seconds) {
-  const [format, length] = UNITS.find(([, length]) => seconds >= length) ?? UNITS.at(-1);
-  return format.format(Math.floor(seconds / length));
+  const { whole, length } = UNITS.find(({ length }) => seconds >= length) ?? SECOND;
+  return whole.format(Math.floor(seconds / length + TINY));
+}
+
+/** The same where nothing may be left out: "500 ms", "1.5 sec", "90 sec". */
+export function period(seconds) {
+  const exact = ({ length }) => Math.abs(seconds / length - Math.round(seconds / length)) < TINY;
+  const unit = UNITS.find((unit) => seconds >= unit.length && exact(unit));
+  return unit && unit.length >= 1 ? unit.whole.format(Math.round(seconds / unit.length)) : seconds < 1 ? UNITS.at(-1).tenths.format(seconds * 1000) : SECOND.tenths.format(seconds);
 }
 
 /** How old a reading is. A time that is still to come is a wrong clock, and not a fresh reading. */
@@ -59,39 +69,78 @@ export function age(seconds) {
   return seconds < 2 ? t("now") : duration(seconds);
 }
 
-const TIME = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const SECONDS = new Intl.DateTimeFormat(language, { timeStyle: "medium", hourCycle: "h23" });
-const DATE = new Intl.DateTimeFormat(language, {
-  day: "2-digit", month: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
-});
-const DAY_SECONDS = new Intl.DateTimeFormat(language, {
-  day: "2-digit", month: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
-});
-const YEAR_SECONDS = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+// --- times: of the plant, wherever somebody looks at them ------------------------------------------------------------
 
-const AT = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
-const MILLIS = new Intl.DateTimeFormat(language, {
-  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23",
-});
-const DAY = new Intl.DateTimeFormat(language, { day: "2-digit", month: "2-digit" });
+let zone; // of the plant; undefined: not known, so the browser's
+
+/** A format of times, made when it is needed: in the zone of the plant, or in another one. */
+function timed(options) {
+  const made = new Map();
+  return (of = zone) => {
+    if (!made.has(of)) made.set(of, new Intl.DateTimeFormat(language, { ...options, hourCycle: "h23", timeZone: of }));
+    return made.get(of);
+  };
+}
+
+const HOUR = { hour: "2-digit", minute: "2-digit" };
+const TIME = timed(HOUR);
+const SECONDS = timed({ timeStyle: "medium" });
+const DATE = timed({ day: "2-digit", month: "2-digit", ...HOUR });
+const DAY_SECONDS = timed({ day: "2-digit", month: "2-digit", ...HOUR, second: "2-digit" });
+const AT = timed({ dateStyle: "short", timeStyle: "medium" });
+const MILLIS = timed({ ...HOUR, second: "2-digit", fractionalSecondDigits: 3 });
+const DAY = timed({ day: "2-digit", month: "2-digit" });
+const WALL = timed({ year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric", calendar: "gregory", numberingSystem: "latn" });
+
+/** Show the times of the plant from now on. A zone that this browser does not know changes nothing. */
+export function useZone(name) {
+  try {
+    WALL(name || undefined);
+    zone = name || undefined;
+  } catch {
+    zone = undefined;
+  }
+}
+
+/** How far the clocks on the wall are ahead of UTC at a time, in ms. */
+export function ahead(ms, of = zone) {
+  const part = Object.fromEntries(WALL(of).formatToParts(ms).map(({ type, value }) => [type, Number(value)]));
+  return Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second) - Math.floor(ms / 1000) * 1000;
+}
+
+/** The name of a zone where its clocks are not those of the reader, in summer or in winter; else "". */
+export function foreign(name = zone, ms = Date.now()) {
+  const here = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return name && [0, 183 * 864e5].some((later) => ahead(ms + later, name) !== ahead(ms + later, here)) ? name : "";
+}
+
+/** The zone of shifts and hours: that of the plant, UTC where none is configured. */
+export const figureZone = () => zone ?? "UTC";
 
 /** A time with its date, for lists and tables. */
-export const at = (ms) => AT.format(ms);
+export const at = (ms) => AT().format(ms);
 
 /** A mark on a time axis whose marks are so many ms apart. */
-export const tick = (ms, step) => (step < 1000 ? MILLIS : step < 60e3 ? SECONDS : step < 864e5 ? TIME : DAY).format(ms);
-export const day = (ms) => DAY.format(ms);
+export const tick = (ms, step) => (step < 1000 ? MILLIS : step < 60e3 ? SECONDS : step < 864e5 ? TIME : DAY)().format(ms);
 
-export const timeOfDay = (ms) => SECONDS.format(ms);
+export const timeOfDay = (ms) => SECONDS().format(ms);
 
 /** When something began: the time, with its date where that was not within the last 20 hours. */
-export const moment = (ms, now) => (now - ms < 72e6 ? TIME : DATE).format(ms);
+export const moment = (ms, now) => (now - ms < 72e6 ? TIME : DATE)().format(ms);
 
 /** From when to when, with day and year where they are not those of today. */
-export function span(from, to, now) {
+export const span = (from, to, now) => spanned(from, to, now, [SECONDS, DAY_SECONDS]);
+
+/** The same of a shift or an hour: in their zone, and without seconds where there are none. */
+export function interval(from, to, now) {
+  const whole = from % 60e3 === 0 && to % 60e3 === 0;
+  return spanned(from, to, now, whole ? [TIME, DATE] : [SECONDS, DAY_SECONDS], figureZone());
+}
+
+function spanned(from, to, now, [today, lately], of = zone) {
   const far = Math.max(Math.abs(now - from), Math.abs(now - to));
-  const format = far < 72e6 ? SECONDS : far < 150 * 864e5 ? DAY_SECONDS : YEAR_SECONDS;
-  return format.formatRange(Math.min(from, to), Math.max(from, to));
+  if (far < 72e6) return `${today(of).format(from)} – ${today(of).format(to)}`; // a night needs no date
+  return (far < 150 * 864e5 ? lately : AT)(of).formatRange(Math.min(from, to), Math.max(from, to));
 }
 
 const PRINTED = { Cel: "°C", "[degF]": "°F", deg: "°", Ohm: "Ω", "[psi]": "psi", "[pH]": "pH", "1": "" };

@@ -1,7 +1,8 @@
 // The figures of production and energy: each machine, each interval, and what every figure was worked out from.
 
 import { disclosure, el, link, say, with_ } from "./dom.js";
-import { count, duration, percent, rough, span, unit } from "./format.js";
+import { count, duration, figureZone, foreign, interval, percent, rough, unit } from "./format.js";
+import { doubtsOf } from "./doubts.js";
 import { t } from "./texts.js";
 import { breakable, kindOf, lines, qualityOf } from "./words.js";
 
@@ -16,7 +17,8 @@ export class Kpi {
     this.frame = frame;
     this.note = el("p.note", t("connecting"));
     this.list = el("div.figures");
-    this.element = el("div", el("h1", t("kpi")), el("p.note", t("kpi_note")), this.note, this.list);
+    this.zone = el("p.note");
+    this.element = el("div", el("h1", t("kpi")), el("p.note", t("kpi_note")), this.zone, this.note, this.list);
     this.cards = new Map();
   }
 
@@ -25,6 +27,8 @@ export class Kpi {
   show(data) {
     const machines = data.machines.filter(({ figures }) => figures.length);
     say(this.note, machines.length ? "" : t("no_kpi"));
+    // Where the plant has no zone, its shifts are UTC and all else is in the reader's time.
+    say(this.zone, machines.length && !data.gateway?.timezone && foreign(figureZone()) && t("zone_of_figures", { zone: figureZone() }));
     for (const machine of machines) {
       let card = this.cards.get(machine.name);
       if (!card) {
@@ -54,20 +58,20 @@ class Card {
         this.intervals.set(kind, made);
         this.element.append(el("h3", t(`interval.${kind}`) ?? kind, " ", made.when), made.doubt, made.list, made.more);
       }
-      const interval = this.intervals.get(kind);
+      const shown = this.intervals.get(kind);
       const mine = figures.filter((figure) => figure.interval === kind).sort((a, b) => rank(MAIN, a.figure) - rank(MAIN, b.figure));
       const { from_ms: from, to_ms: to, name, complete, uncertain } = mine[0];
-      say(interval.when, lines(name, from && to && span(from, to, now), kind === "demand" ? "" : complete === false && t("still_running")));
-      say(interval.doubt, uncertain && t("doubted", { why: uncertain }));
+      say(shown.when, lines(name, from && to && interval(from, to, now), kind === "demand" ? "" : complete === false && t("still_running")));
+      say(shown.doubt, uncertain && t("doubted", { why: doubtsOf(uncertain) }));
       for (const figure of mine) {
-        if (!interval.figures.has(figure.figure)) {
+        if (!shown.figures.has(figure.figure)) {
           const made = new Figure(figure.figure);
-          interval.figures.set(figure.figure, made);
+          shown.figures.set(figure.figure, made);
           const main = MAIN.includes(figure.figure);
-          (main ? interval.list : interval.others).append(made.element);
-          if (!main) interval.more.hidden = false;
+          (main ? shown.list : shown.others).append(made.element);
+          if (!main) shown.more.hidden = false;
         }
-        interval.figures.get(figure.figure).show(figure);
+        shown.figures.get(figure.figure).show(figure);
       }
     }
   }

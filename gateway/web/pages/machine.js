@@ -65,7 +65,16 @@ export class MachinePage {
   async look() {
     const day = await get("/api/v1/strips?hours=24").catch(() => null);
     const mine = day?.machines && Object.hasOwn(day.machines, this.name) ? day.machines[this.name] : null;
-    if (mine?.length) this.day.replaceChildren(strip(mine, day.from_ms, day.to_ms));
+    this.strips = mine?.length ? [mine, day.from_ms, day.to_ms] : null;
+    this.drawn = "";
+    this.drawDay();
+  }
+
+  drawDay() {
+    const state = this.data?.machine.state;
+    if (!this.strips || this.drawn === (state ?? "?")) return;
+    this.drawn = state ?? "?";
+    this.day.replaceChildren(strip(...this.strips, state));
   }
 
   /** The stream does not come: whether that is because there is no such machine. */
@@ -135,6 +144,7 @@ export class MachinePage {
   drawHead(now) {
     const { machine, connection } = this.data;
     mark(this.head, "state", machine.state);
+    this.drawDay();
     sayState(this.state, machine.state, t(machine.state) ?? machine.state);
     const path = Array.isArray(machine.path) ? machine.path : String(machine.path ?? "").split("/");
     say(this.place, lines(path.slice(0, -1).join(" / "), machine.description));

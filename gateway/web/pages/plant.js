@@ -94,7 +94,7 @@ export class Plant {
     const text = ["offline", "degraded"].map((state) => [state, some(`n_of_all_${state}`, of(state))]).filter(([, words]) => words);
     const parts = PARTS.map((part) => conditionOf(this.data, part)).filter(({ state }) => state === "offline" || state === "degraded");
     const worst = of("offline").length || parts.some(({ state }) => state === "offline") ? "offline" : text.length || parts.length || !all ? "degraded" : "online";
-    if (!text.length) text.push(["online", !all ? t("no_machines") : plural(parts.length ? "all_machines_well" : "all_well", all, { n: count(all) })]);
+    if (!text.length) text.push(["online", !all ? t("no_machines") : plural("all_online", all, { n: count(all) })]);
     mark(this.verdict, "state", worst);
     sayState(this.shape, worst, "");
     // Only a sentence that has changed is read out.
@@ -176,11 +176,19 @@ class Tile {
 
   strip({ machines, from_ms, to_ms }) {
     const stretches = machines && Object.hasOwn(machines, this.name) ? machines[this.name] : null;
-    if (stretches?.length) this.day.replaceChildren(strip(stretches, from_ms, to_ms));
+    this.strips = stretches?.length ? [stretches, from_ms, to_ms] : null;
+    this.drawDay(this.element.dataset.state);
+  }
+
+  /** Its right end is how the machine is now: it may have changed since the strip was asked for. */
+  drawDay(state) {
+    this.drawn = state;
+    if (this.strips) this.day.replaceChildren(strip(...this.strips, state));
   }
 
   show(machine, now, since) {
     mark(this.element, "state", machine.state);
+    if (this.drawn !== machine.state) this.drawDay(machine.state);
     sayState(this.state, machine.state, t(machine.state) ?? machine.state);
     say(this.place, lines(pathOf(machine).slice(0, -1).join(" / "), machine.description));
     say(this.why, lines(sinceOf(machine, now), reasonOf(machine)));

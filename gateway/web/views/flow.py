@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.faults import fault_of
-from gateway.web.snapshot import Board, Rate, known_ms, loss_row
+from gateway.web.snapshot import Board, Rate, disk_row, known_ms, loss_row
 from gateway.web.sources import Sources, Way
 
 _UNITS = {
@@ -49,7 +48,7 @@ class Flow:
                     "name": stage,
                     "unit": unit,
                     "total": totals[stage],
-                    "per_s": self._rates[stage](totals[stage], monotonic),
+                    "per_s": self._rates[stage](totals[stage], monotonic, board.slowest),
                     "lag_s": lags.get(stage),
                 }
                 for stage, unit in _UNITS.items()
@@ -60,6 +59,7 @@ class Flow:
             "bad": board.counters.total().bad,
             "suppressed": board.counters.total().suppressed,
             "lost": board.counters.lost,
+            "thinned": board.counters.thinned,
             "refused": board.counters.refused,
             "rewinds": board.counters.rewinds,
             "broker": board.broker.snapshot(),
@@ -105,17 +105,11 @@ def _buffer(board: Board, way: Way | None, now_ns: int, monotonic: float) -> dic
     size = None if way is None else way.record_bytes
     fills, drains = forecast(usage.records, usage.max_bytes - usage.bytes, size, growth)
     return {
-        "records": usage.records,
-        "bytes": usage.bytes,
-        "max_bytes": usage.max_bytes,
-        "dropped": usage.dropped,
-        "unsafe": usage.unsafe,
+        **disk_row(usage),
         "oldest_ms": None if waited is None else known_ms(now_ns - round(waited * 1e9)),
         "growth_per_s": None if growth is None else round(growth[0], 2),
         "fills_in_s": fills,
         "drains_in_s": drains,
-        "trouble": usage.trouble,
-        "fault": fault_of(usage.trouble),
     }
 
 

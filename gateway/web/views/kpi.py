@@ -8,7 +8,7 @@ from typing import Any
 from gateway.model import Header, is_bad, quality_text
 from gateway.web.snapshot import Latest, json_value
 from gateway.web.sources import Sources
-from gateway.web.views.plant import places
+from gateway.web.views.plant import gateway, places
 
 INTERVALS = ("shift", "hour", "day")
 DEMAND = "demand"  # each bar of the load profile is an interval that ends with its time
@@ -22,7 +22,7 @@ def kpi(sources: Sources) -> dict[str, Any]:
         if machine.derived is not None and (chosen := _figures(machine.derived.header)):
             figures = [_figure(machine.derived, i, interval, now_ns) for i, interval in chosen]
             machines.append({"name": name, "state": machine.condition.state, "figures": figures})
-    return {"t": now_ns / 1e6, "machines": machines}
+    return {"t": now_ns / 1e6, "gateway": gateway(sources), "machines": machines}
 
 
 @lru_cache(maxsize=2048)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,11 +10,11 @@ from typing import Any
 
 from gateway.config import Configuration, MachineSettings
 from gateway.faults import fault_of_quality
-from gateway.model import Signal
-from gateway.web.snapshot import SAFE, Board, Machine
+from gateway.model import Value
+from gateway.web.snapshot import SAFE, Board, Latest, Machine
 from gateway.web.sources import Sources
 from gateway.web.views.events import event_rows
-from gateway.web.views.plant import tile
+from gateway.web.views.plant import gateway, tile
 
 EVENTS = 50  # the newest ones that are shown
 _USERINFO = re.compile(r"(//)[^/@\s]*@")  # in front of the host of an address
@@ -28,6 +29,7 @@ def machine(sources: Sources, name: str) -> dict[str, Any]:
     extremes = {} if sources.history is None else sources.history.extremes(path)
     return {
         "t": now_ns / 1e6,
+        "gateway": gateway(sources),
         "machine": tile(shown, sources, now_ns),
         "connection": connection(configuration, settings, board, name),
         "signals": rows(shown, settings, extremes, now_ns),
@@ -54,22 +56,21 @@ def rows(
 ) -> list[dict[str, Any]]:
     """All its signals, and what is worked out of them that people ask for."""
     own, derived = shown.latest, shown.derived
-    made = [own.row(i, now_ns) | _about(own.header.signals[i], settings, extremes) for i in own.header.order]
+    made = [own.row(i, now_ns) | _about(own, i, settings, extremes) for i in own.header.order]
     if derived is not None:
         found = [(i, derived.row(i, now_ns)) for i in derived.header.order if i in shown.shown]
-        made += [
-            row | _about(derived.header.signals[i], settings, extremes) for i, row in found if row["value"] is not None
-        ]
+        made += [row | _about(derived, i, settings, extremes) for i, row in found if row["value"] is not None]
     for row in made:
         row["fault"] = fault_of_quality(row["quality"])
     return made
 
 
 def _about(
-    signal: Signal, settings: MachineSettings | None, extremes: Mapping[str, tuple[float, float]]
+    latest: Latest, i: int, settings: MachineSettings | None, extremes: Mapping[str, tuple[float, float]]
 ) -> dict[str, Any]:
-    """What does not change from one reading to the next."""
-    low, high = extremes.get(signal.name, (None, None))
+    """What is known of a signal beside its reading."""
+    signal = latest.header.signals[i]
+    low, high = _widened(extremes.get(signal.name), latest.reading(i)[1])
     configured = None if settings is None else settings.signals.get(signal.name)
     return {
         "description": signal.description,
@@ -81,6 +82,16 @@ def _about(
         "max": _number(high),
         "poll_s": None if configured is None else configured.poll,
     }
+
+
+def _widened(known: tuple[float, float] | None, now: Value) -> tuple[float | None, float | None]:
+    """With what is shown now: it is looked for in the store once a minute only."""
+    if known is None:
+        return None, None
+    low, high = known
+    if isinstance(now, bool | str | None) or not math.isfinite(now):
+        return low, high
+    return min(low, now), max(high, now)
 
 
 def _number(value: float | None) -> float | None:

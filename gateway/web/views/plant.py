@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from gateway.faults import fault_of
 from gateway.model import Header, is_bad
-from gateway.web.snapshot import Board, Latest, Machine
+from gateway.web.snapshot import Latest, Machine, disk_row
 from gateway.web.sources import Sources
 
 HEADLINES = 3  # signals on a tile
@@ -24,46 +23,45 @@ _OF_DOING = {"fault": 90, "unknown": 5}  # of an online machine that says itself
 def plant(sources: Sources) -> dict[str, Any]:
     """All machines, and what they have in common."""
     clock, board = sources.clock, sources.board
-    now_ns, monotonic = clock.now(), clock.monotonic()
+    now_ns = clock.now()
     errors = list(sources.safe_mode())
     tiles = [tile(machine, sources, now_ns) for machine in board.machines.values()]
     tiles.sort(key=_order)
     return {
         "t": now_ns / 1e6,
-        "gateway": gateway(board, monotonic),
+        "gateway": gateway(sources),
         "broker": board.broker.snapshot(),
         "store": board.store.snapshot(),
-        "buffer": disk(board),
+        "buffer": disk_row(board.usage()),
         "clock": {"trusted": clock.trusted(), "fault": "" if clock.trusted() else "clock-wrong"},
         "safe_mode": {"errors": [{"text": text} for text in errors]} if errors else None,
         "machines": tiles,
     }
 
 
-def gateway(board: Board, monotonic: float) -> dict[str, Any]:
-    """Which one it is, and how much it does."""
+def gateway(sources: Sources) -> dict[str, Any]:
+    """Which one it is, whose time it tells, and how much it does."""
+    board, monotonic = sources.board, sources.clock.monotonic()
     total = board.counters.total()
     return {
         "id": board.gateway,
         "version": board.version,
         "delivery": board.delivery,
         "uptime_s": round(monotonic - board.started, 1),
-        "readings_per_s": board.rate(total.read, monotonic),
+        "readings_per_s": board.rate(total.read, monotonic, board.slowest),
+        "timezone": timezone(sources),
     }
 
 
-def disk(board: Board) -> dict[str, Any]:
-    """The buffer, as far as it matters to everybody."""
-    usage = board.usage()
-    return {
-        "records": usage.records,
-        "bytes": usage.bytes,
-        "max_bytes": usage.max_bytes,
-        "dropped": usage.dropped,
-        "unsafe": usage.unsafe,
-        "trouble": usage.trouble,
-        "fault": fault_of(usage.trouble),
-    }
+def timezone(sources: Sources) -> str | None:
+    """Of the plant, or the one that all of its calendars have; None where nobody has said which: its hours are UTC then."""
+    if (configuration := sources.configuration) is None:
+        return None
+    settings = configuration.settings
+    if "timezone" in settings.site.model_fields_set:
+        return settings.site.timezone
+    zones = {calendar.timezone for calendar in settings.calendars.values()}
+    return zones.pop() if len(zones) == 1 else None
 
 
 def tile(machine: Machine, sources: Sources, now_ns: int) -> dict[str, Any]:

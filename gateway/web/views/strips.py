@@ -1,6 +1,7 @@
 """The last hours of each machine as stretches of one state, out of the events. Pure.
 
-What is before the first event of a machine is unknown, and so is all the time in which the gateway did not run.
+What is before the first event of a machine that is known (`Events.changes`) is unknown, and so is all the time in which
+the gateway did not run.
 """
 
 from __future__ import annotations

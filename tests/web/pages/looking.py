@@ -17,6 +17,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
 import gateway.web
+from gateway.config.settings import SiteSettings
 from gateway.events import Event, Events
 from gateway.model import GOOD, NO_COMMUNICATION, OUT_OF_RANGE
 from gateway.web import Board
@@ -165,21 +166,29 @@ class Controlled:
 class Configured:
     """A configuration of two files."""
 
+    timezone: str = ""  # of the site; "" for none
+    fixed: bool = False
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def configuration(self) -> Any:
         """Of which only one machine is known."""
-        machine = SimpleNamespace(description="Injection moulding press", connection="line-1", signals={})
-        return SimpleNamespace(machines={"press-07": machine}, connections={}, settings=SimpleNamespace(store=None))
+        signals = {"melt_temp": SimpleNamespace(address_text="holding 10 int16", poll=0.5)}
+        machine = SimpleNamespace(description="Injection moulding press", connection="line-1", signals=signals)
+        site = SiteSettings(timezone=self.timezone) if self.timezone else SiteSettings()
+        settings = SimpleNamespace(store=None, site=site, calendars={})
+        return SimpleNamespace(machines={"press-07": machine}, connections={}, settings=settings)
 
     async def view(self, machine: str) -> dict[str, Any]:
         origins = [("gateway.id", "edge-01", 2, "file"), ("mqtt.port", "1883", 0, "default")]
         origins += [("mqtt.password", "***", 5, "environment")]
+        if self.fixed:
+            origins = [("machines.press-07.poll", "1s", 7, "shipped")]
         if machine:
             origins = [(f"{machine}.signals.{n}.address", str(n), n + 3, "profile") for n in range(150)]
         return {
-            "in_force": False,
+            "fixed": self.fixed,
+            "in_force": self.fixed,
             "files": [{"name": "gateway.yaml", "text": "gateway:\n  id: edge-01\n"}, {"name": "machines/press-07.yaml", "text": "a: 1\n"}],
             "effective": "gateway:\n  id: edge-01\n",
             "origins": [

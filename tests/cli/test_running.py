@@ -1,0 +1,160 @@
+"""A gateway is found and asked while its configuration is broken, or names another data_dir than the one it runs with."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import running
+from parts.gateway import COMMAND, Gateway, gateway
+from parts.ports import free_port
+from parts.process import wait_until
+
+PLANT = """\
+gateway: {{id: edge-01, data_dir: {data}}}
+connections: {{panel: {{protocol: modbus-tcp, host: 127.0.0.1, port: {port}}}}}
+machines: {{press: {{connection: panel, unit_id: 1, signals: {{temp: {{holding: 0, type: int16}}}}}}}}
+mqtt: {{url: "mqtt://127.0.0.1:{port}"}}
+store: {{kind: historian}}
+"""
+BROKEN = "no_such_key: 1\n"
+UNREADABLE = "broken: [\n"
+
+
+def plant(data: str = "data") -> str:
+    return PLANT.format(port=free_port(), data=data)
+
+
+@pytest.fixture(scope="module")
+def edge() -> Iterator[Gateway]:
+    with Gateway(plant()) as made:
+        wait_until(lambda: made.machine("press")["state"] == "offline", 20, "the machine to be tried")
+        versions = made.folder / "data" / "versions"
+        wait_until(lambda: versions.is_dir() and any(versions.glob("*.json")), 20, "the first version")
+        yield made
+
+
+@pytest.mark.parametrize("mistake", [BROKEN, UNREADABLE])
+@pytest.mark.parametrize(
+    ("command", "code", "answer"),
+    [
+        (("status",), 1, "edge-01  trouble:"),
+        (("status", "--json"), 1, '"running":true'),
+        (("top", "--interval", "0.1s"), 0, "press"),
+        (("events",), 0, "press"),
+        (("events", "--machine", "press"), 0, "offline"),
+        (("metrics",), 0, "gateway_"),
+        (("web", "user", "list"), 0, ""),
+        (("web", "user", "list", "--json"), 0, ""),
+    ],
+)
+def test_a_broken_file_hides_nothing_of_what_runs(edge, mistake, command, code, answer):
+    good = edge.file.read_text()
+    edge.file.write_text(good + mistake)
+    try:
+        done = gateway(*command, "-c", str(edge.file))
+    finally:
+        edge.file.write_text(good)
+    assert (done.returncode, answer in done.stdout) == (code, True), done.stderr
+    assert "gateway.yaml:" in done.stderr.splitlines()[0], "the mistake is named above it"
+    assert "the gateway runs on without it" in done.stderr
+
+
+def test_audits_too(edge):
+    """Neither has been written yet; what counts is that the broken file is no reason to refuse."""
+    good = edge.file.read_text()
+    edge.file.write_text(good + BROKEN)
+    try:
+        of_page = gateway("web", "audit", "-c", str(edge.file))
+        of_readings = gateway("audit", "-c", str(edge.file))
+    finally:
+        edge.file.write_text(good)
+    assert of_page.returncode == 0, of_page.stderr
+    assert of_readings.returncode != 3
+    assert "no_such_key" in of_readings.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("top",), ("events",), ("metrics",), ("audit",), ("web", "audit"), ("web", "user", "list")]
+)
+def test_where_none_runs_a_broken_file_is_a_mistake(tmp_path, command):
+    (tmp_path / "gateway.yaml").write_text(plant() + BROKEN)
+    done = gateway(*command, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no_such_key" in done.stderr
+
+
+class Waiting(Gateway):
+    """A service that has nothing to run with."""
+
+    def command(self) -> list[str]:
+        super().command()
+        self.file.write_text(self.file.read_text() + BROKEN)
+        return [COMMAND, "run", str(self.file), "--safe-mode", "--log-format", "text"]
+
+
+def test_one_that_waits_for_right_files_answers():
+    with Waiting(plant()) as waiting:
+        for command in (("status",), ("metrics",), ("events",), ("web", "user", "list"), ("web", "audit")):
+            done = gateway(*command, "-c", str(waiting.file))
+            assert done.returncode == (1 if command == ("status",) else 0), (command, done.stderr)
+            assert "no_such_key" in done.stderr
+
+
+def test_one_with_another_data_dir_is_found_and_said_to_wait_for_a_restart():
+    text = plant("first")
+    with Gateway(text) as made:
+        made.file.write_text(made.file.read_text().replace("data_dir: first", "data_dir: second"))
+        for command in (("status",), ("events",), ("reload",), ("status",)):
+            done = gateway(*command, "-c", str(made.file))
+            assert "no gateway runs" not in done.stderr
+            assert f"runs with data_dir {made.folder / 'first'}" in done.stderr
+            assert "restart it" in done.stderr
+        assert "only a restart takes over: gateway.data_dir" in done.stdout, "status says what waits"
+        rows = [
+            json.loads(row)
+            for row in gateway("doctor", "--json", "--no-network", "-c", str(made.file)).stdout.splitlines()
+        ]
+        assert [row["state"] for row in rows if "only a restart takes over: gateway.data_dir" in row["text"]] == [
+            "warning"
+        ]
+        other = made.folder / "other"
+        other.mkdir()
+        (other / "gateway.yaml").write_text(text)
+        assert gateway("status", "-c", str(other)).returncode == 1, "a gateway of another configuration is none of ours"
+        assert "no gateway runs" in gateway("status", "-c", str(other)).stderr
+
+
+def test_sockets_out_of_the_table_of_the_kernel():
+    """The layout of proc(5): /proc/net/unix."""
+    table = (
+        "Num       RefCount Protocol Flags    Type St Inode Path\n"
+        "0000000000000000: 00000002 00000000 00010000 0001 01 16163 /run/dbus/system_bus_socket\n"
+        "0000000000000000: 00000002 00000000 00010000 0001 01 16164 /srv/my plant/data/control.sock\n"
+        "0000000000000000: 00000002 00000000 00010000 0001 01 16165 /proc/self/fd/9/control.sock.old\n"
+        "0000000000000000: 00000003 00000000 00000000 0001 03 16166\n"
+        "0000000000000000: 00000002 00000000 00010000 0001 01 16167 data/control.sock\n"
+    )
+    assert list(running.sockets_of(table)) == [Path("/srv/my plant/data/control.sock")]
+
+
+def test_nobody_else_answers_for_it(tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "control.sock"))
+        server.listen()
+        with pytest.raises(PermissionError):
+            running._answer(tmp_path / "control.sock", b"{}\n", 1.0, trusted={os.geteuid() + 1})
+
+
+def test_without_a_gateway_status_is_an_object_too(tmp_path):
+    (tmp_path / "gateway.yaml").write_text(plant())
+    done = gateway("status", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    row = json.loads(done.stdout)
+    assert row["running"] is False
+    assert "gateway run" in row["error"]
