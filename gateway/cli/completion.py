@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -20,6 +21,8 @@ import typer
 MAX_SIZE = 2 * 2**20  # bytes of YAML that are loaded while somebody waits
 Candidates = list[tuple[str, str]]
 """What can stand here, and what it is."""
+Place = Callable[[], Path | None]
+"""Finds the configuration, which is not looked at until it is needed."""
 
 app = typer.Typer(help="Completion for bash, zsh or fish.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -97,7 +100,9 @@ def answer(arguments: Sequence[str]) -> None:
 
     at, line = int(arguments[0]), list(arguments[2:])
     line += [""] * (at + 1 - len(line))
-    found = candidates(typer.main.get_command(commands), *_joined(line, at), lambda: names_of(_option_c(line)))
+    given = _option_c(line)
+    root = typer.main.get_command(commands)
+    found = candidates(root, *_joined(line, at), lambda: names_of(given), lambda: find(given))
     sys.stdout.write("".join(f"{value}\t{help}\n" for value, help in found))
 
 
@@ -115,9 +120,14 @@ class Names:
         return [f"{machine}/{signal}" for machine, signals in self.machines.items() for signal in signals]
 
 
-def candidates(root: Any, line: Sequence[str], at: int, names: Callable[[], Names]) -> Candidates:
-    """What can stand at place `at` of a line whose first word is the program. `names` is only called where they fit."""
-    command, given, pending, only_arguments = root, list[str](), None, False
+def candidates(
+    root: Any, line: Sequence[str], at: int, names: Callable[[], Names], place: Place = lambda: None
+) -> Candidates:
+    """What can stand at place `at` of a line whose first word is the program.
+
+    `names` is only called where they fit; `place`, which finds the configuration, where what is beside it does.
+    """
+    command, given, pending, only_arguments, path = root, list[str](), None, False, ""
     for word in line[1:at]:
         if pending is not None:
             pending = None
@@ -131,21 +141,26 @@ def candidates(root: Any, line: Sequence[str], at: int, names: Callable[[], Name
             command = _real(command).commands.get(word)
             if command is None:
                 return []
-            command = _real(command)
+            command, path = _real(command), f"{path}{word} "
         else:
             given.append(word)
     typed = line[at]
+
+    def values(param: Any) -> Candidates:
+        known = _BESIDE.get(f"{path}{param.name}")
+        return _fitting(typed, known(place) if known is not None else _values(param, given, names, typed))
+
     if pending is not None:
-        return _fitting(typed, _values(pending, given, names, typed))
+        return values(pending)
     if typed.startswith("-") and not only_arguments:
         return _fitting(typed, _options(command))
     if hasattr(command, "commands"):
         return _fitting(typed, [(n, _first(c.help)) for n, c in command.commands.items() if not c.hidden])
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    place = len(given)
-    if arguments and place >= len(arguments) and arguments[-1].nargs == -1:
-        place = len(arguments) - 1
-    return _fitting(typed, _values(arguments[place], given, names, typed)) if place < len(arguments) else []
+    which = len(given)
+    if arguments and which >= len(arguments) and arguments[-1].nargs == -1:
+        which = len(arguments) - 1
+    return values(arguments[which]) if which < len(arguments) else []
 
 
 def _values(param: Any, given: Sequence[str], names: Callable[[], Names], typed: str) -> Candidates:
@@ -186,6 +201,98 @@ _KINDS: dict[str, Callable[[Names, Sequence[str], str], Candidates]] = {
     "accept": _machines,
     "connection": _connections,
     "target": _targets,
+}
+
+
+# --- what does not need the configuration to be loaded ----------------------------------------------------------------
+
+
+def _faults(_: Place) -> Candidates:
+    from gateway import faults
+
+    return [(code, faults.explain(code).title) for code in faults.codes()]
+
+
+def _faults_or_all(place: Place) -> Candidates:
+    return [*_faults(place), ("all", "lists them")]
+
+
+def _languages(_: Place) -> Candidates:
+    from gateway.faults import LANGUAGES
+
+    return [(each, "") for each in LANGUAGES]
+
+
+def _scenarios(_: Place) -> Candidates:
+    import simulators
+
+    return [(file.stem, _about(file)) for file in _files(Path(str(simulators.__file__)).with_name("scenarios"))]
+
+
+def _profiles(place: Place) -> Candidates:
+    """Those that come along, and those beside the configuration."""
+    import adapters
+
+    folders = [each / "profiles" for root in adapters.__path__ for each in sorted(Path(root).iterdir())]
+    if (path := place()) is not None:
+        folders.append((path if path.is_dir() else path.parent) / "profiles")
+    return [(file.stem, "profile") for folder in folders for file in _files(folder)]
+
+
+def _versions(place: Place) -> Candidates:
+    """Newest first."""
+    found: list[tuple[int, str]] = []
+    for data_dir in _data_dirs(place):
+        for file in (data_dir / "versions").glob("*.json"):
+            version = json.loads(file.read_bytes())
+            at = datetime.fromtimestamp(version["t"] / 1000)
+            found.append((version["version"], f"{at:%Y-%m-%d %H:%M} {version['who']}"))
+    return [(str(number), about) for number, about in sorted(found, reverse=True)]
+
+
+def _users(place: Place) -> Candidates:
+    files = [data_dir / "web" / "users.json" for data_dir in _data_dirs(place)]
+    return [
+        (name, each["role"])
+        for file in files
+        if file.is_file()
+        for name, each in json.loads(file.read_bytes())["users"].items()
+    ]
+
+
+def _roles(_: Place) -> Candidates:
+    return [("engineer", "may change the configuration"), ("viewer", "may look")]
+
+
+def _data_dirs(place: Place) -> list[Path]:
+    from gateway.runtime.places import data_dirs_of
+
+    path = place()
+    return [] if path is None else data_dirs_of(path)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.yaml"))
+
+
+def _about(file: Path) -> str:
+    """Its first line."""
+    return file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+# By the words of the command, and the name of its argument or option.
+_BESIDE: dict[str, Callable[[Place], Candidates]] = {
+    "explain fault": _faults_or_all,
+    "explain language": _languages,
+    "doctor code": _faults,
+    "doctor language": _languages,
+    "simulate scenario": _scenarios,
+    "demo scenario": _scenarios,
+    "profiles show name": _profiles,
+    "config rollback number": _versions,
+    "config diff against": _versions,
+    "web user remove name": _users,
+    "web user add role": _roles,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,7 +103,7 @@ def show(settings: Settings = SETTINGS, json: Json = False) -> None:
 class _Told:
     """What a look came to, for people and as an object."""
 
-    object: Mapping[str, Any]
+    object: dict[str, Any]
     lines: Sequence[str] = ()
     errors: Sequence[str] = ()
 
@@ -124,7 +124,7 @@ def _pull(settings: FleetSettings, allow_older: bool, try_only: bool) -> tuple[i
     try:
         outcome = pull(settings, protocols(), _reload, allow_older=allow_older, try_only=try_only)
     except FleetError as exc:
-        told = {"what": "refused", "step": exc.step, "error": str(exc)}
+        told: dict[str, Any] = {"what": "refused", "step": exc.step, "error": str(exc)}
         return exc.exit_code, _Told(told, errors=[str(exc), "Nothing has changed."])
     except ConfigErrors as exc:
         told = {"what": "refused", "step": "check", "errors": [asdict(error) for error in exc.errors]}

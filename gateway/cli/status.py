@@ -51,12 +51,14 @@ def status(config: ConfigOption = None, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _looked(config: Path | None) -> Overview:
+def _looked(config: Path | None) -> Overview | WriterAlone:
     """Twice, where something waits. Raises GatewayError where none runs."""
     from gateway.cli.running import line_to
 
     line = line_to(config)
     before = line.ask("status", signals=False)  # what is said here is worked out there
+    if "buffer" not in before:
+        return WriterAlone(before)
     after = None
     if before["buffer"]["records"] > WAITING:
         time.sleep(LOOK_AGAIN)
@@ -131,7 +133,7 @@ class Overview:
                 "fills_in_s": round(outlook[1]) if outlook[0] == "fills" else None,
                 "drains_in_s": round(outlook[1]) if outlook[0] == "drains" else None,
             },
-            "safe_mode": self.safe_mode or None, "restart": list(now.get("restart") or ()),
+            "safe_mode": self.safe_mode or None, "restart": list(now.get("restart") or ()), "page": now.get("page") or None,
         }  # fmt: skip
         return [first, *map(machine_row, self.machines)]
 
@@ -154,6 +156,8 @@ class Overview:
         ]
         for name in ("broker", "store"):
             told.append(f"{name:<8} {self._condition(now[name], colour)}")
+        if page := now.get("page"):
+            told.append(f"page     {page}")
         told += [paint(f"safe mode: {printable(error)}", "offline", colour) for error in self.safe_mode]
         if waiting := now.get("restart"):
             told.append(
@@ -174,6 +178,46 @@ class Overview:
             return "none in this configuration; what the broker has counts as delivered"
         since = f" since {_at(of['since_ms'] / 1000, self.now['t'] / 1000)}"
         return paint(of["state"], of["state"], colour) + since + _why(of)
+
+
+@dataclass(frozen=True, slots=True)
+class WriterAlone:
+    """`gateway store`, which reads no machine. Pure."""
+
+    now: Mapping[str, Any]
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is stored; empty while it is."""
+        writer = self.now["writer"]
+        return "the store is not open" if writer is None else str(writer["reason"])
+
+    @property
+    def well(self) -> bool:
+        return not self.reason
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For --json."""
+        now = self.now
+        return [
+            {
+                "kind": "store", "running": True, "t": now["t"], "ok": self.well, **now["gateway"], "writer": now["writer"],
+                "restart": list(now.get("restart") or ()),
+            }
+        ]  # fmt: skip
+
+    def lines(self, colour: bool = False, width: int = 0) -> list[str]:
+        """For people."""
+        gateway, writer = self.now["gateway"], self.now["writer"] or {"messages": 0, "readings": 0, "refused": 0}
+        verdict = "storing" if self.well else f"trouble: {printable(self.reason)}"
+        told = [
+            f"{gateway['id']}  {paint(verdict, 'online' if self.well else 'offline', colour)}",
+            f"store    version {gateway['version']}, {writer['messages']:,} messages with {writer['readings']:,} readings stored, "
+            f"{writer['refused']:,} refused",
+        ]
+        if waiting := self.now.get("restart"):
+            told.append(f"restart  only a restart takes over: {printable('; '.join(waiting))}")
+        return [cut(line, width) for line in told]
 
 
 def rank_of(machine: Mapping[str, Any]) -> int:

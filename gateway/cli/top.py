@@ -17,6 +17,7 @@ import typer
 
 from gateway.cli.common import ConfigOption, Json, print_json, seconds_of, size_text
 from gateway.cli.status import Overview, age_of, coloured, counts, rank_of, span
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -181,7 +182,10 @@ class View:
 def _looks(line: Line) -> Iterator[Mapping[str, Any]]:
     """What a gateway says, as often as it is asked. Raises GatewayError when it ends."""
     while True:
-        yield line.ask("status", signals=False)
+        look = line.ask("status", signals=False)
+        if "buffer" not in look:
+            raise GatewayError("this is a store writer alone, which reads no machines: gateway status")
+        yield look
 
 
 def _objects(view: View, looks: Iterator[Mapping[str, Any]], pause: float, count: int | None) -> None:

@@ -60,6 +60,9 @@ _SIGNALS = ("signals",)
 _OF_CONTENT: Mapping[str, Need] = {"mqtt": "link", "store": "writer", "web": "nothing"}
 
 
+_EMPTY = '""'
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One difference. `old` and `new` as one would write them; "" where there is none, `***` for a secret."""
@@ -73,7 +76,9 @@ class Change:
     def __str__(self) -> str:
         if self.kind != "changed":
             return f"{self.where}: {self.kind}"
-        return f"{self.where}: changed" if HIDDEN in (self.old, self.new) else f"{self.where}: {self.old} → {self.new}"
+        if HIDDEN in (self.old, self.new):
+            return f"{self.where}: changed"
+        return f"{self.where}: {self.old or _EMPTY} → {self.new or _EMPTY}"
 
 
 @dataclass(frozen=True, slots=True)

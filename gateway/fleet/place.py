@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.files import PRIVATE, put, sync_folder, write_whole
+from gateway.files import PRIVATE, give_to_owner, put, sync_folder, write_whole
 from gateway.fleet.errors import FleetError
 
 _NAME = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{40}|[0-9a-f]{64})")
@@ -64,6 +64,8 @@ class Place:
             self.versions.mkdir(parents=True, exist_ok=True)
             self.versions.chmod(0o700)  # also where an earlier release made it
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            for ours in (self.versions, self.folder / "lock"):
+                give_to_owner(ours)
         except OSError as exc:
             raise FleetError("place", f"{self.folder}: {exc.strerror}") from exc
         try:
@@ -114,6 +116,8 @@ class Place:
             put(file, content, PRIVATE, os.O_EXCL)
         if beside is not None:
             (made / "secrets").symlink_to(beside)
+        for each in (made, *sorted(made.rglob("*"))):  # what root fetches is still the gateway's
+            give_to_owner(each)
         for folder in (made, *(each for each in made.rglob("*") if each.is_dir() and not each.is_symlink())):
             sync_folder(folder)
         return made
@@ -122,6 +126,7 @@ class Place:
         """What was written gets its name."""
         place = self.versions / version.name
         self._sums.mkdir(mode=0o700, exist_ok=True)
+        give_to_owner(self._sums)
         write_whole(self._sums / version.name, json.dumps(_sums_of(made)).encode(), PRIVATE)
         if place.exists():  # it was in place before, and may have been changed since
             _remove(place)

@@ -88,7 +88,7 @@ def faults(app: App) -> list[dict[str, Any]]:
         if each.state in ("offline", "degraded")
     ]
     if trouble := board.usage().trouble:
-        rows.append(_row("buffer", "", "degraded", 0, trouble, ""))
+        rows.append(_row("buffer", "", "degraded", 0, trouble, fault_of(trouble)))
     return rows
 
 

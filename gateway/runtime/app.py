@@ -330,6 +330,8 @@ class App:
     def leave_safe_mode(self) -> bool:
         """The files are right again. False where it was not in safe mode."""
         was, self.safe_mode = bool(self.safe_mode), ()
+        if was:
+            log.info("safe mode is over: the configuration is right")
         return was
 
     def watch_parts(self) -> None:

@@ -580,7 +580,9 @@ class Edge:
         self.schema.lock("/".join(header.path.levels()), header.signals)
 
     def state(self, path: MachinePath, state: State, since: int, reason: str) -> None:
-        if reason != NOT_READ or self.board.machines[path.machine].condition.reason != STARTING:  # that would be no news
+        if (
+            reason != NOT_READ or self.board.machines[path.machine].condition.reason != STARTING
+        ):  # that would be no news
             log.info(
                 "%s: %s%s", path.machine, state, f": {tagged(reason)}" if reason else "",
                 extra={"machine": path.machine, "fault": fault_of(reason)},

@@ -70,6 +70,7 @@ async def run_whatever_happens(path: Path) -> None:
             await app.run()
             return
         await Waiting(path, errors, stamps).run()
+        log.info("safe mode is over: the configuration is right")
 
 
 def last_good(path: Path) -> tuple[Configuration | None, Mapping[str, bytes]]:
@@ -100,7 +101,7 @@ class Waiting:
     def __init__(self, path: Path, errors: Sequence[str], stamps: Stamps) -> None:
         """`stamps`: of the files in which these errors are."""
         self._path, self._errors, self._seen = path, list(errors), stamps
-        self._lock = asyncio.Lock()
+        self._lock, self._page = asyncio.Lock(), ""
         self._clock, self._events, self._notifier = SystemClock(), Events(), Notifier()
         self._happened = Happened(self._events)
         self._right = asyncio.Event()
@@ -113,6 +114,7 @@ class Waiting:
 
     async def run(self) -> None:
         """Returns once they are."""
+        log.error("safe mode, and no earlier configuration to run with: nothing is read until %s is right", self._path)
         self._tell()
         tasks: list[asyncio.Task[None]] = []
         async with AsyncExitStack() as stack:
@@ -125,6 +127,7 @@ class Waiting:
                 log.error("no page: %s", exc)
             else:
                 stack.push_async_callback(server.stop)
+                self._page = server.url
                 log.info("status page: %s", server.url)
             stack.enter_context(on_hangup(lambda: tasks.append(asyncio.create_task(self._look_again()))))
             look = watch(lambda: stamps_of(self._path), lambda: self._seen, lambda: True, self._reload)
@@ -155,6 +158,7 @@ class Waiting:
             },
             "status": lambda signals=True: {
                 **self._board.snapshot(self._clock.now(), self._clock.monotonic(), bool(signals)), "safe_mode": self._errors,
+                "page": self._page,
             },
             "faults": lambda: [
                 {"kind": "gateway", "machine": "", "state": "offline", "since_ms": 0, "reason": error, "fault": "config-refused"}

@@ -205,7 +205,9 @@ def load_files(path: Path, files: Mapping[str, bytes], *, whole_tree: bool = Fal
             (made / "secrets").symlink_to((folder / "secrets").resolve())
         try:
             at = made if path.is_dir() else made / path.name
-            found = load(at, protocols(), whole_tree=True) if whole_tree else load_aside(at, sum(map(len, files.values())))
+            found = (
+                load(at, protocols(), whole_tree=True) if whole_tree else load_aside(at, sum(map(len, files.values())))
+            )
         except ConfigErrors as exc:
             for error in exc.errors:
                 error.file = error.file.replace(name, str(folder))

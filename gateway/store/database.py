@@ -120,7 +120,7 @@ def explained(path: Path) -> Iterator[None]:
         text, fault = _meaning(exc)
         raise StoreError(f"{path}: {text}", fault=fault) from exc
     except OSError as exc:
-        text = f"{path}: {exc.strerror or exc}: check store.path and its permissions"
+        text = f"{path}: {exc.strerror or exc}: check gateway.data_dir or store.path, and its permissions"
         raise StoreError(text, fault=fault_of_disk(exc)) from exc
 
 
@@ -169,4 +169,4 @@ def _meaning(exc: sqlite3.Error) -> tuple[str, str]:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return f"another program holds the file ({exc}): end it", "store-in-use"
     fault = "disk-no-rights" if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) else "store-damaged"
-    return f"{exc}: check store.path and its permissions", fault
+    return f"{exc}: check gateway.data_dir or store.path, and its permissions", fault

@@ -11,6 +11,9 @@ v2 goes through the client's synchronous write API without its retries; v1 knows
 from __future__ import annotations
 
 import json
+import re
+import socket
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +26,28 @@ from gateway.errors import PartMissingError, StoreError, StoreRefusedError
 
 TIMEOUT = 10.0  # seconds for one request
 _REFUSED = (400, 413, 422)
+
+
+_OBJECT = re.compile(r"\b\w+\(host=[^)]*\): |<[^>]* object at 0x\w+>[:,]? ?")  # as urllib3 names what it used
+
+
+def in_words(exc: BaseException) -> str:
+    """Why there is no connection, as people say it: urllib3 wraps what the system says, and names its own objects."""
+    cause: BaseException | None = exc
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    match cause:
+        case socket.gaierror():
+            return "its name is not known"
+        case ConnectionRefusedError():
+            return "nothing listens there"
+        case ssl.SSLError():
+            return f"TLS: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str() as said):
+            return said.lower()
+    return _OBJECT.sub("", str(exc))
 
 
 class InfluxConnection:
@@ -142,7 +167,7 @@ class InfluxConnection:
 
     def _lost_connection(self, exc: Exception) -> NoReturn:
         self._interrupted = True
-        text = f"{self.url} cannot be reached: {exc}: is it running, and store.url right?"
+        text = f"{self.url} cannot be reached: {in_words(exc)}: is it running, and store.url right?"
         raise StoreError(text, fault="store-unreachable") from exc
 
     def _judge(self, status: int, body: bytes | str | None) -> NoReturn:

@@ -82,6 +82,8 @@ class Stub:
                     file.flush()
 
     def _answer(self, request: dict[str, Any]) -> Any:
+        if request["do"] == "where":  # by whoever looks for another gateway on this box meanwhile
+            return {}
         self.asked.append(request)
         if request["do"] == "events":
             return self.events[-request["limit"] :]

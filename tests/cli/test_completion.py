@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -60,10 +61,44 @@ def complete(line: str) -> list[str]:
         ("gateway status -c ", []),  # files
         ("gateway nonsense ", []),
         ("gateway run ", []),
+        ("gateway explain modbus-no-a", ["modbus-no-answer"]),
+        ("gateway explain al", ["all"]),
+        ("gateway explain modbus-no-answer --language ", ["en", "vi"]),
+        ("gateway doctor --explain broker-tls", ["broker-tls", "broker-tls-name"]),
+        ("gateway doctor --language v", ["vi"]),
+        ("gateway profiles show eastron-sdm72", ["eastron-sdm72-v2"]),
+        ("gateway profiles show packml", ["packml-unit"]),
+        ("gateway simulate --scenario bad", ["bad-line"]),
+        ("gateway demo --scenario bad", ["bad-line"]),
+        ("gateway simulate --scenario ./", []),  # a file
+        ("gateway run --log-format j", ["json", "journal"]),
+        ("gateway web user add anna --role ", ["engineer", "viewer"]),
     ],
 )
 def test_what_fits(line, expected):
     assert complete(line) == expected
+
+
+def test_versions_and_users_of_the_configuration_that_is_meant(tmp_path):
+    """Also while it is broken; nothing is loaded for it."""
+    (tmp_path / "gateway.yaml").write_text("gateway: {data_dir: kept}\nbroken: [\n")
+    for folder in ("versions", "web"):
+        (tmp_path / "kept" / folder).mkdir(parents=True)
+    for number in (9, 10):
+        version = {"v": 1, "version": number, "t": 1_796_000_000_000, "who": "anna", "summary": "", "files": {}}
+        (tmp_path / "kept" / "versions" / f"{number:08}.json").write_text(json.dumps(version))
+    users = {"v": 1, "users": {name: {"role": "viewer", "since": 1, "password": {}} for name in ("anna", "binh")}}
+    (tmp_path / "kept" / "web" / "users.json").write_text(json.dumps(users))
+    for line, expected in (
+        ("config rollback ", ["10", "9"]),
+        ("config rollback 1", ["10"]),
+        ("config diff --against ", ["10", "9"]),
+        ("web user remove b", ["binh"]),
+        ("web user add ", []),
+    ):
+        words = line.split(" ")
+        said = gateway("completion", "words", str(len(words)), "--", "gateway", *words, cwd=tmp_path)
+        assert [each.split("\t")[0] for each in said.stdout.splitlines()] == expected, (line, said.stderr)
 
 
 def test_no_names_are_asked_for_where_none_fit():

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cli.test_status import Terminal
+from gateway.buffer import Usage
+from gateway.buffer.work import said
 from gateway.cli import running
-from parts.gateway import COMMAND, Gateway, gateway
+from gateway.runtime.answers import faults
+from gateway.web.snapshot import Condition
+from parts.gateway import COMMAND, Gateway, StoreProcess, gateway
 from parts.ports import free_port
 from parts.process import wait_until
 
@@ -39,21 +46,18 @@ def edge() -> Iterator[Gateway]:
         yield made
 
 
-@pytest.mark.parametrize("mistake", [BROKEN, UNREADABLE])
 @pytest.mark.parametrize(
-    ("command", "code", "answer"),
+    ("command", "code", "answer", "mistake"),
     [
-        (("status",), 1, "edge-01  trouble:"),
-        (("status", "--json"), 1, '"running":true'),
-        (("top", "--interval", "0.1s"), 0, "press"),
-        (("events",), 0, "press"),
-        (("events", "--machine", "press"), 0, "offline"),
-        (("metrics",), 0, "gateway_"),
-        (("web", "user", "list"), 0, ""),
-        (("web", "user", "list", "--json"), 0, ""),
+        (("status",), 1, "edge-01  trouble:", UNREADABLE),
+        (("status", "--json"), 1, '"running":true', BROKEN),
+        (("top", "--interval", "0.1s"), 0, "press", UNREADABLE),
+        (("events", "--machine", "press"), 0, "offline", BROKEN),
+        (("metrics",), 0, "gateway_", UNREADABLE),
+        (("web", "user", "list"), 0, "", UNREADABLE),
     ],
 )
-def test_a_broken_file_hides_nothing_of_what_runs(edge, mistake, command, code, answer):
+def test_a_broken_file_hides_nothing_of_what_runs(edge, command, code, answer, mistake):
     good = edge.file.read_text()
     edge.file.write_text(good + mistake)
     try:
@@ -104,6 +108,17 @@ def test_one_that_waits_for_right_files_answers():
             done = gateway(*command, "-c", str(waiting.file))
             assert done.returncode == (1 if command == ("status",) else 0), (command, done.stderr)
             assert "no_such_key" in done.stderr
+
+
+def test_a_store_writer_alone_is_asked_too():
+    with StoreProcess(plant()) as made:
+        done = gateway("status", "-c", str(made.file))
+        assert (done.returncode, done.stdout.splitlines()[0].startswith("edge-01  trouble: ")) == (1, True), done.stderr
+        assert "0 messages with 0 readings stored" in done.stdout
+        row = json.loads(gateway("status", "--json", "-c", str(made.file)).stdout)
+        assert (row["kind"], row["ok"], row["id"]) == ("store", False, "edge-01")
+        top = gateway("top", "-c", str(made.file))
+        assert (top.returncode, "gateway status" in top.stderr) == (1, True)
 
 
 def test_one_with_another_data_dir_is_found_and_said_to_wait_for_a_restart():
@@ -158,3 +173,21 @@ def test_without_a_gateway_status_is_an_object_too(tmp_path):
     row = json.loads(done.stdout)
     assert row["running"] is False
     assert "gateway run" in row["error"]
+
+
+def test_a_disk_that_is_full_is_a_fault_of_its_own():
+    """What `faults` answers; see docs of ENOSPC in errno(3)."""
+    board = SimpleNamespace(
+        broker=Condition("online", 0), store=Condition("online", 0), machines={},
+        usage=lambda: Usage(1, 1, 1, 0, trouble=said(OSError(errno.ENOSPC, "No space left on device"))),
+    )  # fmt: skip
+    [row] = faults(SimpleNamespace(edge=SimpleNamespace(board=board)))  # type: ignore[arg-type]
+    assert (row["kind"], row["fault"]) == ("buffer", "disk-full")
+
+
+def test_the_rule_for_a_password_is_said_before_it_is_asked_for(tmp_path):
+    (tmp_path / "gateway.yaml").write_text(plant())
+    terminal = Terminal(tmp_path, "web", "user", "add", "anna")
+    terminal.until("10 characters at least.*Password for anna: $")
+    terminal.press("\x03")
+    assert terminal.end() == 130

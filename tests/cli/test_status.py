@@ -89,9 +89,7 @@ def test_no_row_of_a_signal_is_asked_for(tmp_path):
         shown = gateway("status", cwd=tmp_path).stdout.splitlines()
         rows = list(map(json.loads, gateway("status", "--json", cwd=tmp_path).stdout.splitlines()))
         top = json.loads(gateway("top", "--json", "--count", "1", "--interval", "100ms", cwd=tmp_path).stdout)
-        asked = [each for each in stub.asked if each["do"] == "status"]
-        assert len(asked) == 4
-        assert all(each["signals"] is False for each in asked)
+        assert stub.asked == [{"do": "status", "signals": False}] * 4
     assert [line.split()[-3:] for line in shown[-2:]] == [["1.2", "s", "40/49"], [shown[-1].split()[-3], "–", "0/3"]]
     assert [(row["signals"], row["age_s"]) for row in rows[1:]] == [
         ({"good": 40, "uncertain": 2, "bad": 7}, 1.25), ({"good": 0, "uncertain": 0, "bad": 3}, None),
@@ -231,6 +229,25 @@ def test_rates_are_those_between_two_looks():
     started_anew = snapshot(machine("a", read=5), at=NOW + 3, gateway={"uptime_s": 1.0})
     view.take(started_anew)
     assert view.rows()[0]["readings_per_s"] is None
+
+
+def test_rates_are_of_ten_seconds_and_not_of_the_last_one():
+    """Polled every 2 s, 30 readings at once: 15 a second, whether a look of every second saw a poll or not."""
+    view = View()
+    for second in range(40):
+        view.take(snapshot(machine("a", read=30 * (second // 2)), at=NOW + second))
+        if second >= 10:
+            assert view.rows()[0]["readings_per_s"] == 15.0
+    assert len(view.earlier) <= 12
+
+
+def test_a_rate_that_is_not_known_is_no_zero():
+    view = View()
+    view.take(snapshot(machine("a"), flow={"readings_per_s": None}))
+    assert "– readings/s" in view.head()[0]
+    assert "0 readings/s" not in view.head()[0]
+    view.take(snapshot(machine("a"), at=NOW + 1, flow={"readings_per_s": 3.0}))
+    assert "3 readings/s" in view.head()[0]
 
 
 def test_the_filter_is_typed():

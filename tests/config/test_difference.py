@@ -49,7 +49,7 @@ CASES = {
         "signals: {power:", "signals: {volt: {holding: 9, type: uint16}, power:",
         ["machines.meter.signals.volt: added"], {"panel"}, {"connection"},
     ),
-    "words and ranks": ("priority: low", "priority: high, description: Oven", ["machines.oven.description:  → Oven", "machines.oven.priority: low → high"], set(), {"nothing"}),
+    "words and ranks": ("priority: low", "priority: high, description: Oven", ['machines.oven.description: "" → Oven', "machines.oven.priority: low → high"], set(), {"nothing"}),
     "what is worked out": ("2 * temp", "3 * temp", ["machines.press.computed.twice.value: 2 * temp → 3 * temp"], set(), {"signals"}),
     "a machine more on a shared line": (
         "mqtt:", "  saw: {connection: bus, unit_id: 3, signals: {n: {holding: 0, type: uint16}}}\nmqtt:",

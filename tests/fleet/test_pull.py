@@ -664,6 +664,16 @@ def test_only_the_owner_can_look_into_what_is_placed(repository, box):
     assert {each.lstat().st_uid for each in found} == {os.geteuid()}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_what_root_fetches_belongs_to_the_gateway(repository, box):
+    box.folder.mkdir()
+    os.chown(box.folder, 61234, 61234)
+    repository.commit()
+    assert box.pull().what == "placed"
+    others = {str(each) for each in box.folder.rglob("*") if not each.is_symlink() and each.lstat().st_uid != 61234}
+    assert others == set()
+
+
 def test_a_little_pack_does_not_take_all_the_memory(repository, placed, monkeypatch):
     """A commit of 150 MB packs into 150 KB, and git has to unpack it before anybody can look at its signature."""
     monkeypatch.setattr(git, "MEMORY", 96 * 2**20)

@@ -47,7 +47,7 @@ def test_the_user_and_the_folder_are_those_of_the_gateway():
 
 
 def test_the_settings(tmp_path):
-    (tmp_path / "allowed_signers").write_text('anna namespaces="git" ssh-ed25519 AAAA\n')
+    (tmp_path / "allowed_signers").write_text('anna namespaces="git" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI\n')
     text = (FLEET / "fleet.yaml").read_text().replace("/etc/gateway/", f"{tmp_path}/")
     (tmp_path / "fleet.yaml").write_text(text)
     assert read_settings(tmp_path / "fleet.yaml").ref == "refs/heads/main"

@@ -1,10 +1,19 @@
 """The first minutes of a gateway: a disk that is full, another one that is there already, a broker that comes and goes."""
 
+import asyncio
 import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flow.plants import modbus_plant
+from gateway.clock import SystemClock
+from gateway.config import load
+from gateway.mqtt.local import LocalBroker, LocalLink
+from gateway.runtime.app import App
+from gateway.runtime.registry import protocols
 from parts.gateway import Gateway, Simulated, StoreProcess, gateway
 from parts.mosquitto import Mosquitto
 from parts.ports import free_port
@@ -82,3 +91,38 @@ def test_a_quiet_start_and_a_broker_that_is_started_anew(plant):
 def test_a_store_writer_alone_says_when_it_has_begun(tmp_path):
     with Mosquitto() as broker, StoreProcess(TEXT.format(broker=broker.port, path="")) as writer:
         assert writer.log.count("storing") == 1
+
+
+async def test_who_reaches_the_broker_wakes_the_other(tmp_path: Path):
+    """Each on a link of its own, with a pause of its own that has grown: whichever is there first spares the other the rest."""
+    file, broker, woken = tmp_path / "gateway.yaml", LocalBroker(), Counter[str]()
+    file.write_text(modbus_plant([free_port()], 1, "1s") + TEXT.format(broker=1, path=""))
+    made: dict[str, LocalLink] = {}
+
+    class Link(LocalLink):
+        name = ""
+
+        def try_now(self) -> None:
+            woken[self.name] += 1
+
+    def links(name: str, *_: object) -> Any:
+        link = made[name] = Link(broker)
+        link.name = name
+        return link
+
+    app = App(load(file, protocols()), links, SystemClock())
+    task = asyncio.create_task(app.run())
+    try:
+        async with asyncio.timeout(20):
+            while not (app.edge and app.edge.publisher.connected and woken["store-edge-01"]):
+                await asyncio.sleep(0.01)
+        edge, store = made["gateway-edge-01"], made["store-edge-01"]
+        for one, other in ((edge, store), (store, edge)):
+            before = woken[other.name]
+            assert one._listener is not None
+            one._listener.on_disconnected("gone")
+            one._listener.on_connected()
+            assert woken[other.name] == before + 1
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -65,9 +65,7 @@ async def until(condition: Callable[[], object], what: str, timeout: float = 15)
 
 
 @asynccontextmanager
-async def running(
-    folder: Path, ports: list[int], text: str, broker: LocalBroker | None = None
-) -> AsyncIterator[App]:
+async def running(folder: Path, ports: list[int], text: str, broker: LocalBroker | None = None) -> AsyncIterator[App]:
     whole = folder / "whole.yaml"
     whole.write_text(plant(ports, "press", "saw", press=EXTRA, saw=EXTRA))
     file = folder / "gateway.yaml"

@@ -195,17 +195,21 @@ async def test_it_asks_once_a_minute_and_then_only_for_what_is_new(
     assert len(asked) == first + 1
 
 
-@pytest.mark.parametrize("tidy", [True, False], ids=["folded", "not yet"])
-async def test_readings_that_come_late_count(plant: Plant, history: History, tidy: bool) -> None:
+@pytest.mark.parametrize("folded", [True, False])
+async def test_readings_that_come_late_count(plant: Plant, history: History, folded: bool) -> None:
     """A backlog drains, or a machine brings what it remembers, hours after their stretches were read."""
     clock = history._clock
     assert isinstance(clock, ManualClock)
     plant.write((AGO - 30 * INTERVAL, {"a": 5.0}), (NOW - S, {"a": 6.0}))
     assert await known(history) == {"a": (5.0, 6.0)}
-    plant.write((AGO - 30 * INTERVAL + S, {"a": 9.0}), (AGO - 20 * INTERVAL, {"a": -9.0}), tidy=tidy)
+    plant.write((AGO - 30 * INTERVAL + S, {"a": 9.0}), (AGO - 20 * INTERVAL, {"a": -9.0}))
+    if folded:
+        plant.store.fold_all()
     clock.at = 61.0
     assert await known(history) == {"a": (-9.0, 9.0)}
-    plant.write((AGO - 20 * INTERVAL + S, {"a": -10.0}), tidy=tidy)
+    plant.write((AGO - 20 * INTERVAL + S, {"a": -10.0}))
+    if folded:
+        plant.store.fold_all()
     clock.at = 122.0
     assert await known(history) == {"a": (-10.0, 9.0)}
 

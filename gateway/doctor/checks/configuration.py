@@ -29,7 +29,9 @@ def look(case: Case) -> Iterator[Finding]:
     if machines:
         yield Finding(NAME, "ok", f"{configuration.path}: {machines} machines, {connections} connections")
     else:
-        yield Finding(NAME, "warning", f"{configuration.path}: there is no machine in it", hint="add one under machines:")
+        yield Finding(
+            NAME, "warning", f"{configuration.path}: there is no machine in it", hint="add one under machines:"
+        )
 
 
 def _mistakes(case: Case) -> Iterator[Finding]:
