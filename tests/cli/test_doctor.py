@@ -267,6 +267,9 @@ def test_a_gateway_that_runs_is_asked_and_left_alone() -> None:
         port = free_port()
         with Gateway(PLANT.format(machine=port, broker=part.port)) as running:
             wait_until(lambda: running.machine("m")["state"] == "offline")
+            wait_until(
+                lambda: {running.status()[name]["state"] for name in ("broker", "store")} == {"online"}, 20, "both"
+            )
             found = rows(gateway("doctor", "-c", str(running.file), "--json", cwd=running.file.parent).stdout)
     said = [row for row in found["service"] if row["state"] == "wrong"]
     assert [(row["text"].split(":")[0], row["fault"]) for row in said] == [("m", "connection-refused")]
