@@ -189,7 +189,7 @@ class Prefixed(logging.Formatter):
 
 
 class Logfmt(logging.Formatter):
-    """`time=… level=warning message="press-07: offline" machine=press-07 logger=gateway.runtime.edge`."""
+    """`time=… level=warning message="press-07: offline" machine=press-07 logger=gateway.runtime.edge.edge`."""
 
     def format(self, record: logging.LogRecord) -> str:
         return " ".join(f"{key}={_bare(value)}" for key, value in row_of(record).items())

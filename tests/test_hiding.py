@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.config import load
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.hiding import is_secret_key, speaks_of_secrets, starred, starred_lines, unquoted, unsaid
-from gateway.runtime.configuring import mistake
+from gateway.runtime.asked.configuring import mistake
 from gateway.runtime.registry import protocols
 
 CANARY = "canary"

@@ -137,7 +137,7 @@ def test_imports(file):
         ("gateway.store.writer", "gateway.publisher"),
         ("gateway.normalizer.plan", "gateway.mqtt.client"),
         ("simulators.modbus.server", "adapters.modbus.decode"),
-        ("gateway.runtime.edge", "simulators.plant"),
+        ("gateway.runtime.edge.edge", "simulators.plant"),
         ("adapters.modbus.tools.scan", "adapters.modbus.cli"),
         ("adapters.modbus.tools.scan", "typer"),
         ("adapters.modbus.cli", "adapters.opcua.config"),

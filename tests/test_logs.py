@@ -30,7 +30,9 @@ anything = st.text(max_size=60)
 
 
 def record(message: str, *arguments: Any, level: int = logging.WARNING, **extra: Any) -> logging.LogRecord:
-    made = logging.LogRecord("gateway.runtime.edge", level, "/gateway/runtime/edge.py", 367, message, arguments, None)
+    made = logging.LogRecord(
+        "gateway.runtime.edge.edge", level, "/gateway/runtime/edge.py", 367, message, arguments, None
+    )
     made.funcName = "state"
     made.__dict__.update(extra)
     return made
@@ -100,7 +102,7 @@ def test_what_is_written_is_read_back(form, parse, message, machine, fault):
         "time": row["time"],
         "level": "warning",
         "message": message,
-        "logger": "gateway.runtime.edge",
+        "logger": "gateway.runtime.edge.edge",
         **named,
     }
     assert re.fullmatch(STAMP, row["time"])
@@ -188,7 +190,7 @@ def test_the_journal_gets_fields(journal, writing):
         "MESSAGE": "press-07: offline [modbus-no-answer]",
         "PRIORITY": "4",  # warning: RFC 5424, table 2
         "SYSLOG_IDENTIFIER": "gateway",
-        "LOGGER": "gateway.runtime.edge",
+        "LOGGER": "gateway.runtime.edge.edge",
         "CODE_FILE": "/gateway/runtime/edge.py",
         "CODE_LINE": "367",
         "CODE_FUNC": "state",

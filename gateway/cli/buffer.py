@@ -26,7 +26,7 @@ app = typer.Typer(help="What waits on the disk until the store has it.", no_args
 def status(config: ConfigOption = None, json: Json = False) -> None:
     """How much waits, since when, and for how long there is room. Also beside a running gateway."""
     from gateway.buffer.inspect import glance
-    from gateway.runtime.edge import buffer_folder
+    from gateway.runtime.edge.edge import buffer_folder
 
     configuration = load_config(config)
     folder = buffer_folder(configuration)
@@ -50,7 +50,7 @@ def status(config: ConfigOption = None, json: Json = False) -> None:
 def verify(config: ConfigOption = None, json: Json = False) -> None:
     """Check every record that waits. Exit code 1 if one is damaged. Also beside a running gateway."""
     from gateway.buffer.inspect import inspect
-    from gateway.runtime.edge import buffer_folder
+    from gateway.runtime.edge.edge import buffer_folder
 
     folder = buffer_folder(load_config(config))
     report = _looked(folder, inspect)
@@ -79,7 +79,7 @@ def audit(
     from gateway.buffer.inspect import inspect
     from gateway.cli.running import configuration_of
     from gateway.runtime.audit import audit as compare
-    from gateway.runtime.edge import buffer_folder
+    from gateway.runtime.edge.edge import buffer_folder
     from gateway.store.historian import Historian
     from gateway.store.open import historian_path
 
@@ -90,8 +90,8 @@ def audit(
     report = inspect(folder) if folder.exists() else None
     waiting, declared = (report.waiting, report.losses) if report else ([], [])
     gateway = settings.gateway.id
-    if settings.store is not None and settings.store.kind == "historian":
-        path = historian_path(settings.store, configuration.resolve(settings.gateway.data_dir))
+    if configuration.store is not None and configuration.store.kind == "historian":
+        path = historian_path(configuration.store, configuration.resolve(settings.gateway.data_dir))
         reader = Historian.open_read_only(path)
         try:
             losses = reader.losses(0, 2**63 - 1)
@@ -99,7 +99,7 @@ def audit(
         finally:
             reader.close()
     else:
-        where = "the store is not a historian" if settings.store else "there is no store in this configuration"
+        where = "the store is not a historian" if configuration.store else "there is no store in this configuration"
         print(f"{where}: only what waits in the buffer is shown", file=sys.stderr)
         rows = [row for row in compare({}, [], [], waiting, gateway, declared) if row.kind != "silent"]
     silent = [row for row in rows if row.kind == "silent"]

@@ -265,7 +265,7 @@ def _roles(_: Place) -> Candidates:
 
 
 def _data_dirs(place: Place) -> list[Path]:
-    from gateway.runtime.places import data_dirs_of
+    from gateway.runtime.changes.places import data_dirs_of
 
     path = place()
     return [] if path is None else data_dirs_of(path)

@@ -12,7 +12,7 @@ from gateway.cli.common import ConfigArgument, ConfigOption, Json, UnknownNameEr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.runtime.versions import Versions
+    from gateway.runtime.changes.versions import Versions
 
 app = typer.Typer(help="Check and explain a configuration. Exit code 3: there are mistakes.", no_args_is_help=True)
 
@@ -91,8 +91,8 @@ def types(
     """
     from gateway.clock import SystemClock
     from gateway.errors import GatewayError
-    from gateway.runtime.memory import Memory
-    from gateway.runtime.schema import PART, Schema
+    from gateway.runtime.edge.memory import Memory
+    from gateway.runtime.edge.schema import PART, Schema
 
     configuration = load_config(config)
     memory = Memory(configuration.resolve(configuration.settings.gateway.data_dir), SystemClock())
@@ -142,7 +142,7 @@ def diff(
         found = running.ask(configuration, "difference", path=str(configuration.path.absolute()))
     else:
         from gateway.config.difference import difference
-        from gateway.runtime.versions import Versions, load_files
+        from gateway.runtime.changes.versions import Versions, load_files
 
         data_dir = configuration.resolve(configuration.settings.gateway.data_dir)
         version = load_files(configuration.path, Versions(data_dir).get(against).data)
@@ -164,7 +164,7 @@ def versions(config: ConfigArgument = None, option: ConfigOption = None, json: J
 
     from gateway.cli.common import one_of
     from gateway.config import find_config
-    from gateway.runtime.versions import checksum_of, files_of, finish, rows_of
+    from gateway.runtime.changes.versions import checksum_of, files_of, finish, rows_of
 
     path = find_config(one_of(config, option))
     finish(path)
@@ -196,7 +196,7 @@ def rollback(
     from gateway.cli.reload import tell, whoami
     from gateway.config import find_config
     from gateway.errors import GatewayError
-    from gateway.runtime.versions import checksum_of, files_of, roll_back
+    from gateway.runtime.changes.versions import checksum_of, files_of, roll_back
 
     path = find_config(config)
     stored = _versions_of(path)
@@ -240,8 +240,8 @@ def _versions_of(path: Path) -> Versions:
     import os
 
     from gateway.errors import GatewayError
-    from gateway.runtime.places import data_dirs_of
-    from gateway.runtime.versions import Versions
+    from gateway.runtime.changes.places import data_dirs_of
+    from gateway.runtime.changes.versions import Versions
 
     found = [Versions(data_dir) for data_dir in data_dirs_of(path)]
     there = next((each for each in found if each.folder.is_dir()), found[0])

@@ -37,7 +37,7 @@ def query(
         raise UnknownNameError(f"'{signal}' is not a signal: write machine/signal, for example press-07/melt_temp")
     configuration = load_config(config)
     settings = configuration.settings
-    if settings.store is None:
+    if configuration.store is None:
         raise ConfigErrors(
             [configuration.tree.mark.error("there is no `store:` to ask", "for example: store: {kind: historian}")]
         )
@@ -45,7 +45,7 @@ def query(
     start, end = max(0, moment(since, now)), moment(until, now)
     if start >= end:
         raise typer.BadParameter(f"--since {since} is not before --until {until}")
-    reader = open_reader(settings.store, configuration.resolve(settings.gateway.data_dir))
+    reader = open_reader(configuration.store, configuration.resolve(settings.gateway.data_dir))
     try:
         found = reader.query(machine, name, start, end, points)
     finally:

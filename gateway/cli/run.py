@@ -40,10 +40,10 @@ def run(
     """Read the machines and bring their readings to the broker; write the store too, where `store:` is configured."""
     from gateway.config import find_config
     from gateway.runtime.app import App, check_work, paho_links, system_clock
-    from gateway.runtime.versions import finish, read_whole
+    from gateway.runtime.changes.versions import finish, read_whole
 
     if safe_mode and not once:
-        from gateway.runtime.safe_mode import run_whatever_happens
+        from gateway.runtime.changes.safe_mode import run_whatever_happens
 
         path = find_config(one_of(config, option))
         set_up(log_format, verbose=verbose)
@@ -74,7 +74,7 @@ def store(
     """Write what arrives at the broker into the store, and nothing else."""
     from gateway.config import find_config
     from gateway.runtime.app import App, check_work, paho_links, system_clock
-    from gateway.runtime.versions import read_whole
+    from gateway.runtime.changes.versions import read_whole
 
     path = find_config(one_of(config, option))
     configuration, read = read_whole(path, lambda _: load_config(path))

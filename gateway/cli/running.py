@@ -1,4 +1,4 @@
-"""Asks the gateway that runs with a configuration, over its control socket; see gateway/runtime/control.py.
+"""Asks the gateway that runs with a configuration, over its control socket; see gateway/runtime/asked/control.py.
 
 running.ask(configuration, "status")              what the page shows
 running.ask(configuration, "reload", who="anna")
@@ -51,7 +51,7 @@ def ask(configuration: Configuration, do: str, **arguments: Any) -> Any:
 
 def ask_at(path: Path, do: str, **arguments: Any) -> Any:
     """The same by the path of a configuration, which may be broken just now."""
-    from gateway.runtime.places import data_dirs_of
+    from gateway.runtime.changes.places import data_dirs_of
 
     return _ask(data_dirs_of(path), path, do, arguments)
 
@@ -110,8 +110,8 @@ def data_dir_of(given: Path | None) -> Path:
 
 def last_good(path: Path) -> tuple[Configuration, int] | None:
     """The newest version that was in force and can still be loaded, and its number."""
-    from gateway.runtime.places import data_dirs_of
-    from gateway.runtime.versions import Versions, load_files
+    from gateway.runtime.changes.places import data_dirs_of
+    from gateway.runtime.changes.versions import Versions, load_files
 
     for data_dir in data_dirs_of(path):
         for version in Versions(data_dir).good():
@@ -132,7 +132,7 @@ def _tell_broken(path: Path, mistakes: ConfigErrors) -> None:
 
 
 def _ask(data_dirs: Sequence[Path], configuration: Path, do: str, arguments: dict[str, Any]) -> Any:
-    from gateway.runtime.control import NAME
+    from gateway.runtime.asked.control import NAME
 
     for data_dir in data_dirs:
         with suppress(FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
@@ -188,7 +188,7 @@ def _elsewhere(configuration: Path) -> Path | None:
     """The socket of a gateway that was started with this configuration; found among all that are open on this box."""
     import orjson
 
-    from gateway.runtime.places import main_file
+    from gateway.runtime.changes.places import main_file
 
     wanted = str(main_file(configuration))
     try:
@@ -205,7 +205,7 @@ def _elsewhere(configuration: Path) -> Path | None:
 
 def sockets_of(table: str) -> Iterator[Path]:
     """Control sockets in /proc/net/unix, see proc(5): the path is the eighth column."""
-    from gateway.runtime.control import NAME
+    from gateway.runtime.asked.control import NAME
 
     for line in table.splitlines():
         parts = line.split(maxsplit=7)
@@ -225,7 +225,7 @@ def _users_of(configuration: Path) -> set[int]:
 
 def _answer(path: Path, request: bytes, patience: float = PATIENCE, trusted: set[int] | None = None) -> bytes:
     """`trusted`: the users that may listen there; else whoever may write into that folder. Raises OSError."""
-    from gateway.runtime.control import address_of
+    from gateway.runtime.asked.control import address_of
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(patience)

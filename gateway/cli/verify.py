@@ -102,9 +102,9 @@ def _historian_of(configuration: Configuration) -> Path:
     from gateway.store.open import historian_path
 
     settings = configuration.settings
-    if settings.store is None or settings.store.kind != "historian":
+    if configuration.store is None or configuration.store.kind != "historian":
         raise UsageError("--store and -c are both configurations: name one, or the file of the historian")
-    return historian_path(settings.store, configuration.resolve(settings.gateway.data_dir))
+    return historian_path(configuration.store, configuration.resolve(settings.gateway.data_dir))
 
 
 def verdict_of(
@@ -151,10 +151,10 @@ def _open(place: Path | None, configuration: Configuration | None) -> Reader:
         return Historian.open_read_only(place)
     assert configuration is not None
     settings = configuration.settings
-    if settings.store is None:
+    if configuration.store is None:
         error = configuration.tree.mark.error("there is no `store:` to ask", "for example: store: {kind: historian}")
         raise ConfigErrors([error])
-    return open_reader(settings.store, configuration.resolve(settings.gateway.data_dir))
+    return open_reader(configuration.store, configuration.resolve(settings.gateway.data_dir))
 
 
 def _stored(

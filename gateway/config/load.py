@@ -22,7 +22,7 @@ from gateway.config.explain import did_you_mean, explain, shown
 from gateway.config.fields import Section, find_secret
 from gateway.config.profiles import Profile, ProfileChecker, Profiles
 from gateway.config.references import Checker
-from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings
+from gateway.config.settings import ConnectionSettings, Defaults, MachineSettings, Settings, StoreSettings
 from gateway.config.signals import SignalSettings
 from gateway.config.yaml_file import Mark, Node, Source, display_name, mapping, overlay, parse_yaml, read_yaml
 from gateway.errors import ConfigError, ConfigErrors
@@ -66,6 +66,15 @@ class Configuration:
     def resolve(self, path: Path) -> Path:
         """A path written in the configuration, from where it was written."""
         return self.folder / path
+
+    @property
+    def store(self) -> StoreSettings | None:
+        """The store, with its files where they were written."""
+        store = self.settings.store
+        if store is None:
+            return None
+        found = {name: self.resolve(path) for name in ("path", "ca") if (path := getattr(store, name)) is not None}
+        return store.model_copy(update=found)
 
     def path_of(self, machine: str) -> MachinePath:
         """The place of a machine in the plant."""

@@ -236,8 +236,8 @@ def _configuration(case: Case) -> str | None:
     from gateway.config import load
     from gateway.config.shown import without_secrets
     from gateway.config.yaml_file import write_yaml
+    from gateway.runtime.changes.versions import Versions, load_files
     from gateway.runtime.registry import protocols
-    from gateway.runtime.versions import Versions, load_files
 
     if case.version:
         assert case.data_dir is not None
@@ -289,7 +289,7 @@ def _log(since: int) -> str:
 
 def _buffer(case: Case) -> dict[str, Any] | None:
     from gateway.buffer.inspect import glance
-    from gateway.runtime.edge import buffer_folder
+    from gateway.runtime.edge.edge import buffer_folder
 
     assert case.configuration is not None
     folder = buffer_folder(case.configuration)
@@ -298,7 +298,7 @@ def _buffer(case: Case) -> dict[str, Any] | None:
 
 def _losses(case: Case, since: int) -> list[dict[str, Any]] | None:
     from gateway.buffer.inspect import inspect
-    from gateway.runtime.edge import buffer_folder
+    from gateway.runtime.edge.edge import buffer_folder
     from gateway.store.historian import Historian
     from gateway.store.open import historian_path
 
@@ -306,7 +306,7 @@ def _losses(case: Case, since: int) -> list[dict[str, Any]] | None:
     assert configuration is not None
     assert data_dir is not None
     found: list[dict[str, Any]] = []
-    folder, store = buffer_folder(configuration), configuration.settings.store
+    folder, store = buffer_folder(configuration), configuration.store
     if folder.exists():
         found += [{"in": "buffer", **asdict(loss)} for loss in inspect(folder).losses]
     if store is not None and store.kind == "historian" and (path := historian_path(store, data_dir)).exists():

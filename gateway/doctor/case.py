@@ -44,7 +44,7 @@ class Case:
     @property
     def data_dirs(self) -> list[Path]:
         """Where the files of the gateway may be, the likeliest first; also where the configuration is broken."""
-        from gateway.runtime.places import data_dirs_of
+        from gateway.runtime.changes.places import data_dirs_of
 
         configuration = self.configuration
         first = [] if configuration is None else [configuration.resolve(configuration.settings.gateway.data_dir)]

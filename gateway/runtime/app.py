@@ -29,18 +29,18 @@ from gateway.events import Event, Events
 from gateway.faults import Reason, fault_of
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.topics import Topics
-from gateway.runtime.answers import answers_of
-from gateway.runtime.configuring import ConfigFiles
-from gateway.runtime.control import NAME as SOCKET
-from gateway.runtime.control import ControlSocket
-from gateway.runtime.edge import Edge, buffer_folder
+from gateway.runtime.asked.answers import answers_of
+from gateway.runtime.asked.configuring import ConfigFiles
+from gateway.runtime.asked.control import NAME as SOCKET
+from gateway.runtime.asked.control import ControlSocket
+from gateway.runtime.asked.history import History, path_of
+from gateway.runtime.asked.scrape import Scrape
+from gateway.runtime.asked.way import WayOfData
+from gateway.runtime.changes.reload import Reload
+from gateway.runtime.changes.versions import AsRead
+from gateway.runtime.edge.edge import Edge, buffer_folder
 from gateway.runtime.happenings import event_file, kept
-from gateway.runtime.history import History, path_of
-from gateway.runtime.reload import Reload
-from gateway.runtime.scrape import Scrape
 from gateway.runtime.service import Notifier, Progress, keep_fed
-from gateway.runtime.versions import AsRead
-from gateway.runtime.way import WayOfData
 from gateway.schedule import Backoff
 from gateway.store.writer import StoreWriter
 from gateway.web.sources import Sources
@@ -357,16 +357,17 @@ class App:
     async def _start_store(self, configuration: Configuration, links: MakeLink) -> None:
         """The writer of a configuration that has a store."""
         settings = configuration.settings
-        if settings.store is None:
+        store = configuration.store
+        if store is None:
             return
         from gateway.store.open import open_store
 
         data_dir = configuration.resolve(settings.gateway.data_dir)
-        name = settings.store.writer or (socket.gethostname() if self._alone else settings.gateway.id)
+        name = store.writer or (socket.gethostname() if self._alone else settings.gateway.id)
         # One of several leaves no session behind: a broker would keep its share for it, and not give it to the others.
-        link = links(f"store-{name}", settings.store.share is None, None)
-        self._store = made = await asyncio.to_thread(open_store, settings.store, data_dir, self.clock)
-        writer = StoreWriter(link, Topics(settings.mqtt.root), made, name, settings.store.share, self.clock)
+        link = links(f"store-{name}", store.share is None, None)
+        self._store = made = await asyncio.to_thread(open_store, store, data_dir, self.clock)
+        writer = StoreWriter(link, Topics(settings.mqtt.root), made, name, store.share, self.clock)
         writer.on_reached = self._reached_by_writer
         self.writer = writer
         await writer.start()

@@ -54,21 +54,9 @@ def _check(db: sqlite3.Connection, seconds: float) -> tuple[str, bool]:
 def influx(settings: StoreSettings, timeout: float) -> None:
     """Ask it for a sign of life, and write nothing at all, which takes the right to write. Raises StoreError,
     PartMissingError."""
-    from gateway.store.influx import InfluxConnection
+    from gateway.store.open import influx_connection
 
-    assert settings.url is not None
-    connection = InfluxConnection(
-        settings.url,
-        api=settings.api,
-        org=settings.org or "",
-        bucket=settings.bucket or "",
-        token=settings.token.value if settings.token else "",
-        database=settings.database or "",
-        user=settings.user or "",
-        password=settings.password.value if settings.password else "",
-        ca=settings.ca,
-        timeout=timeout,
-    )
+    connection = influx_connection(settings, timeout=timeout)
     try:
         connection.detect()
         connection.probe()

@@ -11,6 +11,7 @@ from gateway.store.contract import Reader, Store
 from gateway.store.historian import Historian
 
 if TYPE_CHECKING:
+    from gateway.store.influx import InfluxConnection
     from gateway.store.influx_store import InfluxStore
 
 
@@ -38,12 +39,12 @@ def dead_letters_path(settings: StoreSettings, data_dir: Path) -> Path | None:
     return None if settings.kind == "historian" else data_dir / "store" / "dead-letters.jsonl"
 
 
-def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> InfluxStore:
+def influx_connection(settings: StoreSettings, **more: float) -> InfluxConnection:
+    """A line to the InfluxDB of a configuration; `timeout` in seconds. Raises PartMissingError."""
     from gateway.store.influx import InfluxConnection
-    from gateway.store.influx_store import InfluxStore
 
     assert settings.url is not None
-    connection = InfluxConnection(
+    return InfluxConnection(
         settings.url,
         api=settings.api,
         org=settings.org or "",
@@ -53,9 +54,15 @@ def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> Inf
         user=settings.user or "",
         password=settings.password.value if settings.password else "",
         ca=settings.ca,
+        **more,
     )
+
+
+def _influx(settings: StoreSettings, data_dir: Path, clock: Clock | None) -> InfluxStore:
+    from gateway.store.influx_store import InfluxStore
+
     return InfluxStore(
-        connection,
+        influx_connection(settings),
         data_dir / "store",
         measurement=settings.measurement,
         clock=clock,

@@ -18,7 +18,7 @@ from gateway.web.views.trail import Trail
 
 
 class Control(Protocol):
-    """The configuration in force, and the one who may change it: `gateway.runtime.reload`."""
+    """The configuration in force, and the one who may change it: `gateway.runtime.changes.reload`."""
 
     @property
     def configuration(self) -> Configuration: ...
@@ -61,7 +61,7 @@ class History(Protocol):
 
 
 class Configuring(Protocol):
-    """The files of the configuration, and what is in force: `gateway.runtime.configuring`."""
+    """The files of the configuration, and what is in force: `gateway.runtime.asked.configuring`."""
 
     @property
     def configuration(self) -> Configuration:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from cli.test_status import Terminal
 from gateway.cli import init_files
 from gateway.cli.init import _profiles
 from gateway.cli.init_questions import SAID, is_host, is_level, is_name, is_url, is_zone, questions
@@ -20,6 +19,7 @@ from parts.gateway import COMMAND, gateway
 from parts.libmodbus import Libmodbus
 from parts.ports import free_port
 from parts.process import Part, wait_until
+from parts.terminal import Terminal
 
 PROFILES = _profiles()
 

@@ -10,8 +10,8 @@ import typer
 
 from gateway.cli import config, running
 from gateway.errors import GatewayError
-from gateway.runtime import versions
-from gateway.runtime.versions import Versions
+from gateway.runtime.changes import versions
+from gateway.runtime.changes.versions import Versions
 
 FIRST = """\
 gateway: {id: edge-01, data_dir: data}

@@ -12,15 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from cli.test_status import Terminal
 from gateway.buffer import Usage
 from gateway.buffer.work import said
 from gateway.cli import running
-from gateway.runtime.answers import faults
+from gateway.runtime.asked.answers import faults
 from gateway.web.snapshot import Condition
 from parts.gateway import COMMAND, Gateway, StoreProcess, gateway
 from parts.ports import free_port
 from parts.process import wait_until
+from parts.terminal import Terminal
 
 PLANT = """\
 gateway: {{id: edge-01, data_dir: {data}}}

@@ -162,3 +162,17 @@ machines:
     assert list(configuration.machines_of("a")) == ["m", "n"]
     [warning] = configuration.warnings
     assert "gateway.yaml:4:3: warning: connections.b is the same link as 'a'" in warning
+
+
+def test_files_of_the_store_are_where_they_were_written(tmp_path, monkeypatch):
+    """Not where the command was typed: a service begins in /."""
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "gateway.yaml").write_text("store: {kind: historian, path: kept/all.sqlite}\n")
+    monkeypatch.chdir(tmp_path)
+    store = load(Path("plant"), {}).store
+    assert store is not None
+    assert store.path == Path("plant/kept/all.sqlite")
+    (tmp_path / "plant" / "gateway.yaml").write_text('store: {kind: historian, path: "/srv/all.sqlite"}\n')
+    store = load(Path("plant"), {}).store
+    assert store is not None
+    assert store.path == Path("/srv/all.sqlite")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config.fields import find_secret
-from gateway.runtime import edge, poller, service
+from gateway.runtime import service
+from gateway.runtime.edge import edge, poller
 from parts.process import program
 
 SYSTEMD = Path(__file__).parents[2] / "deploy" / "systemd"

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from gateway.cli import main
-from gateway.runtime import edge
+from gateway.runtime.edge import edge
 
 
 def _another(_: object) -> Path:

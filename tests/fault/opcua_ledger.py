@@ -121,7 +121,7 @@ class Client:
         self.losses: list[str] = []
 
     async def run(self) -> None:
-        """As gateway.runtime.poller does it: connect, read, and again after a pause. Anything else is a mistake."""
+        """As gateway.runtime.edge.poller does it: connect, read, and again after a pause. Anything else is a mistake."""
         backoff = Backoff(0.1, 1.0)
         while True:
             try:

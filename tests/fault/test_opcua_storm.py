@@ -19,7 +19,7 @@ from gateway.clock import SystemClock
 from gateway.counters import FlowCounters
 from gateway.model import GOOD, Batch, Gap, Header, MachinePath, ValueType
 from gateway.mqtt.payload import State
-from gateway.runtime.poller import Poller
+from gateway.runtime.edge.poller import Poller
 from gateway.schedule import Backoff
 from gateway.store.historian import Historian
 from opcua.helpers import MACHINE, Reader, context

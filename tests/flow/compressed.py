@@ -31,8 +31,8 @@ from gateway.counters import FlowCounters
 from gateway.model import Batch, Gap, Header, Value
 from gateway.mqtt.local import LocalBroker
 from gateway.mqtt.topics import Topics
-from gateway.runtime import edge as edge_module
-from gateway.runtime.edge import Edge
+from gateway.runtime.edge import edge as edge_module
+from gateway.runtime.edge.edge import Edge
 from gateway.runtime.registry import protocols
 from gateway.store.open import historian_path, open_store
 from gateway.store.reader import HistorianReader

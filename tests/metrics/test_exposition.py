@@ -22,8 +22,8 @@ from gateway.metrics.happened import Happened
 from gateway.metrics.lag import Lag
 from gateway.model import GOOD, NO_COMMUNICATION, OUT_OF_RANGE, UNCERTAIN, Batch, Signal
 from gateway.runtime.app import App, paho_links
+from gateway.runtime.changes.safe_mode import Waiting
 from gateway.runtime.registry import protocols
-from gateway.runtime.safe_mode import Waiting
 from gateway.web.sources import Sources
 from gateway.web.views.plant import plant as view
 from parts.prometheus import promtool

@@ -11,8 +11,8 @@ from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.model import Batch, Gap, Header, MachinePath, Signal, ValueType
 from gateway.mqtt.payload import Loss, decode_loss, encode_loss
-from gateway.runtime.edge import _end
-from gateway.runtime.poller import Poller
+from gateway.runtime.edge.edge import _end
+from gateway.runtime.edge.poller import Poller
 from gateway.schedule import Backoff
 
 T = 1_795_000_000_000_000_000

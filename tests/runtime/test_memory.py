@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.runtime.memory import ROUND, Memory
+from gateway.runtime.edge.memory import ROUND, Memory
 
 
 class Watch:

@@ -11,7 +11,7 @@ from gateway.config import MachineSettings, SignalSettings
 from gateway.counters import FlowCounters
 from gateway.errors import NotConnectedError
 from gateway.model import NOT_CONNECTED, Batch, Gap, Header, MachinePath, Signal
-from gateway.runtime.poller import Poller
+from gateway.runtime.edge.poller import Poller
 from gateway.schedule import Backoff
 
 HEADER = Header(MachinePath("m"), (Signal("a", "int"),))
@@ -180,7 +180,7 @@ class Narrow(Sink):
 
 async def test_machines_are_not_read_while_there_is_no_room(monkeypatch, caplog):
     """And what they said meanwhile is a gap, with its cause."""
-    monkeypatch.setattr("gateway.runtime.poller.FULL", 0.01)
+    monkeypatch.setattr("gateway.runtime.edge.poller.FULL", 0.01)
     sink = Narrow()
     await play(1, 2, 3, 4, sink=sink)
     assert [value for value, _ in sink.readings][:4] == [1, 2, 3, 4]

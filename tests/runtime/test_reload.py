@@ -16,9 +16,9 @@ from gateway.clock import SystemClock
 from gateway.config import load
 from gateway.errors import GatewayError
 from gateway.mqtt.local import LocalBroker
-from gateway.runtime import edge as edge_module
 from gateway.runtime.app import App
-from gateway.runtime.poller import Poller
+from gateway.runtime.edge import edge as edge_module
+from gateway.runtime.edge.poller import Poller
 from gateway.runtime.registry import plugins, protocols
 from gateway.web.access.audit import verify
 from parts.ports import free_port
@@ -284,7 +284,7 @@ async def test_who_changes_something_at_the_box_stands_in_the_audit(tmp_path: Pa
 
 async def test_a_folder_with_a_long_name_has_a_control_socket_as_well(tmp_path: Path):
     from gateway.cli import running as client
-    from gateway.runtime.control import ControlSocket
+    from gateway.runtime.asked.control import ControlSocket
 
     folder = tmp_path / ("x" * 120)
     folder.mkdir()

@@ -13,8 +13,8 @@ from flow.plants import EVERY_SETTING
 from gateway.config import load
 from gateway.config.difference import difference
 from gateway.errors import ConfigErrors
-from gateway.runtime import loading
-from gateway.runtime.loading import LARGE, load_aside
+from gateway.runtime.changes import loading
+from gateway.runtime.changes.loading import LARGE, load_aside
 from gateway.runtime.registry import protocols
 
 TEXT = EVERY_SETTING.format(modbus=1502, opcua=1503) + 'mqtt: {user: u, password: "hidden"}\n'

@@ -12,11 +12,11 @@ import pytest
 from gateway.model import Batch, MachinePath
 from gateway.mqtt.local import LocalBroker
 from gateway.publisher import publisher as publisher_module
-from gateway.runtime import edge as edge_module
 from gateway.runtime.app import App
-from gateway.runtime.deriving import Deriving
-from gateway.runtime.edge import Edge
-from gateway.runtime.memory import Memory
+from gateway.runtime.edge import edge as edge_module
+from gateway.runtime.edge.deriving import Deriving
+from gateway.runtime.edge.edge import Edge
+from gateway.runtime.edge.memory import Memory
 from gateway.store.open import historian_path
 from gateway.store.reader import HistorianReader
 from parts.ports import free_port

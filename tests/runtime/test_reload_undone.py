@@ -20,13 +20,13 @@ from gateway.errors import GatewayError, StoreError
 from gateway.events import Event, Events
 from gateway.mqtt.local import LocalBroker
 from gateway.runtime import app as app_module
-from gateway.runtime import edge as edge_module
-from gateway.runtime import versions
 from gateway.runtime.app import App
+from gateway.runtime.changes import versions
+from gateway.runtime.changes.reload import STOPPING
+from gateway.runtime.changes.versions import read_whole
+from gateway.runtime.edge import edge as edge_module
 from gateway.runtime.happenings import event_file, kept, read_events
 from gateway.runtime.registry import plugins, protocols
-from gateway.runtime.reload import STOPPING
-from gateway.runtime.versions import read_whole
 from gateway.schedule import Backoff
 from gateway.store import open as open_module
 from gateway.store.historian import Historian

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigErrors, GatewayError
-from gateway.runtime import versions
-from gateway.runtime.versions import (
+from gateway.runtime.changes import versions
+from gateway.runtime.changes.versions import (
     INTENT,
     KEPT,
     Versions,

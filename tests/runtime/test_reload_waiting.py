@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gateway.runtime import safe_mode
-from gateway.runtime.control import ControlSocket
-from gateway.runtime.safe_mode import Waiting
-from gateway.runtime.watch import stamps_of
+from gateway.runtime.asked.control import ControlSocket
+from gateway.runtime.changes import safe_mode
+from gateway.runtime.changes.safe_mode import Waiting
+from gateway.runtime.changes.watch import stamps_of
 
 BROKEN = "version: 1\nmachines: {m: 1}\n"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.safe_mode import web_of
+from gateway.runtime.changes.safe_mode import web_of
 
 FILE = "version: 1\ngateway: {id: edge-01, data_dir: data}\n"
 WEB = "web: {listen: '0.0.0.0:8443', login: required"

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateway.model import Signal
-from gateway.runtime.schema import Schema
+from gateway.runtime.edge.schema import Schema
 
 TEMP, MODE = Signal("temp", "float", "Cel", made_of=("a", "b")), Signal("mode", "string", states={0: "off"})
 

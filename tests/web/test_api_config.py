@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from gateway.config import Configuration, load
 from gateway.config.yaml_file import blanked, parse_yaml
 from gateway.errors import ConfigErrors, GatewayError
-from gateway.runtime import configuring, loading
-from gateway.runtime.configuring import ConfigFiles, check, view, without_secret_values
+from gateway.runtime.asked import configuring
+from gateway.runtime.asked.configuring import ConfigFiles, check, view, without_secret_values
+from gateway.runtime.changes import loading
+from gateway.runtime.changes.versions import Versions, files_of
 from gateway.runtime.registry import protocols
-from gateway.runtime.versions import Versions, files_of
 
 ENV = {"PANEL_HOST": "10.20.0.99", "CANARY": "canary-of-the-environment", "PATH": "/bin"}
 
@@ -280,7 +281,7 @@ def test_much_is_worked_out_in_another_process(folder: Path, monkeypatch: pytest
     monkeypatch.setattr(configuring, "elsewhere", elsewhere)
     monkeypatch.setattr(configuring, "load", lambda *_, **__: pytest.fail("loaded beside the event loop"))
     assert view(runs, "press-07", os.environ) == here
-    assert calls == [("gateway.runtime.configuring", str(folder), "press-07")]
+    assert calls == [("gateway.runtime.asked.configuring", str(folder), "press-07")]
     assert here["in_force"] is True
     (folder / "gateway.yaml").write_text(GATEWAY.replace("version: 1", "versoin: 1"))
     broken = view(runs, "press-07", os.environ)

@@ -14,8 +14,8 @@ import pytest
 from gateway.errors import StoreError
 from gateway.model import MachinePath, Value
 from gateway.mqtt.payload import decode_data
-from gateway.runtime import history as room
-from gateway.runtime.history import DAY, History
+from gateway.runtime.asked import history as room
+from gateway.runtime.asked.history import DAY, History
 from gateway.store.contract import Readings
 from gateway.store.fold import INTERVAL
 from gateway.store.historian import Historian

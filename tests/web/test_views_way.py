@@ -11,8 +11,8 @@ import pytest
 from gateway.buffer import Limits, SegmentLog
 from gateway.config import load
 from gateway.mqtt.payload import Loss
+from gateway.runtime.asked.way import WayOfData
 from gateway.runtime.registry import protocols
-from gateway.runtime.way import WayOfData
 from gateway.store import dead_letters
 from gateway.store.dead_letters import DeadLetters, LetterCount
 from gateway.web.views.trail import Trail

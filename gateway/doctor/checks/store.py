@@ -20,7 +20,7 @@ def look(case: Case) -> Iterator[Finding]:
     configuration, data_dir = case.configuration, case.data_dir
     assert configuration is not None
     assert data_dir is not None
-    settings = configuration.settings.store
+    settings = configuration.store
     if settings is None:
         yield Finding(NAME, "skipped", "this gateway has none: its readings go to the broker")
     elif settings.kind == "historian":

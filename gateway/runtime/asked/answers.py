@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from gateway import __version__
 from gateway.events import Event, Events
 from gateway.faults import fault_of
-from gateway.runtime.control import Answer
-from gateway.runtime.places import main_file
+from gateway.runtime.asked.control import Answer
+from gateway.runtime.changes.places import main_file
 from gateway.web.access.audit import Audit
 
 if TYPE_CHECKING:

@@ -33,13 +33,13 @@ from gateway.mqtt.payload import DataEncoder, Frame, Loss, State, decode_data, e
 from gateway.mqtt.topics import Topics
 from gateway.normalizer import Plan
 from gateway.publisher import Content, Publisher
-from gateway.runtime.deriving import Deriving
+from gateway.runtime.edge.deriving import Deriving
+from gateway.runtime.edge.memory import Memory
+from gateway.runtime.edge.poller import CONNECTING, NOT_READ, Poller
+from gateway.runtime.edge.schema import PART as SCHEMA
+from gateway.runtime.edge.schema import Schema
 from gateway.runtime.happenings import Happenings
-from gateway.runtime.memory import Memory
-from gateway.runtime.poller import CONNECTING, NOT_READ, Poller
 from gateway.runtime.registry import plugins
-from gateway.runtime.schema import PART as SCHEMA
-from gateway.runtime.schema import Schema
 from gateway.web.snapshot import STARTING, Board
 from gateway.web.views.trail import Trail
 

@@ -21,9 +21,18 @@ from gateway.config import Configuration
 from gateway.config.difference import Difference, difference, in_force, named_files, with_contents
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.events import Event
-from gateway.runtime.loading import load_aside
-from gateway.runtime.versions import AsRead, Versions, WayBack, checksum_of, files_of, read_whole, roll_back, rows_of
-from gateway.runtime.watch import Stamps, contents_of, stamps_of, watch
+from gateway.runtime.changes.loading import load_aside
+from gateway.runtime.changes.versions import (
+    AsRead,
+    Versions,
+    WayBack,
+    checksum_of,
+    files_of,
+    read_whole,
+    roll_back,
+    rows_of,
+)
+from gateway.runtime.changes.watch import Stamps, contents_of, stamps_of, watch
 
 if TYPE_CHECKING:
     from gateway.runtime.app import App

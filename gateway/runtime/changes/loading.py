@@ -1,6 +1,6 @@
 """Loads a configuration without the event loop noticing: a large one in a process of its own.
 
-    reload, in a thread ─▶ python -m gateway.runtime.loading PATH ─▶ checked, as bytes ─▶ Configuration
+    reload, in a thread ─▶ python -m gateway.runtime.changes.loading PATH ─▶ checked, as bytes ─▶ Configuration
 
 A thread is not enough. Checking 20,000 signals takes more than a second of the interpreter, and each time the loop has waited for
 a socket it waits for the interpreter as well: polls were late by seconds. To take over what is checked is 5 ms.
@@ -38,7 +38,7 @@ def load_aside(path: Path, size: int) -> Configuration:
     """As `load`, to be called in a thread. `size`: bytes of its files. Raises ConfigErrors."""
     if size >= LARGE:
         try:
-            return _received(elsewhere("gateway.runtime.loading", str(path)))
+            return _received(elsewhere("gateway.runtime.changes.loading", str(path)))
         except (OSError, subprocess.SubprocessError, pickle.PickleError, EOFError) as exc:
             log.warning("the configuration cannot be checked in a process of its own, polls may be late: %r", exc)
     with _politely:
@@ -95,7 +95,7 @@ def _proxy(items: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 
 def _named() -> Any:
     """`_proxy` as another process finds it: here it belongs to __main__."""
-    return importlib.import_module("gateway.runtime.loading")._proxy
+    return importlib.import_module("gateway.runtime.changes.loading")._proxy
 
 
 def stand_back() -> None:

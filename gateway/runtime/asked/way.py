@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.config import Configuration
-from gateway.runtime.edge import Edge
+from gateway.runtime.edge.edge import Edge
 from gateway.store.dead_letters import LetterCount
 from gateway.store.open import dead_letters_path
 from gateway.web.sources import Way

@@ -43,9 +43,9 @@ _Extremes = Mapping[str, tuple[float, float]]
 def path_of(configuration: Configuration) -> Path | None:
     """The file of the historian of a configuration; None where it has none."""
     settings = configuration.settings
-    if settings.store is None or settings.store.kind != "historian":
+    if configuration.store is None or configuration.store.kind != "historian":
         return None
-    return historian_path(settings.store, configuration.resolve(settings.gateway.data_dir))
+    return historian_path(configuration.store, configuration.resolve(settings.gateway.data_dir))
 
 
 @dataclass(slots=True)

@@ -30,10 +30,10 @@ from gateway.config.schema import defaults
 from gateway.config.yaml_file import Filled, Node, as_written, blanked, parse_yaml, write_filled
 from gateway.errors import ConfigError, ConfigErrors, GatewayError
 from gateway.hiding import HIDDEN, is_secret_key, unsaid
-from gateway.runtime.loading import LARGE, elsewhere, stand_back, tell
+from gateway.runtime.changes.loading import LARGE, elsewhere, stand_back, tell
+from gateway.runtime.changes.versions import Versions, files_of
+from gateway.runtime.changes.watch import Stamps, stamps_of
 from gateway.runtime.registry import protocols
-from gateway.runtime.versions import Versions, files_of
-from gateway.runtime.watch import Stamps, stamps_of
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ def _described(now: Configuration, machine: str, places: _Places) -> dict[str, A
 def _described_aside(path: Path, machine: str) -> tuple[Configuration, dict[str, Any]]:
     """The configuration, without its tree, and what follows from it. Raises ConfigErrors; GatewayError without such a process."""
     try:
-        found = pickle.loads(elsewhere("gateway.runtime.configuring", str(path), machine))  # noqa: S301 of our own process
+        found = pickle.loads(elsewhere("gateway.runtime.asked.configuring", str(path), machine))  # noqa: S301 of our own process
     except (OSError, subprocess.SubprocessError, pickle.PickleError, EOFError) as exc:
         raise GatewayError(f"the configuration cannot be described in a process of its own: {exc}") from exc
     if isinstance(found, tuple):

@@ -28,14 +28,14 @@ from gateway.counters import FlowCounters
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.events import Event, Events
 from gateway.metrics.happened import Happened
-from gateway.runtime.answers import events
 from gateway.runtime.app import App, check_work, on_hangup, paho_links, system_clock
-from gateway.runtime.control import ControlSocket
-from gateway.runtime.places import data_dirs_of, main_file
+from gateway.runtime.asked.answers import events
+from gateway.runtime.asked.control import ControlSocket
+from gateway.runtime.changes.places import data_dirs_of, main_file
+from gateway.runtime.changes.versions import AsRead, Versions, finish, load_files, read_whole
+from gateway.runtime.changes.watch import Stamps, stamps_of, watch
 from gateway.runtime.registry import protocols
 from gateway.runtime.service import Notifier, Progress, keep_fed
-from gateway.runtime.versions import AsRead, Versions, finish, load_files, read_whole
-from gateway.runtime.watch import Stamps, stamps_of, watch
 from gateway.web.snapshot import Board
 from gateway.web.sources import Sources
 

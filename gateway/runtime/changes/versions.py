@@ -26,9 +26,9 @@ from typing import Any
 from gateway.config import Configuration, load
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.files import give_to_owner, put, sync_folder, write_whole
-from gateway.runtime.loading import load_aside
+from gateway.runtime.changes.loading import load_aside
+from gateway.runtime.changes.watch import Stamps, stamps_of
 from gateway.runtime.registry import protocols
-from gateway.runtime.watch import Stamps, stamps_of
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from gateway.model import Batch, Header, MachinePath, ValueType
 from gateway.mqtt.payload import Frame
 from gateway.production.calendar import WorkCalendar, calendar_of
 from gateway.production.derived import Derived, Out
-from gateway.runtime.memory import Memory
+from gateway.runtime.edge.memory import Memory
 
 log = logging.getLogger(__name__)
 

@@ -72,7 +72,7 @@ class Scrape:
         named = {
             "mqtt": settings.mqtt.cert,
             "mqtt-ca": settings.mqtt.ca,
-            "store-ca": settings.store and settings.store.ca,
+            "store-ca": configuration.store and configuration.store.ca,
             "page": settings.web and (settings.web.cert or settings.gateway.data_dir / "web" / "page.pem"),
             "opcua": settings.gateway.data_dir / "opcua" / "pki" / "own" / "gateway.der",
         }

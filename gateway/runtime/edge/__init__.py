@@ -1,0 +1,1 @@
+"""From the machines into the buffer: what `edge.py` wires."""
