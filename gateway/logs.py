@@ -1,9 +1,9 @@
 """Where log lines go, and how they read there: one line for each change, whoever reads it.
 
     journal     the journal of systemd: MESSAGE, PRIORITY, MACHINE, FAULT … as fields     under systemd
-    text        for people, in colours where there are some                               on a terminal
+    logfmt      key=value, as people and Loki read it; in colours where there are some    on a terminal
     json        one object a line                                                         anywhere else
-    logfmt      key=value, as Loki and others read it                                     where it is asked for
+    text        sentences                                                                 where it is asked for
 
 What a machine says ends up in our lines: control characters in it are shown, not obeyed, and a line end in it begins no
 line that could pass for one of ours. A log that cannot be written costs that line, and nothing else: nothing here raises.
@@ -57,7 +57,7 @@ def handler(format: Format, stream: TextIO, environment: Mapping[str, str], path
         case "json":
             writing.setFormatter(Json())
         case "logfmt":
-            writing.setFormatter(Logfmt())
+            writing.setFormatter(Logfmt(colours(stream, environment)))
         case _:
             writing.setFormatter(Text(colours(stream, environment)))
     return writing
@@ -67,7 +67,7 @@ def suited(stream: TextIO, environment: Mapping[str, str]) -> Format:
     """The format for who reads the stream."""
     if _is_journal(stream, environment.get("JOURNAL_STREAM", "")):
         return "journal"
-    return "text" if _is_terminal(stream) else "json"
+    return "logfmt" if _is_terminal(stream) else "json"
 
 
 def colours(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -174,9 +174,7 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text, level, time = sentence(record), record.levelname, time_of(record)
         if self._colours:
-            colour = next((code for least, code in _COLOURS if record.levelno >= least), "")
-            level = f"\x1b[{colour}m{level}{_END}" if colour else level
-            time = f"{_FAINT}{time}{_END}"
+            level, time = coloured(level, record.levelno), f"{_FAINT}{time}{_END}"
         return f"{time} {level} {text}"
 
 
@@ -191,8 +189,16 @@ class Prefixed(logging.Formatter):
 class Logfmt(logging.Formatter):
     """`time=… level=warning message="press-07: offline" machine=press-07 logger=gateway.runtime.edge.edge`."""
 
+    def __init__(self, colours: bool = False) -> None:
+        super().__init__()
+        self._colours = colours
+
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(f"{key}={_bare(value)}" for key, value in row_of(record).items())
+        pairs = {key: f"{key}={_bare(value)}" for key, value in row_of(record).items()}
+        if self._colours:
+            pairs["time"] = f"{_FAINT}{pairs['time']}{_END}"
+            pairs["level"] = coloured(pairs["level"], record.levelno)
+        return " ".join(pairs.values())
 
 
 class Json(logging.Formatter):
@@ -210,6 +216,12 @@ def sentence(record: logging.LogRecord) -> str:
     if trace := trace_of(record):
         lines += [shown(line) for line in trace.split("\n")]
     return "\n    ".join(lines)
+
+
+def coloured(text: str, level: int) -> str:
+    """A warning in yellow, an error in red."""
+    colour = next((code for least, code in _COLOURS if level >= least), "")
+    return f"\x1b[{colour}m{text}{_END}" if colour else text
 
 
 def _bare(value: str) -> str:

@@ -345,19 +345,22 @@ def through_a_pipe(**environment: str) -> str:
         os.close(write)
 
 
-def test_a_terminal_gets_text_in_colours():
+REST = r'message="press-07: offline" machine=press-07 logger=gateway\.test\r\n'
+
+
+def test_a_terminal_gets_pairs_in_colours():
     seen = on_a_terminal(TERM="xterm")
-    assert re.fullmatch(rf"\x1b\[2m{STAMP}\x1b\[0m \x1b\[33mWARNING\x1b\[0m press-07: offline\r\n", seen)
+    assert re.fullmatch(rf"\x1b\[2mtime={STAMP}\x1b\[0m \x1b\[33mlevel=warning\x1b\[0m {REST}", seen)
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_colours_can_be_declined(environment):
-    assert re.fullmatch(rf"{STAMP} WARNING press-07: offline\r\n", on_a_terminal(**environment))
+    assert re.fullmatch(rf"time={STAMP} level=warning {REST}", on_a_terminal(**environment))
 
 
 def test_a_terminal_inside_of_a_service_is_a_terminal():
     """A desktop's shells inherit the JOURNAL_STREAM of the service they come from."""
-    assert "WARNING" in on_a_terminal(TERM="dumb", JOURNAL_STREAM="9:123456")
+    assert "level=warning" in on_a_terminal(TERM="dumb", JOURNAL_STREAM="9:123456")
 
 
 def test_a_pipe_gets_json_without_colours():
