@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,8 @@ _OPTIONAL: dict[str, Callable[[], str]] = {  # marker: what is missing for it he
     "block_device": _lacks_volumes,
     "systemd": _lacks_systemd,
     "ipv6": _lacks_ipv6,
+    "root": lambda: "" if os.geteuid() == 0 else "that only root can do",
+    "debian": lambda: "" if shutil.which("dpkg-deb") else "of the package, which only a Debian builds",
 }
 _left_out: dict[str, tuple[int, str]] = {}
 

@@ -18,7 +18,7 @@ LogFormat = Annotated[
     Format,
     typer.Option(
         "--log-format", envvar="GATEWAY_LOG_FORMAT",
-        help="How log lines read. auto: fields of the journal under systemd, text on a terminal, else json.",
+        help="How log lines read. auto: fields of the journal under systemd, logfmt on a terminal, else json.",
     ),
 ]  # fmt: skip
 

@@ -220,7 +220,7 @@ def test_a_broken_file_is_no_reason_to_look_at_nothing() -> None:
     assert [row["fault"] for row in afterwards["service"]] == ["gateway-not-running"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.root
 @pytest.mark.parametrize("runs", [True, False])
 def test_who_may_not_look_is_told_once_what_to_do(runs: bool) -> None:
     with Gateway(PLANT.format(machine=free_port(), broker=free_port())) as made:

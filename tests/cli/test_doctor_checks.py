@@ -208,7 +208,7 @@ def test_what_is_anothers_is_not_judged(tmp_path: Path, monkeypatch: pytest.Monk
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.root
 def test_what_root_has_left_there(tmp_path: Path) -> None:
     os.chown(tmp_path, 54321, 54321)
     (tmp_path / "left").touch()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -21,8 +20,6 @@ from parts.systemd import Box
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "deploy" / "debian"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-
-packaged = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="this is no Debian")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +140,7 @@ def test_purged_it_leaves_nothing(box):
 # --- the package as a file ---------------------------------------------------------------------------------------------
 
 
-@packaged
+@pytest.mark.debian
 @pytest.mark.timeout(240)
 def test_what_it_needs_is_what_it_was_built_with(deb):
     fields = subprocess.run(["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True).stdout
@@ -154,7 +151,7 @@ def test_what_it_needs_is_what_it_was_built_with(deb):
     assert "Conffiles" not in fields
 
 
-@packaged
+@pytest.mark.debian
 @pytest.mark.timeout(300)
 def test_lintian_finds_no_error(deb):
     """But for what lintian-overrides explains."""

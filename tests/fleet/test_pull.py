@@ -664,7 +664,7 @@ def test_only_the_owner_can_look_into_what_is_placed(repository, box):
     assert {each.lstat().st_uid for each in found} == {os.geteuid()}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+@pytest.mark.root
 def test_what_root_fetches_belongs_to_the_gateway(repository, box):
     box.folder.mkdir()
     os.chown(box.folder, 61234, 61234)

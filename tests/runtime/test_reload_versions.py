@@ -226,7 +226,7 @@ def in_a_child_as_nobody(do: Callable[[], str]) -> str:
     return said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.root
 def test_a_service_that_may_not_write_the_folder_says_what_to_type():
     """As under systemd: /etc/gateway is for root, data_dir for the service."""
     with tempfile.TemporaryDirectory(prefix="gateway-test-") as name:

@@ -135,7 +135,7 @@ def test_audit(box: Path) -> None:
     assert verify(box / "data" / "web").problems
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led astray")
+@pytest.mark.root
 @pytest.mark.parametrize("name", [".users.lock", ".audit.lock", "audit.jsonl"])
 def test_root_is_not_led_out_of_the_folder_of_the_service(box: Path, name: str) -> None:
     """The service owns data_dir, below a folder only root may enter (as /var/lib/private), and has put a link there."""
@@ -160,10 +160,9 @@ def test_root_is_not_led_out_of_the_folder_of_the_service(box: Path, name: str) 
     assert {each.stat().st_uid for each in (box / "data").rglob("*")} == {65534}
 
 
+@pytest.mark.root
 def test_a_folder_of_the_service_that_is_a_link(box: Path) -> None:
     """Root works with the rights of whom data_dir belongs to; what those may not write, stays as it is."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can be led astray")
     data, other = box / "data", box / "other"
     data.mkdir()
     other.mkdir(mode=0o700)

@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         own(tmp_path, "edge-01", NOW)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root
 def test_what_root_makes_belongs_to_the_service(tmp_path: Path) -> None:
     os.chown(tmp_path, 1234, 1234)
     own(tmp_path / "opcua" / "pki", "edge-01", NOW)
