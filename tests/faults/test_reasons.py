@@ -169,7 +169,7 @@ def test_the_publisher_logs_it(caplog: pytest.LogCaptureFixture) -> None:
     from gateway.publisher.publisher import Publisher
 
     publisher = object.__new__(Publisher)
-    publisher.reason = ""
+    publisher.reason, publisher._told = "", set()
     with caplog.at_level(logging.WARNING):
         publisher._say(Reason("the broker refuses it", "broker-refuses-topic"))
         publisher._say(Reason("the broker refuses it", "broker-refuses-topic"))

@@ -135,7 +135,7 @@ def plant(now: int = NOW) -> Board:
     board.update(Batch(oven, [1], [now - 64 * S], [None], [STALE]))
 
     robot = header("robot-11", signal("cycle_time", unit="s"), signal("part_count", "int"), line="L3")
-    online(robot, [14.2, 991])
+    online(robot, [14.2, 991], ago=1_264)
     board.update(all_bad(robot, NOT_CONNECTED, now - 1_260 * S))
     board.machines["robot-11"].condition.set(
         "offline", now - 1_260 * S, "10.20.0.44:502: no answer within 1 s; is the machine switched on?"
