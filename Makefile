@@ -22,7 +22,7 @@ demo: $(READY) broker
 	@$(BIN)/gateway demo
 
 test: $(DEV) parts check
-	$(BIN)/pytest -n 2 --dist loadfile --reruns 1 --reruns-delay 2 --rerun-except "Timeout" -rR $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --reruns 1 --reruns-delay 2 --rerun-except "from pytest-timeout" -rR $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .
