@@ -18,6 +18,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 
+from gateway.errors import GatewayError
+
 MAX_SIZE = 2 * 2**20  # bytes of YAML that are loaded while somebody waits
 Candidates = list[tuple[str, str]]
 """What can stand here, and what it is."""
@@ -347,7 +349,7 @@ def _joined(line: Sequence[str], at: int) -> tuple[list[str], int]:
 
 
 def names_of(given: Path | None) -> Names:
-    """Out of the file beside; from the configuration itself where that has changed. Never raises, never writes a word."""
+    """Out of the file beside; from the configuration itself where that has changed. Writes no word, whatever is wrong with it."""
     path = find(given)
     if path is None:
         return Names({}, [])
@@ -364,8 +366,8 @@ def names_of(given: Path | None) -> Names:
     if sum(size for _, _, size in looks) <= MAX_SIZE:
         try:
             names = _load(path)
-        except Exception:  # noqa: S110  (whatever is wrong with it, this is not the place to say so)
-            pass
+        except (GatewayError, OSError):
+            pass  # whoever starts the gateway is told what is wrong with it
         else:
             _keep(cache, {"looks": looks, "machines": names.machines, "connections": names.connections})
             return names

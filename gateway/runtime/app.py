@@ -279,8 +279,11 @@ class App:
                     break
                 try:
                     await self._open_store(self.configuration, self.links)
-                except Exception as exc:
+                except GatewayError as exc:
                     log.debug("the store cannot be opened yet: %s", exc)
+                    continue
+                except Exception:
+                    log.exception("unexpected error while the store is opened; it is tried again")
                     continue
             log.info("the store is open again")
             self.watch_parts()

@@ -66,15 +66,14 @@ class Guard:
         headers: Headers = dict(scope["headers"])
         marks = [*HEADERS, *(OVER_TLS if self._doors.tls else ())]
         visitor: Visitor | None = None
-        status, ended = 0, False
+        status = 0
 
         async def guarded(message: Message) -> None:
-            nonlocal status, ended
+            nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *marks]
             elif visitor is not None and not self._doors.still(visitor):
-                ended = True
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 raise _EndedError
             await send(message)
@@ -116,9 +115,8 @@ class Guard:
             return
         try:
             await self._app(scope, receive, guarded)
-        except Exception:
-            if not ended:
-                raise
+        except* _EndedError:
+            pass  # the stream has its end, and its reader nothing to lose
         finally:
             if (noted := NOTED.get(path)) is not None and method not in READING and visitor is not None:
                 self._doors.note_action(visitor, noted, status)
