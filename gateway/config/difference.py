@@ -22,13 +22,13 @@ from gateway.config.fields import Secret, with_unit
 from gateway.config.load import Configuration
 from gateway.config.schema import as_written
 from gateway.config.settings import Settings
+from gateway.hiding import HIDDEN
 
 Kind = Literal["added", "removed", "changed"]
 Need = Literal["nothing", "signals", "connection", "link", "writer", "page", "restart"]
 """What it takes: nothing but a new value; what is worked out of a machine made anew; a connection built anew; a new link to
 the broker; the store writer started anew; the page moved; the whole gateway started anew."""
 
-HIDDEN = "***"
 SHOWN = 120  # characters of a value
 MOST = 1000  # lines
 

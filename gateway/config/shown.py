@@ -11,8 +11,8 @@ from typing import Any
 from gateway.config.load import Configuration, Protocol, load
 from gateway.config.yaml_file import write_yaml
 from gateway.errors import ConfigErrors
+from gateway.hiding import HIDDEN
 
-HIDDEN = "***"
 _SECRETS = ("password", "token", "metrics_token")
 # What a machine can be understood without: who else is there, and where its readings go.
 _OF_THE_MACHINE = ("version", "gateway", "site", "defaults", "calendars", "connections", "machines")

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from urllib.parse import quote, quote_plus
 
-HIDDEN = "***"
+from gateway.hiding import HIDDEN
+
 SHORTEST = 4  # characters: shorter ones stand in half of all words
 
 SENSITIVE = (

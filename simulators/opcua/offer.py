@@ -13,7 +13,7 @@ from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 
 from adapters.opcua.config import OpcuaConnection
-from gateway.config.shown import HIDDEN
+from gateway.hiding import HIDDEN
 from simulators.opcua.certificate import kept
 
 ua: Any = asyncua.ua  # the types it declares are not those it takes
