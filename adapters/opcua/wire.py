@@ -256,7 +256,7 @@ _SHAPES = {mask << 8 | code: _shape(mask, code) for mask, code in product(range(
 
 _STRUCTS = {code: Struct("<" + code) for code in "?bBhHiIqQfd"}
 _1601 = datetime(1601, 1, 1)
-_9999 = 2_650_467_743_999_999_999  # 9999-12-31T23:59:59.9999999Z
+_9999 = 2_650_467_743_990_000_000  # 9999-12-31T23:59:59Z: from here on it means no end (Part 6, 5.2.2.5)
 
 
 # At least 100 levels have to be read: Part 6, 5.2.2.16. More is nobody's value, but an attack on our stack.

@@ -34,7 +34,8 @@ def seen(kind: V, value: Any) -> Any:
     match kind:
         case V.DateTime:
             moment = value.replace(tzinfo=None)
-            return None if moment <= datetime(1601, 1, 1) or moment.year == 9999 else f"{moment.isoformat()}Z"
+            known = datetime(1601, 1, 1) < moment < datetime(9999, 12, 31, 23, 59, 59)  # Part 6, 5.2.2.5
+            return f"{moment.isoformat()}Z" if known else None
         case V.Guid:
             return str(value)
         case V.ByteString:
@@ -283,6 +284,8 @@ def test_a_value_is_the_same_through_asyncuas_own_hands(variant: Any) -> None:
         ("0d 0000000000000000", (13, None)),
         ("0d ffffffffffffffff", (13, None)),
         ("0d ffffffffffffff7f", (13, None)),
+        ("0d 80a927d15e5ac824", (13, None)),
+        ("0d 76a927d15e5ac824", (13, "9999-12-31T23:59:58.999999Z")),
         ("0d 0a00000000000000", (13, "1601-01-01T00:00:00.000001Z")),
         # Arrays: null, empty, with elements, of two dimensions with the last one changing fastest (5.2.2.16).
         ("86 ffffffff", (0x86, None)),
