@@ -249,6 +249,15 @@ def encode_status(state: State, since_ns: int, reason: str, *, fault: str = "", 
     return orjson.dumps({"v": VERSION, "state": state, "since": milliseconds(since_ns), "reason": reason, **more})
 
 
+def gateway_of(payload: bytes) -> str | None:
+    """Which gateway says a `meta` or `status`; None where that cannot be read."""
+    try:
+        gateway = _object(payload).get("gateway")
+    except PayloadError:
+        return None
+    return gateway if isinstance(gateway, str) else None
+
+
 # --- what is stored, what is lost ------------------------------------------------------------------------------------
 
 Ranges = Sequence[tuple[int, int]]

@@ -47,7 +47,12 @@ class Topics:
 
     def stored(self, writer: str, gateway: str) -> str:
         """What a writer has stored of a gateway (retained)."""
-        return f"{self.root}/_store/{writer}/{gateway}"
+        return f"{self.stores}{writer}/{gateway}"
+
+    @property
+    def stores(self) -> str:
+        """What all topics begin with at which writers say what they have stored."""
+        return f"{self.root}/_store/"
 
     def every(self, kind: str) -> tuple[str, ...]:
         """Filters for `data`, `meta` or `status` of all machines: one for each number of levels."""

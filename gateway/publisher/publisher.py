@@ -17,10 +17,10 @@ from __future__ import annotations
 import logging
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.buffer import Buffer
 from gateway.buffer.contract import NotReadableError, Record
@@ -54,7 +54,7 @@ Content = bytes | Callable[[], bytes]  # of a retained message; a large one is m
 Retained = Iterable[tuple[str, Content]]
 
 
-def _nothing(*_: str) -> None: ...
+def _nothing(*_: Any) -> None: ...
 
 
 def _nobody() -> str | None:
@@ -91,20 +91,23 @@ class Publisher:
         rate: float | None = None,
         hold: bool = True,
         on_retained: Callable[[str], None] = _nothing,
+        on_word: Callable[[str, bytes], None] = _nothing,
         writer: Callable[[], str | None] = _nobody,
     ) -> None:
         """`births` gives the retained messages of a new connection: meta and status of all machines, and our own.
 
         `latest` gives what is true now, which is retained as long as older readings follow. `rate`: bytes per second
         at the most of what waited. Without `hold` a message that nobody subscribes to counts as taken. `on_retained` is
-        called with a topic when the broker has the newest that was to be retained there. `writer`: what the store writer
-        of this process says is wrong, "" for nothing; None where there is none.
+        called with a topic when the broker has the newest that was to be retained there, `on_word` with what stands at a
+        topic that was asked for. `writer`: what the store writer of this process says is wrong, "" for nothing; None
+        where there is none.
         """
         self._link, self._buffer, self._topics = link, buffer, topics
         self._gateway, self._clock, self._counters = gateway, clock, counters
         self._delivery, self._window, self._births = delivery, window, births
         self._hold_unheard, self._latest, self._on_retained = hold, latest, on_retained
-        self._writer = writer
+        self._writer, self._on_word = writer, on_word
+        self._answers = topics.stores  # what the topics of writers begin with
         self.on_reached: Callable[[], None] = _nothing  # called when the broker is there
         self._told: set[str] = set()  # what has been logged since all was well
         self._shown: list[str] = []  # topics of what is retained while older readings follow
@@ -172,6 +175,10 @@ class Publisher:
             self._retained[topic] = payload
             self.wake()
 
+    def ask(self, topics: Sequence[str]) -> None:
+        """Hear from now on what stands at these topics, as long as this connection. Raises NotConnectedError."""
+        self._link.subscribe(topics)
+
     @property
     def saying(self) -> bool:
         """Something retained is still on its way."""
@@ -236,6 +243,9 @@ class Publisher:
 
     def on_message(self, message: Message) -> None:
         self._link.ack([message])
+        if not message.topic.startswith(self._answers):
+            self._on_word(message.topic, message.payload)
+            return
         try:
             stored = decode_stored(message.payload)
         except PayloadError as exc:

@@ -14,6 +14,7 @@ from gateway.mqtt.local import LocalBroker
 from gateway.publisher import publisher as publisher_module
 from gateway.runtime.app import App
 from gateway.runtime.edge import edge as edge_module
+from gateway.runtime.edge import retained as retained_module
 from gateway.runtime.edge.deriving import Deriving
 from gateway.runtime.edge.edge import Edge
 from gateway.runtime.edge.memory import Memory
@@ -182,7 +183,7 @@ async def test_what_was_taken_back_is_not_taken_back_again_with_the_next_connect
         assert all(topic in broker._retained for topic in topics)
         edge.publisher.on_connected()
         await until(lambda: not any(topic in broker._retained for topic in topics), "they are taken back")
-        await until(lambda: not edge._cleared, "the broker's word")
+        await until(lambda: not edge.retained.leaving, "the broker's word")
         for topic in topics:
             broker._publish(topic, b"of another gateway", True)
         edge.publisher.on_disconnected("cut")
@@ -218,7 +219,7 @@ async def test_a_machine_stays_described_until_all_that_came_of_it_is_stored(
 
     async def stored_and_gone(app: App) -> None:
         await until(lambda: meta not in broker._retained and status not in broker._retained, "it is taken back")
-        assert not edge_of(app)._meta.keys() & {meta}
+        assert not dict(edge_of(app).retained.births()).keys() & {meta}
         store = app.configuration.settings.store
         assert store is not None
         reader = HistorianReader(historian_path(store, tmp_path / "data"))
@@ -246,7 +247,7 @@ async def test_a_machine_stays_described_until_all_that_came_of_it_is_stored(
         async with running(tmp_path, ports, again, broker) as app:
             await stored_and_gone(app)
         async with running(tmp_path, ports, again, broker) as app:
-            assert not edge_of(app)._leaving
+            assert not edge_of(app).retained.leaving
 
 
 async def test_a_machine_that_returns_before_it_was_taken_back_stays(tmp_path: Path):
@@ -258,9 +259,9 @@ async def test_a_machine_that_returns_before_it_was_taken_back_stays(tmp_path: P
         polls = app.counters.of("press").polls
         await until(lambda: app.counters.of("press").polls > polls + 3, "readings that wait")
         assert (await reload(app, plant(ports, "saw")))["errors"] == []
-        assert edge._leaving
+        assert edge.retained.leaving
         assert (await reload(app, plant(ports, "press", "saw", press=EXTRA)))["errors"] == []
-        assert not edge._leaving
+        assert not edge.retained.leaving
         await until(lambda: edge.board.machines["press"].condition.state == "online", "it is back")
         await ticks(app)
         assert "more" in json.loads(broker._retained[f"{ROOT}/press/meta"])["signals"]
@@ -281,3 +282,44 @@ async def test_readings_of_a_machine_that_is_gone_have_a_rank(tmp_path: Path):
         finally:
             edge._configuration = before
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_another_gateway_says_of_a_machine_by_now_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+):
+    """It moved, and the other gateway was told first. The control is one that does not ask."""
+    if not asked:
+        monkeypatch.setattr(retained_module, "gateway_of", lambda _: "edge-01")
+    ports, broker = [free_port(), free_port()], LocalBroker()
+    topics = [f"{ROOT}/press/{kind}" for kind in ("meta", "status")]
+    async with running(tmp_path, ports, plant(ports, "press", "saw"), broker) as app:
+        await until(lambda: all(topic in broker._retained for topic in topics), "the machine is told")
+        theirs = {topic: json.dumps({**json.loads(broker._retained[topic]), "gateway": "other"}) for topic in topics}
+        for topic, payload in theirs.items():
+            broker._publish(topic, payload.encode(), True)
+        assert (await reload(app, plant(ports, "saw")))["errors"] == []
+        await until(lambda: not edge_of(app).retained.leaving, "the question to be settled")
+        await ticks(app)
+        there = {topic: broker._retained[topic].decode() for topic in topics if topic in broker._retained}
+        assert there == (theirs if asked else {})
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_a_machine_that_was_taken_out_while_the_gateway_was_stopped(tmp_path: Path, moved: bool):
+    """What brokers retain of it goes; unless another gateway says it by now."""
+    ports, broker = [free_port(), free_port()], LocalBroker()
+    topics = [f"{ROOT}/press/{kind}" for kind in ("meta", "status")]
+    async with running(tmp_path, ports, plant(ports, "press", "saw"), broker) as app:
+        await until(lambda: all(topic in broker._retained for topic in topics), "the machine is told")
+    if moved:
+        for topic in topics:
+            said = {**json.loads(broker._retained[topic]), "gateway": "other"}
+            broker._publish(topic, json.dumps(said).encode(), True)
+    async with running(tmp_path, ports, plant(ports, "saw"), broker) as app:
+        await until(lambda: not edge_of(app).retained.leaving, "the question to be settled")
+        await ticks(app)
+        assert [topic in broker._retained for topic in topics] == [moved, moved]
+    async with running(tmp_path, ports, plant(ports, "saw"), broker) as app:
+        await ticks(app)
+        assert not edge_of(app).retained.leaving

@@ -36,6 +36,7 @@ from gateway.publisher import Content, Publisher
 from gateway.runtime.edge.deriving import Deriving
 from gateway.runtime.edge.memory import Memory
 from gateway.runtime.edge.poller import CONNECTING, NOT_READ, Poller
+from gateway.runtime.edge.retained import Retained
 from gateway.runtime.edge.schema import PART as SCHEMA
 from gateway.runtime.edge.schema import Schema
 from gateway.runtime.happenings import Happenings
@@ -51,7 +52,7 @@ FAREWELL = 2.0  # seconds a broker that is left may take to hear of it
 CONNECTING_DRAIN = 1.0  # seconds of that for a broker that is not connected
 _RANKS = {"low": 0, "normal": 1, "high": 2}
 ONCE = 30.0  # seconds for reading everything once
-_LEFT = "left"  # of what is remembered: topics that are still to be taken back
+_LEFT = "left"  # of what is remembered: what brokers retain of machines, those that are gone as well
 
 
 class Edge:
@@ -88,8 +89,6 @@ class Edge:
         self.committer = Committer(self.buffer, clock)
         self.running = asyncio.Event()  # once everything is started
         self._encode = DataEncoder(self._gateway, self.buffer.epoch)
-        self._meta: dict[str, Content] = {}  # by topic, as are
-        self._status: dict[str, Content] = {}
         self._data_topics: dict[Header, str] = {}  # of the headers in force
         self._refused: dict[MachinePath, dict[str, Mapping[str, ValueType]]] = {}  # by part
         self._paths: dict[str, MachinePath] = {}  # by topic of their data
@@ -98,7 +97,8 @@ class Edge:
             link, self.buffer, self._topics, self._gateway, clock, counters,
             delivery=settings.delivery, window=settings.mqtt.window, births=self._births,
             latest=self._newest, rate=settings.mqtt.backlog_rate, hold=settings.mqtt.hold_unheard,
-            on_retained=self._note_retained, writer=store_reason,
+            on_retained=lambda topic: self.retained.confirmed(topic), writer=store_reason,
+            on_word=lambda topic, payload: self.retained.heard(topic, payload),
         )  # fmt: skip
         self.buffer.on_found = self.publisher.include
         self._noted = [0]  # how many times a count began anew
@@ -106,14 +106,11 @@ class Edge:
         self.schema = Schema(self.memory.saved(SCHEMA))
         self.memory.keep(SCHEMA, self.schema.dump, lambda: self.schema.changes, every=float("inf"))
         self.deriving = Deriving(configuration, self, clock, counters, self.memory, self._noted)
-        # Topics of machines that are gone: up to which position all has to be stored before they are taken back,
-        self._leaving: dict[str, int] = {
-            topic: min(last, self.buffer.last)
-            for topic, last in self.memory.saved(_LEFT).items()
-            if isinstance(last, int) and topic.startswith(f"{settings.mqtt.root}/")
-        }
-        self._cleared: dict[str, Content] = {}  # and those taken back, as long as the broker has not said that it knows
-        self.memory.keep(_LEFT, self._left, lambda: [*self._leaving, *self._cleared], every=float("inf"))
+        self.retained = Retained(
+            self._topics, self._gateway, clock, self.buffer, self.publisher.retain, self.publisher.ask,
+            self.memory.saved(_LEFT),
+        )  # fmt: skip
+        self.memory.keep(_LEFT, self.retained.dump, lambda: self.retained.changes, every=float("inf"))
         # Counts as they were when they were last known, by machine and signal: those that are not there may return.
         self._counted: dict[str, Mapping[str, Any]] = {
             name: counts for name, counts in self.memory.saved("counters").items() if isinstance(counts, dict)
@@ -140,6 +137,7 @@ class Edge:
         for poller in self.pollers:
             poller.prepare()
         self._remember()
+        self.retained.begin()
         await self._link.start(self.publisher)
         self.committer.start()
         self._failed = asyncio.get_running_loop().create_future()
@@ -156,7 +154,7 @@ class Edge:
             self.deriving.flush()
             deadline = self._clock.monotonic() + DRAIN
             await self._drain(deadline)
-            self._take_back()
+            self.retained.tick()
             self._say_good_bye()
             await self._drain(deadline + 0.5)
             await self._link.stop()
@@ -198,7 +196,7 @@ class Edge:
         """What has gone stale, what the publisher has to do again, how broker and store are."""
         others = [
             self.deriving.tick, self.publisher.tick, self._note_links, self._note_clock, self._note_changes,
-            self._take_back,
+            self.retained.tick,
         ]  # fmt: skip
         while True:
             for step in [*(poller.watch for poller in self.pollers), *others]:
@@ -334,7 +332,8 @@ class Edge:
         self.deriving.catch_up(machine, frame)
 
     def _keep_counts(self) -> None:
-        self.memory.keep("counters", self._counts, lambda: (self.buffer.rotations, self._noted[0]))
+        # At once: the segment that was just read may be gone with the next acknowledgement.
+        self.memory.keep("counters", self._counts, lambda: (self.buffer.rotations, self._noted[0]), now=True)
 
     def _counts(self) -> dict[str, Any]:
         plans = {name: plan for poller in self.pollers for name, plan in poller.plans.items() if plan.counts}
@@ -456,40 +455,18 @@ class Edge:
             self._failed.set_result(None)
 
     def _forget(self, path: MachinePath) -> None:
-        """A machine is gone, or stands in another place now. What brokers retain of it follows, see `_take_back`."""
+        """A machine is gone, or stands in another place now. What brokers retain of it follows."""
         for header in self._parts.pop(path, {}).values():
             self._let_go(header)
         self._refused.pop(path, None)
         if all(other.machine != path.machine for other in self._parts):
             self.board.machines.pop(path.machine, None)
             self.happenings.forget(path.machine)
-        data, status = self._topics.data(path), self._topics.status(path)
+        data = self._topics.data(path)
         if self._paths.get(data) != path:  # never announced; or an area became a line, and the topics are the same
             return
         del self._paths[data]
-        gone = encode_status("offline", self._clock.now(), "not in the configuration any more", gateway=self._gateway)
-        self._retain(self._status, status, gone)
-        self._leaving |= dict.fromkeys((self._topics.meta(path), status), self.buffer.last)
-        self._take_back()
-
-    def _take_back(self) -> None:
-        """Of machines that are gone no broker shall retain anything, once all that came of them is stored.
-
-        Until then a store that starts has to learn where they stood.
-        """
-        for topic in [topic for topic, last in self._leaving.items() if self.buffer.stored >= last]:
-            del self._leaving[topic]
-            self._meta.pop(topic, None)
-            self._status.pop(topic, None)
-            self._cleared[topic] = b""
-            self.publisher.retain(topic, b"")
-
-    def _note_retained(self, topic: str) -> None:
-        """The broker knows. Said again, it might be taken for word of another gateway, where the machine may be by now."""
-        self._cleared.pop(topic, None)
-
-    def _left(self) -> dict[str, int]:
-        return {**self._leaving, **dict.fromkeys(self._cleared, 0)}
+        self.retained.leave(path)
 
     def _let_go(self, header: Header) -> None:
         """Nothing leaves with it any more."""
@@ -572,7 +549,7 @@ class Edge:
     def _tell_meta(self, path: MachinePath) -> None:
         signals = [signal for header in self._parts[path].values() for signal in header.signals]
         version = self.schema.version("/".join(path.levels()), signals)
-        self._retain(self._meta, self._topics.meta(path), partial(encode_meta, path, signals, self._gateway, version))
+        self.retained.meta(path, partial(encode_meta, path, signals, self._gateway, version))
 
     def _lock(self, header: Header) -> None:
         """Its readings leave: from now on its signals have these types, for good."""
@@ -589,22 +566,13 @@ class Edge:
             )  # fmt: skip
         self.board.machines[path.machine].condition.set(state, since, reason)
         self.happenings.state("machine", state, since, reason, machine=path.machine)
-        payload = encode_status(state, since, reason, gateway=self._gateway)
-        self._retain(self._status, self._topics.status(path), payload)
+        self.retained.status(path, encode_status(state, since, reason, gateway=self._gateway))
 
-    # --- retained messages -------------------------------------------------------------------------------------------
-
-    def _retain(self, kind: dict[str, Content], topic: str, payload: Content) -> None:
-        kind[topic] = payload
-        self._leaving.pop(topic, None)
-        self._cleared.pop(topic, None)
-        self.publisher.retain(topic, payload)
+    # --- what is said of the gateway itself --------------------------------------------------------------------------
 
     def _births(self) -> Iterator[tuple[str, Content]]:
         yield self._own_status("online", "")
-        yield from self._meta.items()
-        yield from self._status.items()
-        yield from self._cleared.items()
+        yield from self.retained.births()
 
     def _newest(self) -> Iterator[tuple[str, Content]]:
         for path in self._parts:
@@ -620,9 +588,7 @@ class Edge:
         return self._topics.gateway_status(self._gateway), payload
 
     def _say_good_bye(self, reason: str = "the gateway was stopped") -> None:
-        now = self._clock.now()
-        for topic in self._status:
-            self.publisher.retain(topic, encode_status("offline", now, reason, gateway=self._gateway))
+        self.retained.say_good_bye(reason)
         self.publisher.retain(*self._own_status("offline", reason))
 
     def _declare(self, loss: Loss, seq: int) -> tuple[str, bytes]:

@@ -3,13 +3,15 @@
     committer ─ before it writes ─▶ due? ─ state on the event loop, as bytes ─▶ files, in the committer's thread
 
     schema.json             versions of what meta says, types that are locked    when they change
-    counters.json           raw counts and what is added to them       when one begins anew, at each new segment, once a minute
-    left.json               topics of machines that are gone           when there are others
+    counters.json           raw counts and what is added to them       when one begins anew, at each segment and start, once a minute
+    left.json               what brokers retain, of whom it goes      when there are others
     derived-MACHINE.json    all that is worked out for a machine       every six hours, each at another time
     derived-N.journal       what came since, a line a minute for all   begun anew every six hours; the one before is kept
 
 Counters are written down before the log writes what follows from a reset. What left after that is in the newest segment, and
-`catch_up` reads it there: so a total goes on after a power cut where it was.
+`catch_up` reads it there: so a total goes on after a power cut where it was. But for the newest readings: what was sent and
+not written yet (milliseconds for a gateway that is killed, a commit interval when the power fails) may be stored and is not
+known here. A count that begins anew in just that time goes on from the reading before it.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _LOOK = 1.0  # seconds
 SOON = 600.0
 ROUND = 6 * 3600.0  # seconds in which all that is long is written once
 _JOURNAL = "derived-{}.journal"
+_NOTHING = object()  # what nothing is equal to
 
 
 @dataclass(slots=True)
@@ -93,9 +96,18 @@ class Memory:
                         found.append(_checked(orjson.loads(line)))
         return found
 
-    def keep(self, name: str, dump: Callable[[], Any], changed: Callable[[], object], every: float = EVERY) -> None:
-        """Write a part when `changed` gives something else than at first, and every so many seconds."""
-        self._parts[name] = _Part(dump, changed, every, changed(), self._clock.monotonic())
+    def keep(
+        self,
+        name: str,
+        dump: Callable[[], Any],
+        changed: Callable[[], object],
+        every: float = EVERY,
+        *,
+        now: bool = False,
+    ) -> None:
+        """Write a part when `changed` gives something else than at first, and every so many seconds. `now`: at once, too."""
+        last = _NOTHING if now else changed()
+        self._parts[name] = _Part(dump, changed, every, last, self._clock.monotonic())
 
     def keep_in_turn(self, parts: Mapping[str, Callable[[], Any]], changed: Mapping[str, Callable[[], object]]) -> None:
         """Parts that are long: each once in a ROUND, each at another time."""
