@@ -24,9 +24,11 @@ def plant() -> Iterator[Cluster]:
 
 def sound(found: Cluster) -> None:
     """Everything the machines served is stored once, and right."""
-    for name, verdict in found.finish().items():
+    verdicts = found.finish()
+    polls = {m["name"]: m["counters"] for each in found.gateways.values() for m in each.status()["machines"]}
+    for name, verdict in verdicts.items():
         assert verdict.judged
-        assert verdict.sound, f"{name}: {verdict.sentence()}\n{verdict.findings()}\n{verdict.table()}"
+        assert verdict.sound, f"{name}: {verdict.sentence()}\n{verdict.findings()}\n{verdict.table()}\n{polls}"
         assert verdict.total("missing") == verdict.total("wrong") == 0
     for gateway in found.gateways.values():
         assert gateway.status()["flow"]["lost"] == 0
