@@ -146,6 +146,7 @@ class Plan:
 
     def lost(self, quality: int, now: float, now_ns: int) -> Batch | None:
         """The link is gone: every signal is bad from now on, until a reading arrives."""
+        self._memory.lose()
         return self._mark([i for i in self._lasting if self._bad.get(i) != quality], quality, now, now_ns)
 
     def flush(self) -> Batch | None:
@@ -191,7 +192,7 @@ class Plan:
         for i, time in before._marked.items():
             if (mine := places.get(before.header.signals[i].name)) is not None:
                 self._marked[mine] = time
-        self.load(before.dump())
+        self._memory.take_over(before._memory)
 
     def dump(self) -> dict[str, Any]:
         """What must outlive a restart, for JSON: counters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil, inf, nextafter, ulp
 
 from gateway.config import SignalSettings
 from gateway.config.fields import Percent
@@ -12,6 +13,8 @@ from gateway.model import Signal, ValueType
 
 _MISSED_POLLS = 3  # a signal polled once a minute is not stale after ten seconds: it has missed nothing yet
 _NOISE = 1e-9  # of a range: arithmetic in floats must not push a value over its end
+# Where types of 8, 16, 32 and 64 bits with a sign have their first number below 0; those without one end elsewhere.
+_HALVES = frozenset((1 << 7, 1 << 15, 1 << 31, 1 << 63))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Rule:
     high: float | None
     counts: bool  # it is a counter, to be corrected
     wraps_at: float | None  # in raw numbers, as
+    sign: float | None  # how many numbers its type has, if they have a sign, and
     max_count: float | None  # per second: of a counter
     max_rate: float | None  # per second, of anything else
     flat_after: float | None  # seconds
@@ -74,7 +78,8 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
             signal = replace(signal, low=ends and ends[0], high=ends and ends[1])
     is_number = signal.type in ("float", "int")
     counts = s.kind == "counter" and is_number
-    width = 0.0 if s.range is None else (ends[1] - ends[0] if ends else 0.0) * (_NOISE if scaled else 0.0)
+    margin = 0.0 if s.range is None else (ends[1] - ends[0] if ends else 0.0) * (_NOISE if scaled else 0.0)
+    width = _whole(s.width or raw.wraps_at)
     return Rule(
         signal=raw if signal == raw else signal,  # of a hundred thousand, one object each is enough
         is_float=signal.type == "float",
@@ -83,10 +88,11 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
         factor=factor,
         shift=shift,
         ends=_turned(s.scaled_range, multiply, add) if s.clamp and s.scaled_range and is_number else None,
-        low=ends[0] - width if s.range and ends and is_number else None,
-        high=ends[1] + width if s.range and ends and is_number else None,
+        low=ends[0] - margin if s.range and ends and is_number else None,
+        high=ends[1] + margin if s.range and ends and is_number else None,
         counts=counts,
-        wraps_at=_whole(s.wraps_at or raw.wraps_at) if counts else None,
+        wraps_at=_whole(s.rollover) or width if counts else None,
+        sign=2 * width if counts and width in _HALVES else None,
         max_count=s.max_rate / (s.scale or 1.0) if counts and s.max_rate else None,
         max_rate=s.max_rate * abs(multiply) if s.max_rate and is_number and not counts else None,
         flat_after=s.flat_after if is_number else None,
@@ -105,6 +111,43 @@ def rule_of(raw: Signal, s: SignalSettings, places: Mapping[str, int]) -> Rule:
 def _whole(number: float | None) -> float | None:
     """A counter of whole numbers stays one when it goes round."""
     return int(number) if number is not None and number == int(number) else number
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How a counter's total leaves, and the way back. `precision`: how it is rounded then; `unit`: in which it leaves."""
+
+    divisor: float | None
+    factor: float | None
+    shift: float
+    precision: int | None
+    unit: str = ""
+
+    def leaving(self, total: float) -> float:
+        """As it leaves, before it is rounded."""
+        scaled = total / self.divisor if self.divisor else total * self.factor if self.factor else total
+        return scaled + self.shift if self.shift else scaled
+
+    def raw(self, left: float) -> float:
+        """The total in raw numbers."""
+        raw = left - self.shift if self.shift else left
+        return raw * self.divisor if self.divisor else raw / self.factor if self.factor else raw
+
+    def raw_of_at_least(self, left: float) -> float:
+        """The total in raw numbers that does not leave as less. It is a whole number where that is one."""
+        raw = self.raw(left)
+        whole = round(raw)
+        if abs(raw - whole) <= min(_NOISE * max(1.0, abs(raw)), 1e-3) and self.leaving(whole) >= left:
+            return whole
+        digit = ulp(left) * (self.divisor or 1 / (self.factor or 1.0))
+        while self.leaving(raw) < left:  # by its last digits, which with a shift are not those of the raw number
+            raw = max(nextafter(raw, inf), raw + digit)
+        return raw if self.divisor or self.factor or isinstance(left, float) else ceil(raw)
+
+
+def scaling_of(rule: Rule) -> Scaling:
+    """Of a counter."""
+    return Scaling(rule.divisor, rule.factor, rule.shift, rule.precision, rule.signal.unit)
 
 
 def held_to(rule: Rule, type_: ValueType | None) -> Rule:

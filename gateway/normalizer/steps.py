@@ -107,23 +107,18 @@ class Steps:
         """
         for at, i in self._by_factor:
             quality = _by_power(values, quality, at, factors.get(i, _UNREAD))
+        counters = memory.counters
         for at, i, source in self._counters:
             if (raw := values[at]) is None:
                 continue
-            counter = memory.counters[i]
-            if isinstance(raw, float) and not isfinite(raw):
-                values[at] = None
-                quality = _worse(quality, len(values), at, NOT_A_NUMBER)
-                continue
-            if past:
-                values[at] = counter.at(raw, time[at])  # type: ignore[arg-type]
-                continue
+            counter = counters[i]
             if source is not None:
                 counter.scale(factors.get(source))
-            values[at], found = counter.step(raw, time[at])  # type: ignore[arg-type]
+            total, found = (counter.at if past else counter.step)(raw, time[at])  # type: ignore[arg-type]
+            values[at] = total
             if found:
                 quality = _worse(quality, len(values), at, found)
-            if type(value := values[at]) is int and value >= _TOO_LARGE:  # no message can carry it
+            if type(total) is int and total >= _TOO_LARGE:  # no message can carry it
                 values[at] = None
                 quality = _worse(quality, len(values), at, INVALID_DATA)
         for linear in self._linear:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.modbus.signals import ModbusSignal
 from gateway.config import SignalSettings
 from gateway.model import (
     COUNTER_RESET,
@@ -155,6 +156,34 @@ def test_a_count_that_is_no_number_has_no_value_and_costs_none():
     found = [read(plan, raw, value, t) for t, value in enumerate([float("nan"), 100.0, float("inf"), 101.0])]
     assert [b.value[0] for b in found] == [None, 100.0, None, 101.0]
     assert [b.quality for b in found] == [[NOT_A_NUMBER], None, [NOT_A_NUMBER], None]
+
+
+@pytest.mark.parametrize(
+    ("type_", "wraps_at", "half"),
+    [("int8", None, 2**7), ("int16", None, 2**15), ("int32", None, 2**31), (None, 2**15, 2**15), (None, 2**31, 2**31)],
+)
+def test_a_counter_of_a_type_with_a_sign_goes_on_below_0(type_, wraps_at, half):
+    """Type from the configuration (Modbus), or told by the server (OPC UA). The bits of -32768 are those of 32768."""
+    settings = (
+        SignalSettings(kind="counter")
+        if type_ is None
+        else ModbusSignal.model_validate({"holding": 0, "type": type_, "kind": "counter"})
+    )
+    raw = Header(MachinePath("m"), (Signal("s", "int", wraps_at=wraps_at),))
+    plan = Plan(raw, {"s": settings})
+    found = [read(plan, raw, value, t) for t, value in enumerate([half - 4, half - 2, -half, 2 - half])]
+    assert [b.value[0] for b in found] == [half - 4, half - 2, half, half + 2]
+    assert [b.quality for b in found] == [None] * 4
+
+
+@pytest.mark.parametrize("type_", ["uint16", "int16"])
+def test_a_rollover_is_that_of_the_digits_and_not_of_the_type(type_):
+    signal = ModbusSignal.model_validate({"holding": 0, "type": type_, "kind": "counter", "rollover": 10_000})
+    assert (signal.wraps_at, signal.rollover) == (10_000, 10_000)
+    raw = Header(MachinePath("m"), (Signal("s", "int"),))
+    plan = Plan(raw, {"s": signal})
+    found = [read(plan, raw, value, t).value[0] for t, value in enumerate([9996, 9998, 1, -1, 2])]
+    assert found == [9996, 9998, 10_001, None, 10_002]
 
 
 def test_a_total_beyond_64_bits_cannot_leave():
