@@ -110,6 +110,13 @@ class Program:
             self._shift = room.now - now_ns
         self._loaded = False
 
+    def pause(self, now_ns: int) -> None:
+        """Nobody looked from then on until the next run: that time counts as if all signals had been bad."""
+        if self._room.memories and self._room.now != NEVER and not self._loaded:
+            self._advance(now_ns)
+            for memory in self._room.memories:
+                memory.pause()
+
     def dump(self) -> list[Any]:
         """What is remembered, as JSON can have it."""
         return [_VERSION, self._text, self._units, self._room.now, [memory.dump() for memory in self._room.memories]]

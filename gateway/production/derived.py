@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import repeat
+from math import inf
 from typing import Any
 
 import orjson
@@ -38,10 +39,11 @@ from gateway.model import (
 )
 from gateway.normalizer import Plan
 from gateway.production.calendar import WorkCalendar
-from gateway.production.doing import Doing, state_signals
+from gateway.production.doing import NOW, Doing, state_signals
 from gateway.production.inputs import Computed, Inputs, Looking
-from gateway.production.late import Late
+from gateway.production.late import Late, Past, Reading
 from gateway.production.live import LiveFigures
+from gateway.production.pulse import Pause, Pulse
 from gateway.units import UnitError, conversion
 from gateway.units import parse as unit_of
 
@@ -49,6 +51,7 @@ log = logging.getLogger(__name__)
 
 _DAY = 86_400 * 10**9
 _OVERLAP = 600 * 10**9  # what is written down often reaches back so far: stamps of machines are behind
+_AT_ONCE = 500  # readings of the past in one batch
 _SHORT = 500  # bytes of the state of a program that is written down often: no windows
 
 Out = list[tuple[Batch | None, Batch]]
@@ -66,10 +69,11 @@ class Derived:
         headers: Mapping[str, Header],
         locked: Mapping[str, ValueType] | None = None,
         noted: list[int] | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         """`headers`: what is known of the signals of each machine, as they leave. Works with what is not known yet, too.
 
-        `locked` and `noted`: as of a plan.
+        `locked` and `noted`: as of a plan. `pulse`: that of the gateway; one of its own where it is alone.
         """
         self._path, self._settings = path, machines[path.machine]
         self._machines, self._calendar = machines, calendar
@@ -99,7 +103,7 @@ class Derived:
         self._figures: LiveFigures | None = None
         if self._settings.kpi is not None:
             self._figures = LiveFigures(
-                self._settings.kpi, calendar, own, self._inputs, self._kind, self._checked, self._poll
+                self._settings.kpi, calendar, own, self._inputs, self._kind, self._poll, self._step
             )
             self._figures_at = len(self._signals)
             for signal in self._figures.signals:
@@ -117,6 +121,10 @@ class Derived:
         if self._doing is not None and self._figures is not None:
             self._late = Late(self._doing, self._figures, self._computed, self._inputs)
         self._now = 0  # of the last tick
+        self._pulse = Pulse() if pulse is None else pulse
+        self._pauses = self._pulse.count  # of those that are known of
+        self._stood = False  # since a pause nothing has been read of the machine
+        self._away = False  # its link is broken
         self._noted = 0  # ns: up to where what is worked out was written down
         self._timed = [each for each in self._computed if each.looking.program.timed]
 
@@ -139,7 +147,7 @@ class Derived:
             positions = self._positions[batch.header] = self._positions_of(batch.header)
         if not positions:
             return []
-        self._note_time(now_ns)
+        self._note_time(now, now_ns)
         out: Out = []
         for part in _one_by_one(batch):
             out += self._take(part, positions, now, now_ns)
@@ -169,14 +177,14 @@ class Derived:
     def tick(self, now: float, now_ns: int) -> Out:
         """What the passing of time brings. To be called about twice a second."""
         self._plan.alive(now)
-        self._note_time(now_ns)
-        if self._late is not None:
-            self._late.tick(now, now_ns)
+        self._note_time(now, now_ns)
+        past = [] if self._late is None else self._late.tick(now, now_ns)
         found = []
         for each in self._timed:
             if now - each.ran >= each.poll:
                 found.append(self._work_out(each, max(self._time, now_ns), set(), now))
         out = self._leave(found, max(self._time, now_ns), now, now_ns) if found else []
+        out += self._tell_past(past)
         out += self._judge(now, now_ns)
         if self._figures is not None:
             for time, values, historical in self._figures.due(now_ns, artificial(now_ns)):
@@ -186,21 +194,46 @@ class Derived:
         # While a state may turn out to have ended before now, nothing says that it goes on: the next one begins back then.
         waits = self._doing is not None and self._doing.waits
         if not waits and (beat := self._plan.beat(now, now_ns)) is not None:
+            self._note_told(beat)
             out.append((beat, beat))
         return out
 
     def past(self, batch: Batch, now: float, now_ns: int) -> None:
-        """Readings of the past: they correct what was not known of it."""
-        if self._late is None or batch.header.path != self._path:
+        """Readings of the past: they correct what was not known of it. Of other machines only what figures are made from does."""
+        if self._late is None:
             return
+        self._note_time(now, now_ns)
+        own = batch.header.path == self._path
         slots = dict(self._positions.get(batch.header) or self._positions_of(batch.header))
+        if not own:
+            slots = {i: slot for i, slot in slots.items() if slot in self._measured}
         columns = zip(batch.time, batch.signal, batch.value, batch.quality or repeat(GOOD), strict=False)
-        self._late.add([(t, slots[i], value, q) for t, i, value, q in columns if i in slots], now, now_ns)
+        self._late.add([Reading(t, slots[i], value, q, own) for t, i, value, q in columns if i in slots], now)
 
-    def _note_time(self, now_ns: int) -> None:
+    def _note_time(self, now: float, now_ns: int) -> None:
         if now_ns < self._now - _DAY:
             self._rewind(now_ns)
         self._now = now_ns
+        self._pulse.note(now, now_ns)
+        if self._pauses != self._pulse.count:
+            for pause in self._pulse.since(self._pauses):
+                self._note_pause(pause)
+            self._pauses = self._pulse.count
+
+    def _note_pause(self, pause: Pause) -> None:
+        """The gateway stood still, or the clock was set forward: what was meanwhile nobody knows."""
+        begin, end, _ = pause
+        if begin >= end or (artificial(begin) and not artificial(end)):
+            return  # the wall did not move, or has become known: how long it has been so is told by nothing
+        for each in self._computed:
+            each.looking.program.pause(begin)
+        if self._late is not None and not self._away:
+            self._late.note_break(begin, self._inputs.value, self._inputs.quality)
+            self._stood = True
+        if self._doing is not None:
+            self._doing.paused(begin)
+        if self._figures is not None and not artificial(begin):
+            self._figures.paused(begin)
 
     def _rewind(self, now_ns: int) -> None:
         """The clock was set back by days: what seemed to be later than now never was."""
@@ -232,9 +265,17 @@ class Derived:
         else:
             slot_of = dict(positions)
             places = [(at, slot_of[i]) for at, i in enumerate(batch.signal) if i in slot_of]
-        own = self._late is not None and batch.header.path == self._path
-        if own and places and quality is not None and not is_bad(inputs.quality[places[0][1]]):
-            self._note_break(min(batch.time), [quality[at] for at, _ in places])
+        if (
+            self._late is not None
+            and batch.header is not self._plan.header
+            and batch.header.path == self._path
+            and places
+        ):
+            if quality is not None and not is_bad(inputs.quality[places[0][1]]) and not self._stood:
+                self._note_break(min(batch.time), [quality[at] for at, _ in places])
+            # Where the link broke in a pause, what was known before the pause counts.
+            self._stood = False
+            self._away = quality is not None and all(quality[at] == NOT_CONNECTED for at, _ in places)
         for at, slot in places:
             inputs.put(slot, value[at], GOOD if quality is None else quality[at])
         return {slot for _, slot in places}
@@ -242,7 +283,7 @@ class Derived:
     def _note_break(self, time: int, quality: Sequence[int]) -> None:
         """What was known when the link of the machine broke: what comes of that time later begins with it."""
         if self._late is not None and all(q == NOT_CONNECTED for q in quality):
-            self._late.broke = time, list(self._inputs.value), list(self._inputs.quality)
+            self._late.note_break(time, self._inputs.value, self._inputs.quality)
 
     def _work_out_deltas(self, touched: set[int]) -> Iterator[tuple[int, Value, int]]:
         for slot, at in self._delta_of:
@@ -265,11 +306,8 @@ class Derived:
     def _work_out(self, each: Computed, time: int, touched: set[int], now: float) -> tuple[int, Value, int]:
         each.ran = now
         value, quality = each.looking.run(time)
-        if value is not None and each.factor is not None and isinstance(value, int | float):
-            value = value * each.factor[0] + each.factor[1]
-        if each.type == "float" and type(value) is int:
-            value = float(value)
-        elif value is not None and type(value) is not _CLASSES[each.type]:
+        value = each.converted(value)
+        if value is not None and type(value) is not _CLASSES[each.type]:
             value, quality = None, WRONG_TYPE
         self._inputs.put(each.slot, value, quality)
         touched.add(each.slot)
@@ -291,10 +329,38 @@ class Derived:
             return [(past, past)]
         news = self._plan.apply(batch, now, now_ns)
         assert self._plan.seen is not None
+        if news is not None:
+            self._note_told(news)
         seen, out = self._plan.seen, [(news, self._plan.seen)]
         touched = self._feed(seen)
         if not touched.isdisjoint(self._own):  # its state, or a figure
             out += self._leave(self._work_out_all(touched, time, now), time, now, now_ns)
+        return out
+
+    def _note_told(self, news: Batch) -> None:
+        """When the state was told as unknown: what comes later of that time is told again at these times."""
+        if self._late is None or self._doing is None or (state := self._doing.state) is None or state.word != "unknown":
+            return
+        first = self._state_at
+        self._late.note_told(
+            sorted(
+                {
+                    t
+                    for t, i in zip(news.time, news.signal, strict=False)
+                    if first <= i < first + NOW and t >= state.since
+                }
+            )
+        )
+
+    def _tell_past(self, past: Sequence[Past]) -> Out:
+        """States that were found out later, as readings of the past."""
+        found = [(t, self._state_at + i, value, q) for t, readings in past for i, value, q in readings]
+        out: Out = []
+        for at in range(0, len(found), _AT_ONCE):
+            times, signals, values, quality = zip(*found[at : at + _AT_ONCE], strict=True)
+            batch = Batch(self._raw, signals, times, values, quality if any(quality) else None, historical=True)
+            told = self._plan.past(batch)
+            out.append((told, told))
         return out
 
     def _feed(self, seen: Batch) -> set[int]:
@@ -351,6 +417,18 @@ class Derived:
         settings = self._machines[place[0]]
         signal = settings.signals.get(place[1]) or settings.computed.get(place[1])
         return 0.0 if signal is None else signal.poll
+
+    def _step(self, place: Place) -> float:
+        """The least a count of whole numbers can rise by, in the unit in which it leaves; inf where that is not known."""
+        settings = self._machines[place[0]].signals.get(place[1])
+        if settings is None or getattr(settings, "value_type", None) != "int":
+            return inf
+        if settings.raw_range is not None or settings.scale_from is not None:
+            return inf
+        step = abs(settings.scale or 1.0)
+        if settings.store_as and settings.unit and settings.unit != FROM_SERVER:
+            step *= conversion(unit_of(settings.unit), unit_of(settings.store_as))[0]
+        return step
 
     def _add(self, signal: Signal, settings: SignalSettings) -> int:
         self._places[signal.name] = len(self._signals)
@@ -498,6 +576,10 @@ class Derived:
         }
         self._plan.take_over(before._plan)
         self._time, self._now, self._noted = before._time, before._now, before._noted
+        self._pulse, self._pauses = before._pulse, before._pauses
+        self._stood, self._away = before._stood, before._away
+        if self._late is not None and before._late is not None:
+            self._late.take_over(before._late)
         if self._doing is not None and before._doing is not None:
             self._doing.take_over(before._doing)
         if self._figures is not None and before._figures is not None:

@@ -8,6 +8,7 @@ ended_state, …_reason, …_duration              an event each time a state en
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from gateway.production.states import (
     UNKNOWN,
     State,
     StateMachine,
+    standard,
 )
 
 _NUMBERS: Mapping[str, Mapping[str, int]] = {
@@ -47,6 +49,10 @@ _SEMANTICS: Mapping[str, str] = {
     "operation_mode": "nsu=http://opcfoundation.org/UA/Machinery/;MachineryOperationMode",
     "packml_state": "nsu=http://opcfoundation.org/UA/PackML/;CurrentState",
 }
+
+
+NOW = sum(not name.startswith("ended_") for name in STATE_SIGNALS)
+"""How many of the signals say what is now; events of what has ended come behind them."""
 
 
 class Told(NamedTuple):
@@ -126,14 +132,18 @@ class Doing:
         return Told(at, self._readings(self._states.state, ended), None)
 
     def _readings(self, state: State, ended: State | None) -> list[tuple[int, Value, int]]:
-        item, mode, packml = self._states.standard()
-        now: list[Value] = [state.word, state.reason, item, mode, packml]
-        quality = INCOMPLETE if self._doubtful else GOOD
-        readings = [(i, value, NO_COMMUNICATION if value is None else quality) for i, value in enumerate(now)]
-        if ended is not None:
-            over: list[Value] = [ended.word, ended.reason, (state.since - ended.since) / 1e9]
-            readings += [(len(now) + i, value, GOOD) for i, value in enumerate(over)]
-        return readings
+        readings = self.readings_of(state, INCOMPLETE if self._doubtful else GOOD)
+        return readings if ended is None else readings + self.ended_readings(ended, state.since)
+
+    def readings_of(self, state: State, quality: int = GOOD) -> list[tuple[int, Value, int]]:
+        """What is told of a state: readings by the index of the signal."""
+        now: list[Value] = [state.word, state.reason, *standard(state, self.settings)]
+        return [(i, value, NO_COMMUNICATION if value is None else quality) for i, value in enumerate(now)]
+
+    def ended_readings(self, ended: State, at_ns: int) -> list[tuple[int, Value, int]]:
+        """What is told when a state has ended."""
+        over: list[Value] = [ended.word, ended.reason, (at_ns - ended.since) / 1e9]
+        return [(NOW + i, value, GOOD) for i, value in enumerate(over)]
 
     def restart(self, now_ns: int) -> None:
         """The state goes on, but since when is not known: from now on."""
@@ -156,6 +166,18 @@ class Doing:
     def ended(self, at_ns: int) -> None:
         """The gateway ended then: what the machine did since is not known."""
         self._absent = at_ns
+
+    def paused(self, at_ns: int) -> None:
+        """The gateway stood still from then on: as if it had ended, but that what was unknown goes on to be."""
+        self._states.interrupt()
+        if self._states.state is not None and self._states.state.word != "unknown" and not self._absent:
+            self.ended(at_ns)
+
+    def known_until(self, t_ns: int) -> None:
+        """What it did up to then was found out later: if nobody knows now, that began then."""
+        state = self._states.state
+        if state is not None and state.word == "unknown" and state.since < t_ns:
+            self._states.state = replace(state, since=t_ns)
 
     def take_over(self, before: Doing) -> None:
         """Go on where another one ends, with the same rules."""

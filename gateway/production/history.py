@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from math import isfinite
 from typing import Any, NamedTuple
 
 from gateway.config.production import WORDS
 from gateway.production.calendar import NS, WorkCalendar
-from gateway.production.totals import Amount, Total, differences
+from gateway.production.stretches import differences
+from gateway.production.totals import Amount, Total
 
 NAMES = ("good", "reject", "total", "energy")  # what figures ask for
 DAYS_KEPT = 8
@@ -90,13 +91,13 @@ class History:
         self._age(t_ns)
         return True
 
-    def total(self, name: str, t_ns: int, value: float) -> bool:
-        """A reading of a total: it never falls.
+    def total(self, name: str, t_ns: int, value: float, *, unknown: bool = False) -> bool:
+        """A reading of a total: it never falls. `unknown`: nobody knows what there was since the one before.
 
         False for a reading older than the newest one, and for what is no number: they are left out. Raises KeyError for a
         total there is not.
         """
-        taken = isfinite(value) and self._totals[name].add(t_ns, value, self._cut_between)
+        taken = isfinite(value) and self._totals[name].add(t_ns, value, self._cut_between, unknown)
         self._age(t_ns)
         return taken
 
@@ -106,24 +107,44 @@ class History:
         end_ns: int,
         states: Iterable[tuple[int, str, str]] = (),
         totals: Mapping[str, Iterable[tuple[int, float]]] | None = None,
+        unsure: Mapping[str, Collection[int]] | None = None,
     ) -> tuple[int, int]:
         """What is known now of [start, end): states as (from when on, word, reason), readings of totals as (when, value).
 
         `end` is not after now. Before the first of the states, and from `end` on, what was known stays; without states all
         of them stay. Readings of totals are put between those that are there; one that does not fit between its neighbours
-        is left out. What lies outside [start, end) is ignored.
+        is left out, and amounts of that time are doubtful from then on. What lies outside [start, end) is ignored. `unsure`: when
+        readings of totals are uncertain themselves.
 
         Returns (start, end) of what may have changed; it reaches to the neighbouring readings of a total. Raises ValueError
         for a word that is no state, KeyError for a total there is not.
         """
-        new = sorted((t, *self._state_of(word, reason)) for t, word, reason in states if start_ns <= t < end_ns)
+        told = sorted(states, key=lambda state: state[0])  # of several at one moment the last one that is told counts
+        new = [(t, *self._state_of(word, reason)) for t, word, reason in told if start_ns <= t < end_ns]
         late = {name: [(t, v) for t, v in each if start_ns <= t < end_ns] for name, each in (totals or {}).items()}
         series = {name: self._totals[name] for name in late}
         if new:
             self._replace_states(start_ns, end_ns, new)
         touched = [(start_ns, end_ns)]
-        touched += [t for name, each in late.items() if (t := series[name].insert(each, self._cut_between)) is not None]
+        for name, each in late.items():
+            found = series[name].insert(each, self._cut_between, (unsure or {}).get(name, ()))
+            touched += [found] if found is not None else []
         return min(t for t, _ in touched), max(t for _, t in touched)
+
+    def reshape(
+        self,
+        name: str,
+        start_ns: int,
+        end_ns: int,
+        counted: Sequence[tuple[int, float]],
+        unknown: Iterable[tuple[int, int]],
+    ) -> tuple[int, int]:
+        """What a total counted in [start, end], where it was unknown: (when, how much since `start`) up to `end`; `unknown`: still.
+
+        What it shows later moves along. Returns (start, end) of what may have changed, as `replace`.
+        """
+        self._totals[name].reshape(start_ns, end_ns, counted, unknown, self._cut_between)
+        return start_ns, end_ns
 
     def _replace_states(self, start_ns: int, end_ns: int, new: list[tuple[int, int, int]]) -> None:
         before, after = self._state_at(start_ns), self._state_at(end_ns)
@@ -160,7 +181,8 @@ class History:
             self.forget(self._time[MAX_CHANGES // 10])
         if self._forget_at is None or now_ns >= self._forget_at:
             self._forget_at = now_ns + _HOUR
-            self.forget(now_ns - self._keep_ns)
+            too_much = (total.remembers_too_much for total in self._totals.values())
+            self.forget(max([now_ns - self._keep_ns, *(before for before in too_much if before is not None)]))
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
@@ -173,8 +195,12 @@ class History:
 
     @property
     def first_ns(self) -> int | None:
-        """From when on a state is known, or was forgotten. None before the first one."""
-        return self._time[0] if self._time else None
+        """From when on anything is known, a state or a total, or was forgotten. None before the first of them.
+
+        A total that is read a moment before the first state: what it counts until its next reading is not cut in two.
+        """
+        times = [column[0] for column in (self._time, *(t.time for t in self._totals.values())) if column]
+        return min(times, default=None)
 
     @property
     def newest_ns(self) -> int | None:

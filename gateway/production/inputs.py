@@ -120,6 +120,12 @@ class Computed:
     text: str
     ran: float = 0.0  # monotonic
 
+    def converted(self, value: Value) -> Value:
+        """What its expression yields, as it leaves: in its unit, and a float where it is one."""
+        if value is not None and self.factor is not None and isinstance(value, int | float):
+            value = value * self.factor[0] + self.factor[1]
+        return float(value) if self.type == "float" and type(value) is int else value
+
 
 def _text(value: Value) -> str:
     if value is None:

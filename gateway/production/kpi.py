@@ -118,13 +118,14 @@ INPUTS: Mapping[str, tuple[str, str]] = {  # unit (UCUM), meaning
 
 @dataclass(slots=True)
 class Figures:
-    """The figures of one window. `uncertain`: why they are to be doubted, or nothing."""
+    """The figures of one window. `uncertain`: why they are to be doubted, or nothing; `doubtful`: counts that are."""
 
     start_ns: int
     end_ns: int
     kpis: dict[str, float | None]
     inputs: dict[str, Any]
     uncertain: str
+    doubtful: tuple[str, ...] = ()
 
 
 def figures(history: History, start_ns: int, end_ns: int, calendar: WorkCalendar, settings: KpiSettings) -> Figures:
@@ -139,7 +140,7 @@ def figures(history: History, start_ns: int, end_ns: int, calendar: WorkCalendar
     parts = _parts(history, start_ns, end_ns, calendar, settings)
     inputs = {**_times_in_seconds(times), **parts.inputs, "ideal_cycle": settings.ideal_cycle}
     kpis = _kpis(inputs)
-    return Figures(start_ns, end_ns, kpis, inputs, "; ".join(_doubts(inputs, kpis, parts.doubts)))
+    return Figures(start_ns, end_ns, kpis, inputs, "; ".join(_doubts(inputs, kpis, parts.doubts)), parts.doubtful)
 
 
 def _kpis(i: Mapping[str, Any]) -> dict[str, float | None]:
@@ -215,6 +216,7 @@ _Stretches = Sequence[tuple[int, int]]
 class _Parts(NamedTuple):
     inputs: dict[str, Any]
     doubts: list[str]
+    doubtful: tuple[str, ...]  # of the inputs
 
 
 def _parts(history: History, start_ns: int, end_ns: int, calendar: WorkCalendar, settings: KpiSettings) -> _Parts:
@@ -227,8 +229,9 @@ def _parts(history: History, start_ns: int, end_ns: int, calendar: WorkCalendar,
     produced, good, reject = quantities(amounts)
     beside, _, _ = quantities({name: history.amount(name, outside, whole=True) for name in counters})
     planned = sum(end - start for start, end in inside)
-    doubts, shares = [], [0.0]
+    doubts, shares, doubtful = list[str](), [0.0], set[str]()
     for name, amount in amounts.items():
+        before = len(doubts)
         if amount is None:
             doubts += [f"no readings of '{name}'"] if planned else []
             continue
@@ -238,6 +241,10 @@ def _parts(history: History, start_ns: int, end_ns: int, calendar: WorkCalendar,
             doubts.append(f"{share:.0%} of '{name}' are spread evenly over a time without readings")
         if amount.missing_ns > max(DOUBTFUL * planned, history.gap_ns):
             doubts.append(f"'{name}' was not read for {amount.missing_ns / planned:.0%} of the planned time")
+        if amount.doubtful:
+            doubts.append(f"readings of '{name}' that came late do not fit: it may have been more")
+        if len(doubts) > before:
+            doubtful |= _made_of(name, counters)
     if good is not None and produced is not None and good > produced:
         doubts.append("more good parts than parts")
     known = [amounts[name] for name in counters]
@@ -254,7 +261,15 @@ def _parts(history: History, start_ns: int, end_ns: int, calendar: WorkCalendar,
             "estimated_share": max(shares),
         },
         doubts,
+        tuple(sorted(doubtful)),
     )
+
+
+def _made_of(name: str, counters: Sequence[str]) -> set[str]:
+    """The inputs that follow from one of the counters there are."""
+    if name == "total":
+        return {"produced"} | ({"good", "reject"} - {*counters})
+    return {name} | ({"good", "reject"} - {*counters} if "total" in counters else {"produced"})
 
 
 def joined(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -8,20 +8,22 @@ states, totals ─▶ History ─ every `update` ─▶ of the interval that run
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from math import inf, isfinite
 from typing import Any
 
 from gateway.config.production import IntervalKind, KpiSettings
 from gateway.config.references import Place
-from gateway.expressions import Expression, Kind
+from gateway.expressions import Kind
 from gateway.model import Value, is_bad
 from gateway.production.calendar import NS, Interval, WorkCalendar, intervals_of
 from gateway.production.energy import energy, load_profile
 from gateway.production.history import DAYS_KEPT, NAMES, History
-from gateway.production.inputs import Inputs, Looking
+from gateway.production.inputs import Inputs
 from gateway.production.kpi import figures
+from gateway.production.power import PowerMeter, refilled
 from gateway.production.report import demand_values, figure_signals, interval_values
+from gateway.production.states import State
 from gateway.units import Unit, UnitError, conversion
 from gateway.units import parse as unit_of
 
@@ -45,10 +47,10 @@ class LiveFigures:
         machine: str,
         inputs: Inputs,
         kind_of: Callable[[Place], Kind | None],
-        checked: Callable[[str], Expression],
         poll_of: Callable[[Place], float],
+        step_of: Callable[[Place], float] = lambda _: inf,
     ) -> None:
-        """`checked`: reads an expression for the signals there are. `poll_of`: seconds between two readings of a signal."""
+        """`poll_of`: seconds between two readings of a signal. `step_of`: the least it can rise by, in its unit; inf: not known."""
         self._settings, self._calendar, self._inputs = settings, calendar, inputs
         self.signals = figure_signals(settings)
         self._width = len(self.signals) // len(settings.intervals)  # of one interval; demand comes behind all of them
@@ -65,9 +67,11 @@ class LiveFigures:
             if (signal := getattr(settings, name)) is not None:
                 self.slots.setdefault(inputs.slot((machine, signal)), []).append(name)
         self._to_kwh = (1.0, 0.0)
-        self._power: Looking | None = None
+        self._power: PowerMeter | None = None
+        self._power_at: tuple[Place, int] | None = None  # the signal, and its slot
+        self._resolution = inf  # kWh
         if settings.energy is not None:
-            self._measure(settings.energy.counter, settings.energy.power, machine, kind_of, checked)
+            self._measure(settings.energy.counter, settings.energy.power, machine, kind_of, step_of)
         self._over: dict[str, int] = dict.fromkeys((*settings.intervals, "demand"), 0)  # ns: up to where all is told
         self.corrections = 0  # times the past was corrected
         self._again: list[tuple[int, int]] = []  # times whose figures have changed
@@ -79,7 +83,7 @@ class LiveFigures:
 
     def _measure(
         self, counter: str | None, power: str | None, machine: str,
-        kind_of: Callable[[Place], Kind | None], checked: Callable[[str], Expression],
+        kind_of: Callable[[Place], Kind | None], step_of: Callable[[Place], float],
     ) -> None:  # fmt: skip
         text = counter or power
         assert text is not None
@@ -88,17 +92,24 @@ class LiveFigures:
         unit = kind.unit if kind is not None and kind.unit is not None else unit_of("kW.h" if counter else "kW")
         if counter is not None:
             self.slots.setdefault(self._inputs.slot(place), []).append("energy")
+            self._to_kwh = _kwh(unit)
+            self._resolution = step_of(place) * self._to_kwh[0]
         else:
-            self._power = Looking(checked(f"total([{place[0]}/{place[1]}])"), machine, self._inputs)
-            unit = unit * unit_of("s")
-        self._to_kwh = _kwh(unit)
+            self._power_at = place, self._inputs.slot(place)
+            self._power = PowerMeter(_kwh(unit * unit_of("s"))[0])
+            self._resolution = 0.0
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
     @property
     def measured(self) -> frozenset[int]:
         """The slots of all it has to be told: totals, and a power."""
-        return frozenset(self.slots) | (self._power.places if self._power is not None else frozenset())
+        return frozenset(self.slots) | (frozenset() if self._power_at is None else {self._power_at[1]})
+
+    @property
+    def power(self) -> int | None:
+        """The slot of the power that energy is made of."""
+        return None if self._power_at is None else self._power_at[1]
 
     def state(self, since: int, word: str, reason: str) -> None:
         """The machine has been doing this since then: found out after a debounce, so perhaps in an interval that is over."""
@@ -113,42 +124,73 @@ class LiveFigures:
             if not is_bad(inputs.quality[slot]) and isinstance(value, int | float):
                 for name in self.slots[slot]:
                     self.history.total(name, time, self.converted(name, value))
-        if self._power is not None and not touched.isdisjoint(self._power.places):
-            value, quality = self._power.run(time)
-            if not is_bad(quality) and isinstance(value, int | float):
-                self.history.total("energy", time, self.converted("energy", value))
+        if (power := self.power) is not None and power in touched:
+            self._meter(power_of(inputs.value[power], inputs.quality[power]), time)
+
+    def _meter(self, power: float | None, time: int) -> None:
+        if self._power is not None:
+            for at, kwh, unknown in self._power.step(power, time):
+                self.history.total("energy", at, kwh, unknown=unknown)
+
+    def paused(self, begin_ns: int) -> None:
+        """The gateway stood still from then on: what the machine did, and what it took, nobody knows."""
+        self._meter(None, begin_ns)
+        self.state(begin_ns, "unknown", "")
 
     def converted(self, name: str, value: float) -> float:
         """Energy in kWh."""
         return value * self._to_kwh[0] if name == "energy" else value
 
-    def unknown(self, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
-        """When it is not known what the machine did."""
-        pieces = self.history.pieces(start_ns, end_ns)
-        return [(piece.start_ns, piece.end_ns) for piece in pieces if piece.word == "unknown"]
+    def unknown(self, start_ns: int, end_ns: int) -> list[tuple[int, int, int]]:
+        """When it is not known what the machine did, within [start, end): since when, from, to."""
+        pieces = (piece for piece in self.history.pieces(start_ns, end_ns) if piece.word == "unknown")
+        return [(self.history.since(p.start_ns, ("unknown",)), p.start_ns, p.end_ns) for p in pieces]
 
     def correct(
         self,
-        spans: Sequence[tuple[int, int]],
-        changes: Sequence[tuple[int, str, str]],
+        spans: Sequence[tuple[int, int, Sequence[State]]],
         totals: Mapping[str, Sequence[tuple[int, float]]],
-        now_ns: int,
+        unsure: Mapping[str, Collection[int]],
     ) -> None:
-        """What the machine did in times of which nothing was known: changes of its state, and readings of its totals."""
-        times = [t for t, _, _ in changes] + [t for each in totals.values() for t, _ in each]
-        if not times:
+        """What the machine did in times of which nothing was known: (start, end, its states), and readings of its totals."""
+        if not spans and not totals:
             return
-        first, last = min(times), max(times)
         self.corrections += 1
-        for start, end in spans:
-            end = end if end < now_ns else min(now_ns, last + 1)  # what goes on is known up to the last reading
-            before = [change for change in changes if change[0] <= start][-1:]
-            within = [change for change in changes if start < change[0] < end]
-            states = [(start, word, reason) for _, word, reason in before] + within
-            if states and start < end:
-                self._again.append(self.history.replace(max(start, states[0][0]), end, states))
-        if totals:
-            self._again.append(self.history.replace(first, last + 1, totals=totals))
+        for start, end, states in spans:
+            changes = [(state.since, state.word, state.reason) for state in states]
+            self._again.append(self.history.replace(start, end, changes))
+        times = [t for each in totals.values() for t, _ in each]
+        if times:
+            self._again.append(self.history.replace(min(times), max(times) + 1, totals=totals, unsure=unsure))
+
+    def unmeasured(self, start_ns: int, end_ns: int) -> list[tuple[int, int | None]]:
+        """When the power was unknown, as (from, to); without an end where it still is."""
+        if self._power is None or (meter := self.history.readings("energy")) is None:
+            return []
+        found: list[tuple[int, int | None]] = [*meter.unknown.whole(start_ns, end_ns)]
+        return found if self._power.known else [*found, (meter.time[-1], None)]
+
+    def refill(
+        self, unmeasured: Sequence[tuple[int, int | None]], readings: Sequence[tuple[int, float | None]]
+    ) -> None:
+        """What was consumed in times of which the power was not known, from readings of it (None: bad) in their order."""
+        meter = self.history.readings("energy")
+        if self._power is None or meter is None or not readings:
+            return
+        self.corrections += 1
+        breaks, before = {each.begin: each for each in self._power.breaks}, 0
+        for begin, end in unmeasured:
+            known = breaks.get(begin)
+            if end is None and known is None and self._power.known:
+                continue  # from before a restart, and over meanwhile: when is not remembered
+            if end is None:  # it is known again meanwhile, or up to the last reading
+                end = readings[-1][0] if known is None or known.end is None else known.end
+            of_it = [(t, power) for t, power in readings if before < t <= end]
+            before = end
+            if of_it and begin < end:
+                power = next((p for t, p in reversed(of_it) if t <= begin), None if known is None else known.power)
+                found = refilled(begin, end, power, of_it, self._power.factor)
+                self._again.append(self.history.reshape("energy", begin, end, *found))
 
     # --- what leaves -------------------------------------------------------------------------------------------------
 
@@ -234,7 +276,7 @@ class LiveFigures:
         given = figures(self.history, begin, end_ns, self._calendar, self._settings)
         used = None
         if self._settings.energy is not None:
-            used = energy(self.history, begin, end_ns, self._calendar, self._settings.energy)
+            used = energy(self.history, begin, end_ns, self._calendar, self._settings.energy, self._resolution)
         values = interval_values(interval, given, used, complete, late)
         readings = [(at * self._width + i, value, quality) for i, (value, quality) in enumerate(values)]
         if complete:
@@ -254,6 +296,8 @@ class LiveFigures:
         for begin, until in self._calendar.steps(step, over, now_ns):
             if until > now_ns or until <= over or (meter.time[-1] < until and now_ns < until + patience):
                 continue
+            if meter.time[-1] < until:
+                self._unread.add(until)  # it is told when the meter is read again
             yield from self._load(at, begin, until, False)
             self._over["demand"] = until
         touched = {span for start, end in again for span in self._calendar.steps(step, start, end)}
@@ -262,12 +306,12 @@ class LiveFigures:
                 yield from self._load(at, begin, until, True)
 
     def _load(self, at: int, begin: int, until: int, historical: bool) -> Iterator[Leaving]:
-        """One bar of the load profile, where the meter was read from its beginning to its end."""
+        """One bar of the load profile, where there are readings from its beginning to its end; of which nothing is known is none."""
         meter = self.history.readings("energy")
         assert meter is not None
         assert self._settings.energy is not None
         for load in load_profile(meter, begin, until, self._calendar, self._settings.energy.interval):
-            if (load.start_ns, load.end_ns) == (begin, until):
+            if (load.start_ns, load.end_ns) == (begin, until) and load.unknown_ns < until - begin:
                 values = demand_values(load)
                 yield until, [(at + i, value, quality) for i, (value, quality) in enumerate(values)], historical
 
@@ -275,7 +319,7 @@ class LiveFigures:
 
     def dump(self) -> dict[str, Any]:
         """What must outlive a restart, for JSON."""
-        power = None if self._power is None else self._power.program.dump()
+        power = None if self._power is None else self._power.dump()
         return {"history": self.history.dump(), "over": self._over, "power": power}
 
     def take_over(self, before: LiveFigures) -> None:
@@ -287,20 +331,21 @@ class LiveFigures:
             before._told,
             before.corrections,
         )
-        if self._power is not None and before._power is not None:
-            with suppress(ValueError):
-                self._power.program.load(before._power.program.dump(), stopped=False)
+        if before._power_at is not None and self._power_at is not None and before._power_at[0] == self._power_at[0]:
+            self._power = before._power
 
     def rewind(self, now_ns: int) -> None:
         """The clock was set back: what is later than now never was."""
         self.history.cut(now_ns)
+        if self._power is not None:
+            self._power.rewind(now_ns)
         self._over = {kind: min(upto, now_ns) for kind, upto in self._over.items()}
         self._again, self._unread, self._next, self._quiet_until = [], set(), 0, 0
         self.corrections += 1
 
     def recent(self, since_ns: int) -> dict[str, Any]:
         """What came after an instant, for JSON: much shorter."""
-        power = None if self._power is None else self._power.program.dump()
+        power = None if self._power is None else self._power.dump()
         return {"history": self.history.newer(since_ns), "over": dict(self._over), "power": power}
 
     def catch_up(self, recent: Mapping[str, Any]) -> None:
@@ -322,7 +367,12 @@ class LiveFigures:
             if kind in self._over:
                 self._over[kind] = int(upto)
         if self._power is not None and saved["power"] is not None:
-            self._power.program.load(saved["power"])
+            self._power.load(saved["power"])
+
+
+def power_of(value: Value, quality: int) -> float | None:
+    """A reading of a power; None where it is not known."""
+    return float(value) if not is_bad(quality) and isinstance(value, int | float) and isfinite(value) else None
 
 
 def _place(text: str, machine: str) -> Place:

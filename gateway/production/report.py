@@ -80,15 +80,16 @@ def interval_values(
         (interval.name, GOOD), (interval.day, GOOD), (interval.start_ns // 1_000_000, GOOD),
         (interval.end_ns // 1_000_000, GOOD), (complete, GOOD), (doubts, GOOD),
     ]  # fmt: skip
-    values += _values(FORMULAS, INPUTS, figures, bool(late or figures.uncertain))
+    values += _values(FORMULAS, INPUTS, figures, {*FORMULAS} if late or figures.uncertain else set())
     if energy is not None:
-        values += _values(ENERGY_FORMULAS, ENERGY_INPUTS, energy, bool(late or energy.uncertain))
+        values += _values(ENERGY_FORMULAS, ENERGY_INPUTS, energy, {*ENERGY_FORMULAS} if late else set())
     return values
 
 
 def demand_values(load: Load) -> list[tuple[Value, int]]:
     """Of the two signals of the load profile."""
-    return [(load.kwh, GOOD), (load.kw, GOOD)]
+    quality = GOOD if load.certain else INCOMPLETE
+    return [(load.kwh, quality), (load.kw, quality)]
 
 
 def _plain(name: str) -> str:
@@ -134,25 +135,25 @@ def _of(
 
 
 def _values(
-    formulas: Mapping[str, Formula], inputs: Mapping[str, tuple[str, str]], of: Figures | Energy, uncertain: bool
+    formulas: Mapping[str, Formula], inputs: Mapping[str, tuple[str, str]], of: Figures | Energy, uncertain: set[str]
 ) -> Iterator[tuple[Value, int]]:
-    quality = INCOMPLETE if uncertain else GOOD
+    doubtful = uncertain.union(of.doubtful)
     for name in formulas:
-        yield _known(of.kpis[name], quality)
+        yield _known(of.kpis[name], INCOMPLETE if name in doubtful else GOOD)
     for name in inputs:
-        given = of.inputs.get(name)
+        given, quality = of.inputs.get(name), INCOMPLETE if name in doubtful else GOOD
         if name in _LEFT_OUT or name in formulas:
             continue
         if name in _BY_STATE:
-            yield from (_known(None if given is None else float(given.get(word, 0.0)), GOOD) for word in WORDS)
+            yield from (_known(None if given is None else float(given.get(word, 0.0)), quality) for word in WORDS)
         elif name in _AS_TEXT:
-            yield orjson.dumps(given or {}).decode(), GOOD
+            yield orjson.dumps(given or {}).decode(), quality
         elif name in _SAID:
-            yield _known(None if given is None else given // 1_000_000, GOOD)
+            yield _known(None if given is None else given // 1_000_000, quality)
         elif name in _WHOLE:
-            yield _known(given, GOOD)
+            yield _known(given, quality)
         else:
-            yield _known(None if given is None else float(given), GOOD)
+            yield _known(None if given is None else float(given), quality)
 
 
 def _known(value: Value, quality: int) -> tuple[Value, int]:

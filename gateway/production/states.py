@@ -68,17 +68,25 @@ class StateMachine:
             if reason == state.reason or not reason:
                 return None
             return self._begin(outcome, reason, max(now, state.since))  # the same state, for another reason
-        if self._candidate is None or self._candidate[0] != outcome:
-            self._candidate = outcome, now, reason
-        since = self._candidate[1]
+        since, why, word = now, reason, self._word(outcome)
+        if (waits := self._candidate) is not None and (
+            # Another rule of the state that is about to begin: two of them that alternate would never count else.
+            waits[0] == outcome or self._word(waits[0]) == word != state.word
+        ):
+            since, why = waits[1], reason or waits[2]
+        self._candidate = outcome, since, why
         if now - since < self._debounce(outcome) or now < state.since + self._hold(state.rule):
             return None
-        return self._begin(outcome, reason or self._candidate[2], max(since, state.since + self._hold(state.rule)))
+        return self._begin(outcome, why, max(since, state.since + self._hold(state.rule)))
 
     def restart(self, now: int) -> None:
         """The state goes on, but since when it has lasted is not known: from now on."""
         if self.state is not None:
             self.state = replace(self.state, since=now)
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Nobody looked for a while: what was about to begin has to hold anew."""
         self._candidate = None
 
     @property
@@ -88,14 +96,7 @@ class StateMachine:
 
     def standard(self) -> tuple[str | None, str | None, str]:
         """What OPC 40001-1 calls its state and its mode, and PackML its state."""
-        state = self.state
-        if state is None:
-            return STANDARD["unknown"]
-        item, mode, packml = STANDARD[state.word]
-        if state.rule < 0:
-            return item, mode, packml
-        rule = self._settings.rules[state.rule]
-        return rule.item_state or item, rule.operation_mode or mode, rule.packml_state or packml
+        return standard(self.state, self._settings)
 
     def _begin(self, outcome: int, reason: str, since: int) -> State | None:
         before, self._candidate = self.state, None
@@ -113,3 +114,14 @@ class StateMachine:
 
     def _hold(self, outcome: int) -> int:
         return round((self._settings.rules[outcome].hold or 0.0) * 1e9) if outcome >= 0 else 0
+
+
+def standard(state: State | None, settings: StateSettings) -> tuple[str | None, str | None, str]:
+    """What OPC 40001-1 calls a state and the mode, and PackML the state; a rule may say another word than its state has."""
+    if state is None:
+        return STANDARD["unknown"]
+    item, mode, packml = STANDARD[state.word]
+    if state.rule < 0:
+        return item, mode, packml
+    rule = settings.rules[state.rule]
+    return rule.item_state or item, rule.operation_mode or mode, rule.packml_state or packml

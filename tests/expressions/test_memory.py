@@ -298,3 +298,32 @@ def test_small_steps_onto_a_large_total_are_not_lost():
     for i in range(2, 20_003):
         value, _ = run(i, x=0.0001)
     assert value == pytest.approx(1e12 + 2.0001, abs=0.0002)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "after", "later"),
+    [("duration(on)", True, 10.0, 15.0), ("total(x)", 2.0, 20.0, 30.0), ("max(x, 1h)", 2.0, 2.0, 2.0)],
+)
+def test_a_pause_is_no_time_that_passed(text: str, value: Any, after: float, later: float):
+    """From 0 on, run last at 7 s, seen to run until 10 s, again at 100 s: 10 s then, and at 105 s 5 more."""
+    run = Running(text)
+    name = next(iter(run.expression.references)).signal
+    for second in (0, 7):
+        run(second, **{name: value})
+    run.program.pause(10 * SECOND)
+    assert run(100, **{name: value}) == (after, GOOD)
+    assert run(105, **{name: value}) == (later, GOOD)
+
+
+def test_an_edge_across_a_pause_is_one():
+    """As after a restart: what was known last is compared with what comes next."""
+    run = Running("rising(on)")
+    run(0, on=False)
+    run.program.pause(10 * SECOND)
+    assert run(100, on=True) == (True, GOOD)
+
+
+def test_a_program_that_was_never_run_can_be_paused():
+    run = Running("duration(on)")
+    run.program.pause(10 * SECOND)
+    assert run(20, on=True) == (0.0, GOOD)

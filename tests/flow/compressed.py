@@ -45,6 +45,7 @@ from simulators.plant import Plant
 
 NEVER = 1e6  # seconds of real time: what Edge does by itself twice a second is done by hand here
 PATIENCE = 60.0  # seconds of real time, for an answer and for what is on its way into the store
+ALIVE_NS = 8 * 10**9  # the gateway is seen to run at least so often
 BEAT_NS = 10_000_000
 
 
@@ -131,7 +132,7 @@ class Compressed:
 
     async def step(self, now_ns: int, *connections: str, passed_ns: int | None = None) -> None:
         """It is `now_ns`. These connections are read, by default all; something of each of them has to be due."""
-        self.hand.move_to(now_ns, passed_ns)
+        self._pass_to(now_ns, passed_ns)
         self.watch()
         for name in connections or self.gates:
             await self.gates[name].once()
@@ -139,6 +140,20 @@ class Compressed:
 
     def silence(self, now_ns: int) -> None:
         """It is `now_ns`, and nothing was read."""
+        self._pass_to(now_ns)
+        self.watch()
+
+    def _pass_to(self, now_ns: int, passed_ns: int | None = None) -> None:
+        """The gateway runs until then: a time in which it did not would be one that nobody saw."""
+        left = now_ns - self.hand.now() if passed_ns is None else passed_ns
+        while self.edge.deriving.used and left > ALIVE_NS:
+            self.hand.move_to(self.hand.now() + ALIVE_NS)
+            self.edge.deriving.alive()
+            left -= ALIVE_NS
+        self.hand.move_to(now_ns, left)
+
+    def pause(self, now_ns: int) -> None:
+        """The gateway stands still until then, and is looked after again."""
         self.hand.move_to(now_ns)
         self.watch()
 

@@ -334,16 +334,31 @@ async def test_the_states_of_a_pump(tmp_path, name):
     assert found["failures"] == failures
     assert found["availability"] == pytest.approx(lasts[words == RUNNING].sum() / shift)
     assert found["mttr"] == (pytest.approx(lasts[words == FAULT].sum() / failures) if failures else None)
-    # A power holds until the next reading, or until nobody knows any more; the last one is followed by none.
-    watts = (trial.of("motor_current") * trial.of("voltage"))[trial.silent <= STALE_AFTER][: -STALE_AFTER - 1]
-    assert found["energy"] == pytest.approx(watts.sum() / 3.6e6, rel=1e-9)
+    # A power holds until the next reading, or until nobody knows any more. What was consumed then is missing, and no 0.
+    known = trial.silent <= STALE_AFTER
+    assert found["energy"] == pytest.approx(
+        (trial.of("motor_current") * trial.of("voltage"))[known].sum() / 3.6e6, rel=1e-9
+    )
+    assert found["energy_missing_time"] == pytest.approx((~known).sum())
+    assert (~known).any()
+    share = (~known).mean()
+    assert share > 0.06 or share < 0.03  # on one side of the twentieth from which on it is to be doubted
+    assert ("'energy' was not read for" in found["uncertain"]) == (share > 0.05)
     # The control: a debounce that is a second longer or shorter would be seen.
     for other in (4, 6):
         begins, words = trial.states(other)
         assert [((first + int(at)) * NS, WORDS[word]) for at, word in zip(begins, words, strict=True)] != expected
 
 
-SHIFT = ("availability", "failures", "mttr", "energy", *(f"time_by_state.{word}" for word in WORDS))
+SHIFT = (
+    "availability",
+    "failures",
+    "mttr",
+    "energy",
+    "energy_missing_time",
+    "uncertain",
+    *(f"time_by_state.{word}" for word in WORDS),
+)
 
 
 async def test_a_state_begins_when_its_condition_did_whatever_is_repeated_meanwhile(tmp_path):

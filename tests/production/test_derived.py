@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,7 @@ NAMES = ("good", "reject", "power", "energy", "mode", "alarm", "alarm_code")
 
 
 class Machine:
-    """One press, and what is worked out for it; time moves as it is told."""
+    """One press, and what is worked out for it; time moves as it is told. Longer than `BOUND` without a word is a pause."""
 
     def __init__(self, folder: Path, more: str, *, others: str = "", saved: dict[str, object] | None = None) -> None:
         path = folder / "gateway.yaml"
@@ -105,8 +107,25 @@ class Machine:
         assert batch is not None
         self._note(self.derived.take(batch, second, time))
 
+    def past(self, second: float, at: Sequence[float], **values: Sequence[Value]) -> None:
+        """A page of readings of the past arrives."""
+        for name, column in values.items():
+            times = [T + round(each * SECOND) for each in at]
+            batch = Batch(self.raw, [NAMES.index(name)] * len(times), times, list(column), None, historical=True)
+            self.derived.past(self.plan.past(batch), second, T + round(second * SECOND))
+
+    def hour(self, *names: str, end: float = 2800.0) -> dict[str, tuple[Value, str]]:
+        """What was told last of the hour that ends then, the first one as a rule."""
+        return {name: (v, q) for t, of, v, q in self.sent if t == end and (name := of.removeprefix("hour.")) in names}
+
     def tick(self, second: float) -> None:
         self._note(self.derived.tick(second, T + round(second * SECOND)))
+
+    def wait(self, second: float) -> None:
+        """The gateway runs until then, and nothing is read."""
+        begun = self.derived._pulse._last is not None
+        for at in range(math.ceil(self.second), math.ceil(second) if begun else 0, 5):
+            self.derived._pulse.note(at, T + at * SECOND)
 
     def told(self, *names: str) -> list[tuple[float, str, Value, str]]:
         """What was sent of these signals."""
@@ -114,6 +133,27 @@ class Machine:
 
     def values_of(self, name: str) -> list[Value]:
         return [value for _, of, value, _ in self.sent if of == name]
+
+
+class Watched(Machine):
+    """The gateway runs between all that is told."""
+
+    def _apply(self, second: float, values: list[Value], quality: list[int] | None) -> None:
+        self.wait(second)
+        super()._apply(second, values, quality)
+
+    def lose(self, second: float) -> None:
+        self.wait(second)
+        super().lose(second)
+
+    def tick(self, second: float) -> None:
+        self.wait(second)
+        super().tick(second)
+        self.second = second
+
+    def past(self, second: float, at: Sequence[float], **values: Sequence[Value]) -> None:
+        self.wait(second)
+        super().past(second, at, **values)
 
 
 STATE = """
@@ -130,7 +170,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_delta_is_what_was_added_since_the_reading_before(folder):
-    press = Machine(folder, "")
+    press = Watched(folder, "")
     for second, good in enumerate([100, 100, 103, 110]):
         press.read(second, good=good)
     assert press.values_of("good_delta") == [0, 3, 7]
@@ -138,18 +178,18 @@ def test_a_delta_is_what_was_added_since_the_reading_before(folder):
 
 
 def test_deltas_add_up_over_a_reset_and_a_restart(folder):
-    press = Machine(folder, "")
+    press = Watched(folder, "")
     for second, good in enumerate([100, 103, 0, 1, 5]):
         press.read(second, good=good)
     total = press.plan.seen.value[0]
-    again = Machine(folder, "", saved=json.loads(json.dumps(press.derived.dump(T + 5 * SECOND))))
+    again = Watched(folder, "", saved=json.loads(json.dumps(press.derived.dump(T + 5 * SECOND))))
     assert again.plan.load(press.plan.dump()) == []
     again.read(10, good=9)
     assert sum(press.values_of("good_delta") + again.values_of("good_delta")) == (total - 100) + 4 == 3 + 1 + 4 + 4
 
 
 def test_computed_signals_follow_their_inputs(folder):
-    press = Machine(
+    press = Watched(
         folder,
         """
     computed:
@@ -169,7 +209,7 @@ def test_computed_signals_follow_their_inputs(folder):
 
 
 def test_a_bad_input_is_a_bad_result_with_its_reason_and_never_a_number(folder):
-    press = Machine(folder, '    computed: {share: {value: "reject / (good + reject)"}}')
+    press = Watched(folder, '    computed: {share: {value: "reject / (good + reject)"}}')
     press.read(0, good=0, reject=0)  # divided by zero
     press.fail(1, reject=NO_COMMUNICATION)
     press.read(2, good=3, reject=1)
@@ -181,7 +221,7 @@ def test_a_bad_input_is_a_bad_result_with_its_reason_and_never_a_number(folder):
 
 
 def test_states_by_the_first_rule_that_holds(folder):
-    press = Machine(folder, STATE)
+    press = Watched(folder, STATE)
     press.read(0, mode=0)
     press.read(10, mode=2)
     press.read(20, mode=2, alarm=True, alarm_code=17)
@@ -201,7 +241,7 @@ def test_states_by_the_first_rule_that_holds(folder):
 
 
 def test_a_state_that_ends_is_an_event_with_its_duration(folder):
-    press = Machine(folder, STATE)
+    press = Watched(folder, STATE)
     press.read(0, mode=2)
     press.read(12.5, alarm=True, alarm_code=3)
     press.read(14, alarm=False)
@@ -215,7 +255,7 @@ def test_a_state_that_ends_is_an_event_with_its_duration(folder):
 
 def test_a_state_counts_from_the_beginning_of_its_condition(folder):
     """`debounce: 2s`: it is known two seconds later that the press runs since 10."""
-    press = Machine(folder, STATE)
+    press = Watched(folder, STATE)
     press.read(0, mode=0)
     press.read(10, mode=1)
     press.tick(11)
@@ -225,7 +265,7 @@ def test_a_state_counts_from_the_beginning_of_its_condition(folder):
 
 
 def test_what_is_shorter_than_the_debounce_never_was(folder):
-    press = Machine(folder, STATE)
+    press = Watched(folder, STATE)
     press.read(0, mode=0)
     press.read(10, mode=1)
     press.read(11, mode=0)
@@ -234,7 +274,7 @@ def test_what_is_shorter_than_the_debounce_never_was(folder):
 
 
 def test_a_broken_link_makes_the_state_unknown_and_one_bad_register_does_not(folder):
-    press = Machine(folder, STATE)
+    press = Watched(folder, STATE)
     press.read(0, mode=2)
     press.fail(1, alarm=NO_COMMUNICATION)
     assert press.now["state"] == "setup"
@@ -256,7 +296,7 @@ def test_figures_of_an_hour_with_all_they_were_calculated_from(folder):
 
     It makes a part every 2.5 s, every tenth is bad; it takes 10 Wh a part and nothing else.
     """
-    press = Machine(folder, KPI)
+    press = Watched(folder, KPI)
     parts = 0
     for second in range(0, 2801, 2):
         parts = min(second, 2000) * 10 // 25
@@ -290,7 +330,7 @@ def test_figures_of_an_hour_with_all_they_were_calculated_from(folder):
 
 
 def test_what_cannot_be_calculated_has_no_value(folder):
-    press = Machine(folder, KPI)
+    press = Watched(folder, KPI)
     press.read(0, mode=0)
     press.tick(60)
     assert press.now["hour.quality"] is None
@@ -300,7 +340,7 @@ def test_what_cannot_be_calculated_has_no_value(folder):
 
 def test_late_data_turns_what_was_unknown_into_what_was(folder):
     """The link is away from 100 to 400; the server remembers that the press went on until 200, and made 40 parts."""
-    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press = Watched(folder, KPI.replace(", debounce: 2s", ""))
     press.read(0, mode=1)
     press.tick(0)
     press.read(90, good=36)
@@ -316,6 +356,7 @@ def test_late_data_turns_what_was_unknown_into_what_was(folder):
     at = [T + s * SECOND for s in (150, 200, 200)]
     mode, good = NAMES.index("mode"), NAMES.index("good")
     past = press.plan.past(Batch(press.raw, [good, mode, good], at, [60, 2, 80], None, historical=True))
+    press.wait(2900)
     press.derived.past(past, 2900.0, T + 2900 * SECOND)
     press.tick(2901)
     assert not press.sent  # more of it may come
@@ -327,12 +368,12 @@ def test_late_data_turns_what_was_unknown_into_what_was(folder):
 
 
 def test_figures_go_on_after_a_restart_and_the_time_between_is_unknown(folder):
-    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press = Watched(folder, KPI.replace(", debounce: 2s", ""))
     press.read(0, mode=1)
     press.tick(0)
     press.read(100, good=40)
     saved = json.loads(json.dumps(press.derived.dump(T + 100 * SECOND)))
-    again = Machine(folder, KPI.replace(", debounce: 2s", ""), saved=saved)
+    again = Watched(folder, KPI.replace(", debounce: 2s", ""), saved=saved)
     again.plan.load(press.plan.dump())
     again.read(200, good=40, mode=1)
     again.tick(201)
@@ -346,7 +387,7 @@ def test_figures_go_on_after_a_restart_and_the_time_between_is_unknown(folder):
 
 
 def test_a_state_that_cannot_be_used_is_begun_anew(folder):
-    press = Machine(folder, KPI)
+    press = Watched(folder, KPI)
     saved = press.derived.dump(T) | {"figures": {"history": "?"}, "counters": {"parts": []}}
     assert press.derived.load(saved) == ["figures"]
 
@@ -359,7 +400,7 @@ def test_signals_of_another_machine(folder):
     signals: {import: {holding: 0, type: uint32, unit: kW.h, kind: counter}}
     computed: {per_part: {value: "import / [press/good]"}}
 """
-    press = Machine(folder, "", others=others)
+    press = Watched(folder, "", others=others)
     from gateway.model import Signal
 
     meter = Header(press.configuration.path_of("meter"), (Signal("import", "int", "kW.h"),))
@@ -378,7 +419,7 @@ def test_signals_of_another_machine(folder):
 
 def test_what_is_written_down_often_brings_everything_back(folder):
     """A dump, then two short notes, then a power cut: as if there had been none, but for the time it was away."""
-    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press = Watched(folder, KPI.replace(", debounce: 2s", ""))
     press.read(0, mode=1)
     press.tick(0)
     press.read(100, good=40)
@@ -389,7 +430,7 @@ def test_what_is_written_down_often_brings_everything_back(folder):
     press.read(300, mode=1, good=61)
     two = press.derived.recent(T + 300 * SECOND)
     assert len(json.dumps(one)) < len(json.dumps(whole)) + 400
-    again = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    again = Watched(folder, KPI.replace(", debounce: 2s", ""))
     assert again.derived.load(*json.loads(json.dumps([whole, [one, two]]))) == []
     again.plan.load(press.plan.dump())
     again.read(400, good=70, mode=1)
@@ -405,11 +446,11 @@ def test_what_is_written_down_often_brings_everything_back(folder):
 
 @pytest.mark.parametrize("broken", [{"figures": {"history": {}}}, {"figures": 7}, {"counters": {"x": 1}}, {}])
 def test_a_note_that_cannot_be_used_costs_only_itself(folder, broken):
-    press = Machine(folder, KPI)
+    press = Watched(folder, KPI)
     press.read(0, mode=1)
     press.tick(10)
     whole = press.derived.dump(T + 10 * SECOND)
-    again = Machine(folder, KPI)
+    again = Watched(folder, KPI)
     found = again.derived.load(whole, [{"t": T + 20 * SECOND, **broken}])
     assert found == (["figures"] if "figures" in broken else [])
     again.read(30, mode=1)
@@ -422,7 +463,7 @@ def test_a_note_that_cannot_be_used_costs_only_itself(folder, broken):
 
 def test_each_reading_of_a_batch_counts(folder):
     """Three pulses of an alarm in one notification of a subscription."""
-    press = Machine(folder, '    computed: {alarms: {value: "count(alarm, 1h)"}}')
+    press = Watched(folder, '    computed: {alarms: {value: "count(alarm, 1h)"}}')
     press.read(0)
     alarm = NAMES.index("alarm")
     times = [T + (10 + i) * SECOND for i in range(6)]
@@ -432,7 +473,7 @@ def test_each_reading_of_a_batch_counts(folder):
 
 
 def test_what_is_made_of_a_delta_is_bad_with_its_counter(folder):
-    press = Machine(folder, '    computed: {twice: {value: "good_delta * 2"}}')
+    press = Watched(folder, '    computed: {twice: {value: "good_delta * 2"}}')
     press.read(0, good=5)
     press.read(1, good=8)
     press.fail(2, good=NO_COMMUNICATION)
@@ -443,7 +484,7 @@ def test_what_is_made_of_a_delta_is_bad_with_its_counter(folder):
 
 
 def test_a_computed_signal_may_look_at_the_state_of_its_own_machine(folder):
-    press = Machine(folder, STATE + "    computed: {runs: {value: \"if(state == 'setup', 1, 0)\"}}\n")
+    press = Watched(folder, STATE + "    computed: {runs: {value: \"if(state == 'setup', 1, 0)\"}}\n")
     press.read(0, mode=2)
     assert press.now["runs"] == 1
     press.read(10, mode=0)
@@ -451,7 +492,7 @@ def test_a_computed_signal_may_look_at_the_state_of_its_own_machine(folder):
 
 
 def test_a_clock_that_is_set_back_by_a_year_stops_nothing(folder):
-    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press = Watched(folder, KPI.replace(", debounce: 2s", ""))
     year = 365 * 86_400
     press.read(year, mode=1)
     press.tick(year + 1)
@@ -467,12 +508,12 @@ def test_a_clock_that_is_set_back_by_a_year_stops_nothing(folder):
 
 def test_it_goes_on_when_it_is_made_anew(folder):
     """As when the types of another machine are learnt: nothing has been missed."""
-    press = Machine(
+    press = Watched(
         folder, KPI.replace(", debounce: 2s", "") + "    computed: {d: {value: \"duration(mode == 'auto')\"}}\n"
     )
     press.read(0, mode=1, good=4)
     press.read(100, good=44)
-    again = Machine(
+    again = Watched(
         folder, KPI.replace(", debounce: 2s", "") + "    computed: {d: {value: \"duration(mode == 'auto')\"}}\n"
     )
     again.derived.take_over(press.derived)
@@ -486,7 +527,7 @@ def test_it_goes_on_when_it_is_made_anew(folder):
 
 
 def test_history_that_comes_in_pages_is_judged_as_a_whole(folder):
-    press = Machine(folder, KPI.replace(", debounce: 2s", ""))
+    press = Watched(folder, KPI.replace(", debounce: 2s", ""))
     press.read(0, mode=1)
     press.tick(0)
     press.lose(100)
@@ -509,10 +550,10 @@ def test_history_that_comes_in_pages_is_judged_as_a_whole(folder):
 
 def test_two_kills_leave_both_absences_unknown(folder):
     text = KPI.replace(", debounce: 2s", "")
-    lines, press = [], Machine(folder, text)
+    lines, press = [], Watched(folder, text)
     for start, end in [(0, 600), (1000, 1300), (1500, 1600)]:
         if start:
-            press = Machine(folder, text)
+            press = Watched(folder, text)
             assert press.derived.load({}, json.loads(json.dumps(lines))) == []
         for second in range(start, end + 1, 20):
             press.read(second, mode=1)
@@ -526,7 +567,7 @@ def test_two_kills_leave_both_absences_unknown(folder):
 
 
 def test_a_rule_that_cannot_be_told_makes_those_below_it_uncertain(folder):
-    press = Machine(folder, STATE)
+    press = Watched(folder, STATE)
     press.read(0, mode=2)
     press.fail(1, alarm=NO_COMMUNICATION)
     press.read(2, mode=2)
@@ -536,10 +577,10 @@ def test_a_rule_that_cannot_be_told_makes_those_below_it_uncertain(folder):
 
 
 def test_while_the_gateway_is_away_the_state_is_unknown_in_the_store_too(folder):
-    press = Machine(folder, STATE)
+    press = Watched(folder, STATE)
     press.read(0, mode=2)
     saved = json.loads(json.dumps(press.derived.dump(T + 100 * SECOND)))
-    again = Machine(folder, STATE, saved=saved)
+    again = Watched(folder, STATE, saved=saved)
     again.read(500, mode=2)
     again.tick(501)
     assert again.told("state") == [(100.0, "state", "unknown", "good"), (500.0, "state", "setup", "good")]
@@ -550,7 +591,7 @@ def test_while_the_gateway_is_away_the_state_is_unknown_in_the_store_too(folder)
 
 
 def test_every_figure_names_what_it_is_made_of(folder):
-    press = Machine(folder, KPI)
+    press = Watched(folder, KPI)
     signals = {signal.name: signal for signal in press.derived.header.signals}
     everything = signals.keys() | {signal.name for signal in press.plan.header.signals}
     for signal in signals.values():
@@ -559,3 +600,32 @@ def test_every_figure_names_what_it_is_made_of(folder):
     assert signals["hour.energy"].made_of == ("energy",)
     assert signals["hour.peak_demand"].made_of == ("hour.energy", "hour.peak_start")
     assert len(signals) == len(press.derived.header.signals)
+
+
+def test_parts_of_the_first_moment_belong_to_the_first_interval(folder):
+    """The reading 100 is stamped 12 ms before the first state is known, 130 as much after it: 30 parts, not 29."""
+    press = Watched(folder, KPI)
+    first, later = T + SECOND, T + SECOND + 24_000_000
+    for now, good in ((first, 100), (later, 130)):
+        press.values |= {"good": good, "mode": 1}
+        row = [press.values[name] for name in NAMES]
+        press.plan.apply(Batch(press.raw, press.raw.order, (now,) * len(NAMES), row, None), 1.0, now)
+        press._note(press.derived.take(press.plan.seen, 1.0, now + 12_000_000))
+    press.tick(61)
+    assert press.now["hour.good"] == 30
+
+
+def test_a_bar_that_was_silent_is_told_when_the_meter_is_read_again(folder):
+    """36 kW; no meter from 1500 to 3000 s: the bars that end at 1900 and 2800 s are told then, as what they are."""
+    press = Watched(folder, KPI)
+    for second in range(0, 4000, 10):
+        press.values |= {"mode": 1, "energy": 10 * second}
+        if 1500 < second < 3000:
+            press.fail(second, energy=NO_COMMUNICATION)
+        else:
+            press.read(second)
+        press.tick(second)
+    assert [(t, round(value, 3), quality) for t, _, value, quality in press.told("demand.power")] == [
+        (1000.0, 36.0, "good"), (1900.0, 36.0, "uncertain:incomplete"), (2800.0, 36.0, "uncertain:incomplete"),
+        (3700.0, 36.0, "uncertain:incomplete"),
+    ]  # fmt: skip

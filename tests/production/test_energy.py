@@ -7,6 +7,7 @@ import pytest
 
 from gateway.config.production import EnergySettings
 from gateway.production import ENERGY_FORMULAS, ENERGY_INPUTS, History, energy
+from gateway.production.power import PowerMeter
 from production.material import HOUR, MINUTE, NS, at, calendar, count, one_shift, rising, told
 
 T = at("2026-03-02 06:00")
@@ -139,9 +140,12 @@ def test_doubts():
     count(history, "energy", (T, 0.0), (T + 50 * MINUTE, 50.0), (T + 70 * MINUTE, 70.0))
     found = energy(history, T, T + HOUR, PLAN, settings())
     assert found.inputs["estimated_share"] == pytest.approx(10 / 60)
-    assert found.uncertain == "17% of the energy are spread evenly over a time without readings"
+    # From 06:45 to 07:00 it may have been all of it: 5 + 20 kWh in a quarter, 100 kW.
+    assert found.uncertain == (
+        "17% of the energy are spread evenly over a time without readings; the peak may have been in a time without readings"
+    )
     found = energy(history, T, T + 4 * HOUR, PLAN, settings())
-    assert found.uncertain == "'energy' was not read for 71% of the time"  # 170 of 240 min
+    assert found.uncertain.startswith("'energy' was not read for 71% of the time; ")  # 170 of 240 min
     assert found.inputs["missing_time"] == 170 * 60
 
 
@@ -156,3 +160,145 @@ def test_every_figure_says_how_it_is_calculated_and_from_what():
         assert formula.text
         assert formula.reference
     json.dumps(asdict(found))
+
+
+# --- what a meter cannot tell ----------------------------------------------------------------------------------------
+
+
+def shuttle(hours: int, length: int = 100) -> History:
+    """Running and idle, `length` seconds each."""
+    words = ("running", "idle")
+    return told([(T + s * NS, words[s // length % 2]) for s in range(0, hours * 3600, length)])
+
+
+def test_a_coarse_meter_divides_its_steps_and_says_so():
+    """3.6 kW all the time, whole kWh, read every 10 s: it rises at 1000, 2000 and 3000 s, always just as a state begins.
+
+    By the reading it came with all of it would be idle. It was consumed in 500 s of each.
+    """
+    history = shuttle(1)
+    for second in range(0, 3601, 10):
+        history.total("energy", T + second * NS, float((second - 5) // 1000 if second else 0))
+    found = energy(history, T, T + HOUR, calendar(), settings())
+    assert found.inputs["energy"] == 3.0
+    assert found.inputs["energy_producing"] == pytest.approx(1.5, abs=0.02)
+    assert found.inputs["energy_idle"] == pytest.approx(1.5, abs=0.02)
+    assert found.uncertain.startswith("for 100% of the energy it is not known in which state it was")
+    assert {"energy_producing", "energy_idle", "energy_by_state", "idle_energy_share"} <= {*found.doubtful}
+    assert not {"energy", "co2e", "energy_per_part", "peak_demand"} & {*found.doubtful}
+
+
+def test_the_resolution_is_known_from_the_register():
+    """The same machine with a register of Wh. Idle takes nothing: what it rises by after standing still is no step of 100 Wh."""
+    history, value = shuttle(1), 0.0
+    for second in range(0, 3601, 10):
+        value += 0.1 if second and (second - 1) // 100 % 2 == 0 else 0.0
+        history.total("energy", T + second * NS, value)
+    found = energy(history, T, T + HOUR, calendar(), settings(), resolution=0.001)
+    assert found.uncertain == ""
+    assert found.doubtful == ()
+    assert found.inputs["energy_producing"] == pytest.approx(18.0)  # 18 times ten readings
+    assert found.inputs["energy_idle"] == 0.0
+
+
+def test_a_coarse_meter_in_one_state_says_enough():
+    history = told([(T, "running"), (T + 3000 * NS, "idle")])
+    for second in range(0, 3601, 10):
+        history.total("energy", T + second * NS, float(second // 100 if second <= 3000 else 30))
+    found = energy(history, T, T + HOUR, calendar(), settings())
+    assert (found.inputs["energy_producing"], found.inputs["energy_idle"], found.uncertain) == (30.0, 0.0, "")
+
+
+def test_a_meter_that_is_read_less_often_than_states_change():
+    """A reading a minute; 20 s of running, 20 s of idle, by turns: half of each step belongs to either, and that is a guess."""
+    history = shuttle(1, length=20)
+    for second in range(0, 3601, 60):
+        history.total("energy", T + second * NS, second / 60)
+    found = energy(history, T, T + HOUR, calendar(), settings())
+    assert found.inputs["energy_producing"] == pytest.approx(30.0)
+    assert "it is not known in which state it was" in found.uncertain
+
+
+def test_a_bar_that_a_gap_cuts_is_no_certain_one():
+    """10 Wh a second to 4000 s, then nothing; silent from 3000 to 5500 s. 10 kWh over 2500 s would be 14.4 kW, and are not."""
+    history = told([(T, "running")])
+    for second in [*range(0, 3001, 10), *range(5500, 7201, 10)]:
+        history.total("energy", T + second * NS, 0.01 * min(second, 4000))
+    found = energy(history, T, T + 2 * HOUR, calendar(), settings())
+    # The fourth has 3 kWh of its own and 600 s of the gap, the seventh 100 s of it; the gap has 4 Wh a second.
+    assert [(round(load.kw, 1), load.certain) for load in found.profile] == [
+        (36.0, True), (36.0, True), (36.0, True), (21.6, False), (14.4, False), (14.4, False), (1.6, False), (0.0, True)
+    ]  # fmt: skip
+    # The gap is within the window: how much it was is certain. Its peak may have been anywhere in the gap.
+    assert found.inputs["energy"] == pytest.approx(40.0)
+    assert found.doubtful == ("peak_demand", "peak_start_ns")
+    assert found.uncertain == "the peak may have been in a time without readings"
+
+
+def test_a_gap_in_which_nothing_was_consumed_is_certain():
+    history = told([(T, "off")])
+    for second in [*range(0, 1000, 10), *range(5500, 7201, 10)]:
+        history.total("energy", T + second * NS, 5.0)
+    found = energy(history, T, T + 2 * HOUR, calendar(), settings())
+    assert all(load.certain for load in found.profile)
+    assert found.uncertain == ""
+
+
+# --- a power that is not known ---------------------------------------------------------------------------------------
+
+
+def measured(*readings: tuple[int, float | None]) -> History:
+    """What a power (kW, None: bad) in seconds after T makes of a history."""
+    history, meter = told([(T, "running")], totals=("energy",)), PowerMeter(1 / 3600)
+    for second, kw in readings:
+        for t, kwh, unknown in meter.step(kw, T + second * NS):
+            assert history.total("energy", t, kwh, unknown=unknown)
+    return history
+
+
+def test_time_in_which_the_power_was_not_known_is_missing():
+    """36 kW, the register bad from 600 to 2400 s: 6 + 12 kWh, and 1800 s of which nobody knows."""
+    history = measured(*((s, 36) for s in range(0, 600, 60)), (600, None), *((s, 36) for s in range(2400, 3601, 60)))
+    found = energy(history, T, T + HOUR, calendar(), settings(co2e=0.5))
+    assert found.inputs["energy"] == pytest.approx(18.0)
+    assert found.inputs["missing_time"] == 1800.0
+    assert found.uncertain.startswith("'energy' was not read for 50% of the time")
+    assert {"energy", "co2e", "energy_producing"} <= {*found.doubtful}
+    assert [load.unknown_ns / NS for load in found.profile] == [300.0, 900.0, 600.0, 0.0]
+    # Half an hour of which all is known is certain, though another half is not.
+    known = energy(history, T + 2400 * NS, T + HOUR, calendar(), settings())
+    assert (known.inputs["missing_time"], known.uncertain) == (0.0, "")
+
+
+def test_a_short_window_is_doubted_as_soon_as_a_twentieth_is_missing():
+    history = measured((0, 36), (100, None), (140, 36), (600, 36))
+    found = energy(history, T, T + 10 * MINUTE, calendar(), settings())  # 40 of 600 s
+    assert found.uncertain == "'energy' was not read for 7% of the time"
+
+
+def test_unknown_time_is_kept_and_forgotten():
+    history = measured((0, 36), (600, None), (2400, 36), (3600, 36))
+    again = History(("energy",))
+    again.load(json.loads(json.dumps(history.dump())))
+    assert energy(again, T, T + HOUR, calendar(), settings()).inputs["missing_time"] == 1800.0
+    noted = History(("energy",))
+    noted.append(json.loads(json.dumps(history.newer(T + 300 * NS))))
+    assert noted.readings("energy").unknown.length(T, T + HOUR) == 1800 * NS
+    again.forget(T + 1200 * NS)
+    assert again.readings("energy").unknown.length(T, T + HOUR) == 1200 * NS
+    again.cut(T + 1800 * NS)
+    assert again.readings("energy").unknown.length(T, T + HOUR) == 600 * NS
+
+
+def test_a_meter_goes_on_after_a_restart_also_from_what_an_earlier_version_kept():
+    """There it was the integral in the unit of the power times seconds: 7200 W·s are 2 Wh."""
+    meter = PowerMeter(1 / 3.6e6)
+    meter.load([1, "total([m/p])", ["W"], T, [[36.0, T, 7200.0, 0.0]]])
+    assert [counted.kwh for counted in meter.step(36.0, T)] == [pytest.approx(0.002)]
+    again = PowerMeter(1 / 3.6e6)
+    again.load(json.loads(json.dumps(meter.dump())))
+    assert not again.known
+    assert [(counted.kwh, counted.unknown) for counted in again.step(0.0, T + NS)] == [(pytest.approx(0.002), True)]
+    for nonsense in (None, [], [1.0], ["x", "y"], [float("nan"), 0.0], {"v": 1}):
+        with pytest.raises((ValueError, TypeError)):
+            again.load(nonsense)

@@ -391,3 +391,82 @@ def test_a_word_of_a_later_version_is_unknown():
     dump["words"] = ["dancing" if word == "fault" else word for word in dump["words"]]
     history.load(dump)
     assert pieces(history, T, T + 2 * MINUTE) == [(0, 1, "running", ""), (1, 2, "unknown", "")]
+
+
+# --- what does not fit, what is unknown, where it begins ---------------------------------------------------------------
+
+
+def test_what_was_left_out_makes_the_amount_doubtful():
+    """A reset in an outage: 29 (06:05), then 60 (06:25). Late: up to 89 at 06:15, then 0 to 59. What is below 89 does not fit."""
+    history = History(("good",))
+    count(history, "good", (T, 0), (T + 5 * MINUTE, 29), (T + 25 * MINUTE, 89), (T + 26 * MINUTE, 95))
+    late = [(T + 15 * MINUTE, 89), (T + 16 * MINUTE, 0), (T + 24 * MINUTE, 54)]
+    history.replace(T, T + 25 * MINUTE, totals={"good": late})
+
+    def doubtful(start: int, end: int) -> bool:
+        return history.amount("good", [(T + start * MINUTE, T + end * MINUTE)]).doubtful
+
+    assert doubtful(0, 26)
+    assert doubtful(15, 25)
+    assert not doubtful(0, 15)  # as far as they fit it is known
+    assert not doubtful(25, 26)
+    again = History(("good",))
+    again.load(json.loads(json.dumps(history.dump())))
+    assert again.amount("good", [(T, T + 26 * MINUTE)]).doubtful
+
+
+def test_what_was_left_out_among_readings_that_are_close_says_nothing():
+    history = History(("good",))
+    rising(history, "good", T, T + HOUR, per_hour=360)
+    history.replace(T, T + HOUR, totals={"good": [(T + 30 * MINUTE, 5), (T + 31 * MINUTE, 999)]})
+    assert not history.amount("good", [(T, T + HOUR)]).doubtful
+
+
+def test_a_late_reading_that_is_uncertain_makes_the_amount_doubtful():
+    history = History(("good",))
+    count(history, "good", (T, 0), (T + 40 * MINUTE, 40))
+    at = T + 20 * MINUTE
+    history.replace(T, T + HOUR, totals={"good": [(at, 20)]}, unsure={"good": {at}})
+    assert amount(history, "good", T, at) == (20.0, 0, 0)
+    assert history.amount("good", [(T, at)]).doubtful
+
+
+def test_an_unknown_amount_that_becomes_known_moves_all_that_follows():
+    """10 kWh until 06:30, unknown to 07:00, 5 more until 07:30. Late: 8 until 06:45, the rest stays unknown; then 20 in all of it."""
+    history = History(("energy",))
+    for minute, kwh, unknown in ((0, 0, False), (30, 10, False), (60, 10, True), (90, 15, False)):
+        history.total("energy", T + minute * MINUTE, kwh, unknown=unknown)
+    begin, middle, end = T + 30 * MINUTE, T + 45 * MINUTE, T + 60 * MINUTE
+    assert amount(history, "energy", T, T + 90 * MINUTE) == (15.0, 0, 30)
+    assert history.reshape("energy", begin, end, [(middle, 8.0), (end, 8.0)], [(middle, end)]) == (begin, end)
+    assert amount(history, "energy", T, T + 90 * MINUTE) == (23.0, 0, 15)
+    assert amount(history, "energy", begin, middle) == (8.0, 0, 0)
+    history.reshape("energy", begin, end, [(middle, 8.0), (end, 20.0)], [])
+    assert amount(history, "energy", T, T + 90 * MINUTE) == (35.0, 0, 0)
+    history.total("energy", T + 100 * MINUTE, 16)  # of the meter, which knows nothing of it
+    assert amount(history, "energy", T + 90 * MINUTE, T + 100 * MINUTE) == (1.0, 0, 0)
+
+
+def test_it_begins_with_the_first_thing_that_is_known():
+    """A counter that is read 12 ms before the first state is judged, and again 12 ms after it: its 30 parts are not cut in two."""
+    early, late, ms = History(("good",)), History(("good",)), 1_000_000
+    assert early.first_ns is None
+    count(early, "good", (T, 100))
+    assert early.first_ns == T
+    early.state(T + 12 * ms, "running")
+    count(early, "good", (T + 24 * ms, 130))
+    assert early.first_ns == T
+    assert amount(early, "good", early.first_ns, T + MINUTE, whole=True)[0] == 30.0
+    late.state(T, "running")
+    count(late, "good", (T + 12 * ms, 100))
+    assert late.first_ns == T
+
+
+def test_more_unknown_times_than_can_be_remembered_cost_the_oldest(monkeypatch):
+    monkeypatch.setattr("gateway.production.totals.MAX_STRETCHES", 100)
+    history = History(("energy",))
+    for i in range(2000):
+        history.total("energy", T + i * MINUTE, i, unknown=i % 2 == 0)
+    readings = history.readings("energy")
+    assert len(readings.unknown) < 200
+    assert readings.unknown.length(T + 1950 * MINUTE, T + 2000 * MINUTE) == 24 * MINUTE  # 1951 to 1952 … 1997 to 1998

@@ -166,3 +166,62 @@ def test_states_follow_one_another_without_a_gap(steps):
             ends.append((ended.since, machine.state.since))
             assert ended.since <= machine.state.since <= second * S
     assert all(a[1] == b[0] for a, b in itertools.pairwise(ends))
+
+
+def test_two_rules_of_one_state_that_alternate_count_together():
+    """Both are running, by turns a second each, debounce 1 and 2 s: the state began when the first of them did."""
+    steps = [(5.0 + i, RUNNING if i % 2 else ALSO) for i in range(4)]
+    assert played((0, OTHERWISE), *steps) == [(0, "idle"), (5, "running")]
+
+
+def test_faults_that_alternate_are_a_fault():
+    """Every 3 s another one, debounce 5 s: a fault from 20 s on, known 5 s later, and only one."""
+    machine = StateMachine(
+        StateSettings.model_validate(
+            {
+                "rules": [
+                    {"when": "a", "state": "fault", "reason": "a"},
+                    {"when": "b", "state": "fault", "reason": "b"},
+                    {"when": "c", "state": "running"},
+                ],
+                "debounce": "5s",
+            }
+        )
+    )
+    found = []
+    for second in range(300):
+        outcome = 2 if second < 20 else second // 3 % 2
+        if machine.step(outcome, ("a", "b", "")[outcome], second * S) is not None:
+            found.append((second, machine.state.word, machine.state.since // S))
+    assert found == [(25, "fault", 20)]
+
+
+def test_another_state_in_between_begins_the_wait_anew():
+    assert played((0, OTHERWISE), (5, RUNNING), (6, UNKNOWN), (6.5, ALSO), (7.4, RUNNING), (8.5, RUNNING)) == [
+        (0, "idle"), (6.5, "running")
+    ]  # fmt: skip
+
+
+def test_another_rule_of_the_state_it_is_in_waits_for_itself():
+    """Jam is a fault. Two other reasons by turns, none for a second: the reason stays, and so does the state."""
+    settings = StateSettings.model_validate(
+        {"rules": [{"when": w, "state": "fault", "reason": w} for w in "abc"], "debounce": "1s"}
+    )
+    machine = StateMachine(settings)
+    machine.step(0, "a", 0)
+    for i in range(20):
+        assert machine.step(1 + i % 2, "bc"[i % 2], S + i * S // 2) is None
+
+
+@given(outcomes)
+@settings(max_examples=100)
+def test_a_state_that_holds_for_its_longest_debounce_counts(steps):
+    """Whatever was before, and by whichever of its rules: 2 s of running are running."""
+    machine, second = StateMachine(RULES), 0
+    for gap, outcome in steps:
+        second += gap
+        machine.step(outcome, "", second * S)
+    second += 11  # any hold is over
+    for i in range(6):
+        machine.step((RUNNING, ALSO)[i % 2], "", second * S + i * S // 2)
+    assert machine.state.word == "running"

@@ -18,6 +18,7 @@ from gateway.model import Batch, Header, MachinePath, ValueType
 from gateway.mqtt.payload import Frame
 from gateway.production.calendar import WorkCalendar, calendar_of
 from gateway.production.derived import Derived, Out
+from gateway.production.pulse import Pulse
 from gateway.runtime.edge.memory import Memory
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Deriving:
         """`noted`: one number, how many times a count began anew."""
         self._configuration, self._sink, self._clock, self._counters = configuration, sink, clock, counters
         self._memory, self._noted = memory, noted
+        self._pulse, self._pauses = Pulse(), 0  # those that were told
         self._headers: dict[str, Header] = {}  # of the machines themselves, as they leave
         self._made: dict[str, Derived] = {}
         self._turns: deque[str] = deque()
@@ -137,8 +139,16 @@ class Deriving:
             if batch.header is not derived.header:
                 self._try(derived, partial(derived.past, batch, self._clock.monotonic(), self._clock.now()))
 
+    def alive(self) -> None:
+        """The gateway runs: about twice a second, and before anything else then. What it was not is a pause."""
+        self._pulse.note(self._clock.monotonic(), self._clock.now())
+        for pause in self._pulse.since(self._pauses):
+            log.warning("%s", pause)
+        self._pauses = self._pulse.count
+
     def tick(self) -> None:
         """About twice a second."""
+        self.alive()
         if self._outdated:
             self._make()
         began = self._clock.monotonic()
@@ -191,8 +201,9 @@ class Deriving:
             configuration = self._configuration
             path = configuration.path_of(name)
             derived = Derived(
-                path, configuration.machines, self._calendar(name), self._headers, self._sink.types(path), self._noted
-            )
+                path, configuration.machines, self._calendar(name), self._headers, self._sink.types(path), self._noted,
+                self._pulse,
+            )  # fmt: skip
             if before is not None:
                 if (held := before.flush()) is not None:
                     self._count(held, held)
