@@ -19,7 +19,7 @@ from gateway.cli.common import (
     load_config,
     print_json,
     seconds_of,
-    write_file,
+    tell_yaml,
 )
 from gateway.cli.progress import STOPPED, Progress
 
@@ -521,6 +521,7 @@ def import_(
     ] = "auto",
     output: OutputOption = None,
     force: Force = False,
+    json: Json = False,
 ) -> None:
     """Make YAML of a manufacturer's register list. Every mistake in it is told at its line, and nothing written then."""
     from adapters.modbus.signals import TABLES
@@ -548,11 +549,7 @@ def import_(
     )
     for note in found.notes:
         print(f"{found.source}: {note}", file=sys.stderr)
-    if output is None:
-        print(text, end="")
-        return
-    write_file(output, text)
-    print(f"{output}: {len(found.signals)} signals", file=sys.stderr)
+    tell_yaml(text, output, json, signals=len(found.signals))
 
 
 def _is_name(text: str) -> bool:

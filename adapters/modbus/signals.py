@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from gateway.config import SignalSettings
@@ -208,10 +209,10 @@ class ModbusSignal(SignalSettings):
         return "float" if self.data_type.startswith("float") else "int"
 
     @property
-    def wraps_at(self) -> float | None:
-        """A counter goes round where its digits or bits end; with a sign half way, as it shows no negative count."""
-        if self.rollover is not None or self.value_type != "int":
-            return self.rollover
+    def width(self) -> float | None:
+        """A counter goes round where its digits or bits end; with a sign half way, as long as it shows no negative count."""
+        if self.value_type != "int":
+            return None
         if self.data_type in _DECIMAL_DIGITS:
             return 10.0 ** _DECIMAL_DIGITS[self.data_type]
         bits = 8 if self.data_type in ("int8", "uint8") else 16 * self.size
@@ -328,8 +329,16 @@ class ModbusSignal(SignalSettings):
                     raise mistake(f"a {self.data_type} has no {key}", f"remove `{key}`", key)
             if self.kind == "counter":
                 raise mistake(f"a {self.data_type} cannot be a counter", "remove `kind`", "kind")
+        if self.rollover is not None and self.width is not None:
+            end = round(self.width) * (2 if self.data_type.startswith("int") else 1)  # its sign may be a digit
+            if self.rollover > end:
+                hint = f"at most {end}; left out, it is that of {self.data_type}"
+                raise mistake(
+                    f"{self.rollover:.15g} is never reached: {self.data_type} has {end} numbers", hint, "rollover"
+                )
         if self.enum is not None and self.value_type in ("float", "string"):
             raise mistake(f"`enum` names whole numbers, and {self.data_type} is none", "remove `enum`", "enum")
+        self._check_texts()
         bits = 8 if self.data_type in ("int8", "uint8") else 16 * self.size
         for value in self.invalid:
             if self.value_type == "float" and isfinite(value) and abs(value) > _LARGEST[self.data_type]:
@@ -339,3 +348,37 @@ class ModbusSignal(SignalSettings):
                 raise mistake(f"{value} is not a value of {self.data_type}", "a whole number", "invalid")
             if whole and self.value_type == "int" and not -(1 << bits - 1) <= value < 1 << bits:
                 raise mistake(f"{value} does not fit into {self.data_type}", f"it has {bits} bits", "invalid")
+
+    def _check_texts(self) -> None:
+        """Each number of `enum` is one that can be read."""
+        low, high = self._limits
+        errors = [
+            InitErrorDetails(
+                type=mistake(
+                    f"{number} is not a value of {self.data_type}: it has {low} to {high}", _meant(number, low, high)
+                ),
+                loc=("enum", str(number), "[key]"),
+                input=text,
+            )
+            for number, text in (self.enum or {}).items()
+            if not low <= number <= high
+        ]
+        if errors:
+            raise ValidationError.from_exception_data("enum", errors)
+
+    @property
+    def _limits(self) -> tuple[int, int]:
+        """The lowest and the highest raw value of a type of whole numbers."""
+        if self.data_type == "bool":
+            return 0, 1
+        if self.data_type in _DECIMAL_DIGITS:
+            return 0, 10 ** _DECIMAL_DIGITS[self.data_type] - 1
+        bits = 8 if self.data_type in ("int8", "uint8") else 16 * self.size
+        return (-1 << bits - 1, (1 << bits - 1) - 1) if self.data_type.startswith("int") else (0, (1 << bits) - 1)
+
+
+def _meant(number: int, low: int, high: int) -> str:
+    """What is meant by a number that has the right bits, but for the sign: 65535 is -1 as an int16."""
+    span = high - low + 1
+    same_bits = span > 2 and span & (span - 1) == 0 and -span // 2 <= number < span
+    return f"these bits are {number + (span if number < 0 else -span)} in this type" if same_bits else "check `type`"

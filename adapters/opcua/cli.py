@@ -20,7 +20,7 @@ from gateway.cli.common import (
     print_json,
     run,
     seconds_of,
-    write_file,
+    tell_yaml,
 )
 from gateway.cli.progress import Progress
 
@@ -655,6 +655,7 @@ def import_(
     timeout: Timeout = None,
     max_nodes: MaxNodes = None,
     config: ConfigOption = None,
+    json: Json = False,
 ) -> None:
     """Write the YAML for what a server has: machines, and signals with unit, range and states. It runs as it is."""
     from adapters.opcua.tools.companion import Types
@@ -719,11 +720,7 @@ def import_(
         raise UsageError(
             f"nothing to read there; --all takes what was left out, `gateway opcua browse {target}` shows it"
         )
-    if output is None:
-        print(result.text, end="")
-        return
-    write_file(output, result.text)
-    print(f"{output}: {result.signals} signals", file=sys.stderr)
+    tell_yaml(result.text, output, json, signals=result.signals)
 
 
 def _roots(tree: Tree, pattern: Pattern, uris: Sequence[str], before: Sequence[Any], each: str) -> Sequence[int]:

@@ -107,6 +107,11 @@ class OpcuaSignal(SignalSettings):
         return where + (f" {self.field}" if self.field else "") + ("" if self.index is None else f" [{self.index}]")
 
     @property
+    def polled(self) -> bool:
+        """Read by us, as far as that is said here; else by a subscription, or as the connection says."""
+        return self.mode == "poll"
+
+    @property
     def place(self) -> Path:
         """Where in the value of the node it stands; nothing for the value itself."""
         return path_of(self.field, self.index)

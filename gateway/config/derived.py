@@ -55,6 +55,11 @@ class ComputedSettings(SignalSettings):
         examples=['"[meter-01/active_power] / 1000"', '"mean(melt_temp, 5min)"'],
     )
 
+    @property
+    def polled(self) -> bool:
+        """It is worked out when its inputs come."""
+        return False
+
     @model_validator(mode="after")
     def _is_worked_out(self) -> ComputedSettings:
         for key in ("scale", "offset", "scale_from", "raw_range", "rollover", "enum"):

@@ -43,6 +43,8 @@ def explain(exc: ValidationError, model: type[BaseModel], node: Node, where: Pat
 
 def _explain(error: ErrorDetails, model: type[BaseModel], node: Node, where: Path) -> ConfigError:
     path, of_key = _path(error["loc"], node)
+    if error["type"] in _LIMITS and isinstance(written := _written(node, path), str):
+        error = {**error, "input": written}  # `30s`, which is the number 30.0 by the time it is compared
     message, hint, key = _message(error, path, model)
     if key:
         path = (*path, key)
@@ -53,6 +55,22 @@ def _explain(error: ErrorDetails, model: type[BaseModel], node: Node, where: Pat
     if (span := error.get("ctx", {}).get("span")) is not None:
         mark = mark.within(str(error["input"]), *span)
     return mark.error(message, hint, ".".join(map(str, (*where, *path))))
+
+
+def _written(node: Node, path: Path) -> Any:
+    """What stands at a place, as it was written; None where nothing does."""
+    at: Any = node
+    for step in path:
+        value = at.value
+        if isinstance(value, dict):
+            at = value.get(str(step))
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            at = value[step]
+        else:
+            return None
+        if at is None:
+            return None
+    return at.value
 
 
 def _path(loc: tuple[int | str, ...], node: Node) -> tuple[Path, bool]:

@@ -13,6 +13,7 @@ import marshal
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -169,7 +170,7 @@ class _Loader:
     signals: dict[tuple[object, bytes], Section] = field(default_factory=dict)
     keys: dict[frozenset[str], set[str]] = field(default_factory=dict)  # that were written, of all signals
     sets: dict[tuple[object, ...], Mapping[str, SignalSettings]] = field(default_factory=dict)
-    warned: set[str] = field(default_factory=set)
+    warned: set[tuple[str, str]] = field(default_factory=set)  # places, and what was said of them
     texts: Mapping[Path, bytes] = field(default_factory=dict)  # instead of what is in the files, or beside them
     env_of_texts: Mapping[str, str] = field(default_factory=dict)
     secret: Callable[[str], str] | None = None  # instead of looking secrets up
@@ -272,7 +273,15 @@ class _Loader:
             return None
 
     def _settings(self, tree: Node) -> Settings | None:
-        return self._validate(Settings, tree, ())
+        """All but what is in connections and machines: that is checked one by one, by the model of its protocol."""
+        bare = {**tree.value}
+        for section in ("connections", "machines"):
+            if (node := tree.get(section)) is not None and node.is_mapping:
+                inside = {
+                    name: mapping(child.mark) if child.is_mapping else child for name, child in node.value.items()
+                }
+                bare[section] = Node(inside, node.mark, node.keys)
+        return self._validate(Settings, tree, (), Node(bare, tree.mark, tree.keys).plain())
 
     def _connections(self, tree: Node) -> dict[str, ConnectionSettings]:
         """Each one checked by the model of its protocol, with the defaults underneath; `tree` gets what is in force."""
@@ -342,7 +351,7 @@ class _Loader:
                 self.errors.append(error)
             self._warn(tree, name, machine)
             if machine.derived or machine.calendar:
-                self.kept[name] = node
+                self.kept[name] = _without_signals(node)
             if not self.whole_tree:
                 tree.value["machines"].value[name] = mapping(node.mark)
         return done
@@ -389,7 +398,7 @@ class _Loader:
         """One object for all equal ones; what is wrong is left as it is, to be found where it stands."""
         if not isinstance(plain, dict):
             return plain
-        key = (model, marshal.dumps(plain))
+        key = (model, blake2b(marshal.dumps(plain), digest_size=16).digest())
         if key not in self.signals:
             try:
                 self.signals[key] = signal = model.model_validate(plain)
@@ -405,10 +414,12 @@ class _Loader:
         signals += [("computed", *item) for item in machine.computed.items()]
         for section, signal, settings in signals:
             for key, doubt in settings.doubts:
-                at = str(tree.find(("machines", name, section, signal, key), key=True))
-                if at in self.warned:  # a line of a profile is doubtful once
+                there = tree.value["machines"].value[name].value[section].value
+                written = signal if signal in there else signal.rpartition("_")[0]  # one element of an array
+                at = str(tree.find(("machines", name, section, written, key), key=True))
+                if (at, doubt) in self.warned:  # a line of a profile is doubtful once
                     continue
-                self.warned.add(at)
+                self.warned.add((at, doubt))
                 self.warnings.append(f"{at}: warning: machines.{name}.{section}.{signal}.{key} {doubt}")
 
     def _entries(self, tree: Node, section: str) -> Iterator[tuple[str, Node, tuple[str, str]]]:
@@ -517,6 +528,15 @@ class _Loader:
         else:
             return protocol
         return None
+
+
+def _without_signals(machine: Node) -> Node:
+    """What is looked at once all machines are known: of its signals only where their names stand."""
+    signals = machine.get("signals")
+    if signals is None or not signals.is_mapping:
+        return machine
+    bare = {name: mapping(each.mark) for name, each in signals.value.items()}
+    return Node({**machine.value, "signals": Node(bare, signals.mark, signals.keys)}, machine.mark, machine.keys)
 
 
 def _machine_of_file(name: str, body: Node) -> Node:

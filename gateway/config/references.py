@@ -51,8 +51,7 @@ def kind_of(s: SignalSettings) -> Kind:
     if s.enum is not None:
         return Kind("string", None, frozenset(s.enum.values()) if s.enum else None)
     type_: ValueType | None = getattr(s, "value_type", None) or getattr(s, "type", None)
-    scaled = (s.scale, s.offset, s.scale_from, s.raw_range, s.store_as) != (None,) * 5
-    if type_ == "int" and scaled:
+    if type_ == "int" and s.is_scaled:
         type_ = "float"
     code = s.store_as or s.unit
     return Kind(type_, unit_of(code) if code and code != FROM_SERVER else None, None)

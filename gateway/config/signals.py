@@ -10,17 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from math import isfinite
+from math import ceil, floor, isfinite
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from gateway.config.fields import Deadband, Duration, Name, Percent, Period, Range, RawNumber, Section, mistake
+from gateway.config.fields import (
+    Deadband,
+    Duration,
+    Name,
+    Percent,
+    Period,
+    Range,
+    RawNumber,
+    Section,
+    mistake,
+    with_unit,
+)
 from gateway.units import UnitError, conversion, doubt, parse
 
 Report = Literal["all", "change", "swinging-door"]
 
 FROM_SERVER = "from-server"
+USABLE = 1e280
+"""The largest number that is calculated with, and one by the smallest: raw values have 19 digits, and floats end at 308."""
+_LATE = 1.1  # a heartbeat that comes later than this many times its length is not the one that was meant
+_MISSED = 2  # polls after which a value counts as one that the machine does not repeat, see the normalizer
+_SLACK = 1e-9  # of a ratio: 0.3 s are three times 0.1 s
 
 
 class Reporting(Section):
@@ -148,17 +164,78 @@ class SignalSettings(Reporting):
         """What may be meant but should be thought about: a key, and what follows it in a warning."""
         if self.deadband is not None and self.report == "all":
             yield "deadband", "works with `report: change` or `swinging-door`, and `report` is `all`"
+        elif self.deadband is not None and (error := self._rounding) > self._band:
+            text = f"is finer than `precision: {self.precision}`: rounded values are off by up to {error:g}"
+            yield "deadband", f"{text}, {self._band:g} cannot be kept"
+        if self.report != "all" and self.polled and (late := self._late_heartbeat):
+            yield late
         for key in ("unit", "store_as"):
             if (code := getattr(self, key)) and code != FROM_SERVER and (why := doubt(code)):
                 yield key, f"is doubtful: {why}"
+
+    @property
+    def polled(self) -> bool:
+        """Whether it is read every `poll`; else it comes by itself, when it has changed."""
+        return True
+
+    @property
+    def max_silence(self) -> float:
+        """Seconds between two readings that are sent while all is well, at the most: with a heartbeat."""
+        if not self.polled:
+            return self.heartbeat + _MISSED * self.poll
+        # The poll that comes just before the heartbeat is due says nothing yet.
+        return round((floor(self.heartbeat / self.poll + _SLACK) + 1) * self.poll, 6)
+
+    @property
+    def _late_heartbeat(self) -> tuple[str, str] | None:
+        key = "heartbeat" if "heartbeat" in self.model_fields_set else "poll"
+        beat, poll = (with_unit(seconds, "duration") for seconds in (self.heartbeat, self.poll))
+        if self.heartbeat < self.poll:
+            text = f"leaves `report: {self.report}` without effect: the heartbeat is {beat} and `poll` is {poll}"
+            return key, f"{text}, so every reading is sent, each {poll}"
+        real = round(ceil(self.heartbeat / self.poll - _SLACK) * self.poll, 6)
+        if real <= _LATE * self.heartbeat:
+            return None
+        what = "is not met" if key == "heartbeat" else f"does not meet the heartbeat of {beat}"
+        return key, f"{what}: with `poll: {poll}` the longest silence is {with_unit(real, 'duration')}"
+
+    @property
+    def _band(self) -> float:
+        """The deadband in the unit in which the value leaves; 0 where that is not known yet."""
+        if not isinstance(self.deadband, Percent):
+            return (self.deadband or 0.0) * abs(self.conversion[0])
+        width = 0.0 if self.range is None else self.range[1] - self.range[0]
+        return width * self.deadband / 100 * abs(self.conversion[0])
+
+    @property
+    def _rounding(self) -> float:
+        """By how much `precision` moves a value that is not a whole number anyway; 0 where it does not, or no deadband is to be kept."""
+        whole = self.kind == "counter" or (getattr(self, "value_type", None) == "int" and not self.is_scaled)
+        if self.precision is None or not self._band or (whole and self.precision >= 0):
+            return 0.0
+        return 0.5 * 10.0**-self.precision
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether a whole number becomes a float."""
+        return (self.scale, self.offset, self.scale_from, self.raw_range, self.store_as) != (None,) * 5
 
     @property
     def linear(self) -> tuple[float | None, float | None]:
         """value = raw * scale + offset, in `unit`, however that is written; None where nothing is. After a `scale_from`."""
         if self.raw_range is None or self.scaled_range is None:
             return self.scale, self.offset
+        slope, offset = self._line
+        return float(slope), float(offset)
+
+    @property
+    def _line(self) -> tuple[Fraction, Fraction]:
+        """Slope and offset of the line through the two points of `raw_range` and `scaled_range`."""
+        assert self.raw_range is not None
+        assert self.scaled_range is not None
         (first, last), (low, high) = (map(exact, ends) for ends in (self.raw_range, self.scaled_range))
-        return float((high - low) / (last - first)), float(low - first * (high - low) / (last - first))
+        slope = (high - low) / (last - first)
+        return slope, low - first * slope
 
     @property
     def slope(self) -> float:
@@ -172,8 +249,13 @@ class SignalSettings(Reporting):
 
     @property
     def wraps_at(self) -> float | None:
-        """Where a counter begins at 0 again; None where that is not known. An adapter knows it from the type."""
-        return self.rollover
+        """Where a counter begins at 0 again; None where that is not known."""
+        return self.width if self.rollover is None else self.rollover
+
+    @property
+    def width(self) -> float | None:
+        """Where a counter of its type begins at 0 again, half way if it has a sign; None where that is not known yet."""
+        return None
 
     @field_validator("scale", "offset", "max_rate", "rollover")
     @classmethod
@@ -187,6 +269,15 @@ class SignalSettings(Reporting):
     def _not_zero(cls, value: float | None) -> float | None:
         if value == 0:
             raise mistake("a scale of 0 makes every value 0", "leave it out for a scale of 1")
+        if value is not None and abs(value) < 1 / USABLE:
+            raise mistake(f"{value:g} is too small to calculate with: {1 / USABLE:g} at least", "check its exponent")
+        return value
+
+    @field_validator("scale", "offset")
+    @classmethod
+    def _usable(cls, value: float | None) -> float | None:
+        if value is not None and isfinite(value) and abs(value) > USABLE:
+            raise mistake(f"{value:g} is too large to calculate with: {USABLE:g} at most", "check its exponent")
         return value
 
     @field_validator("scaled_range")
@@ -225,6 +316,10 @@ class SignalSettings(Reporting):
             for key in ("scale", "offset", "scale_from"):
                 if getattr(self, key) is not None:
                     raise mistake(f"`raw_range` says already what `{key}` says", f"remove `{key}`", key)
+            if not all(1 / USABLE <= abs(number) <= USABLE for number in self._line if number):
+                text = "`raw_range` and `scaled_range` make a factor that cannot be calculated with"
+                hint = f"it has to be between {1 / USABLE:g} and {USABLE:g}: check the exponents"
+                raise mistake(text, hint, "scaled_range")
         elif self.clamp:
             raise mistake("`clamp` holds a value within `raw_range`", "add `raw_range` and `scaled_range`", "clamp")
 

@@ -18,10 +18,11 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 import yaml
 
+from gateway.config.yaml_shown import Part, shown_lines
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.hiding import HIDDEN, is_name, speaks_of_secrets, starred_lines, unquoted, unsaid, without_defaults
 
@@ -43,6 +44,7 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 40
+_SHORT = 32  # characters of a text that is likely to be the value of many keys: a type, a unit
 MAX_NODES = 2_000_000  # counted with aliases followed: an alias bomb ends here
 
 # YAML 1.2.2, 10.3.2 (core schema). Longer numbers than any machine has stay text.
@@ -61,12 +63,43 @@ _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+class _Lines(Sequence[str]):
+    """The lines of a text, which is taken apart once somebody asks: of 10,000 of them the list is larger than the text.
+
+    Only what YAML calls a line break counts as one, or the line numbers of the marks would drift.
+    """
+
+    __slots__ = ("_lines", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text, self._lines = text, list[str]()
+
+    def _split(self) -> list[str]:
+        if not self._lines:
+            self._lines = re.split(r"\r\n|[\n\r\x85\u2028\u2029]", self._text)
+        return self._lines
+
+    def __len__(self) -> int:
+        return len(self._split())
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        return self._split()[at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._split())
+
+
+@dataclass(slots=True)
 class Source:
     """A file that was read: its name as a person would write it, and its lines."""
 
     name: str
     lines: Sequence[str] = ()
+    parsed: bool = field(default=False, compare=False)  # YAML could make sense of all of it
     _shown: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def line(self, number: int) -> str:
@@ -76,7 +109,7 @@ class Source:
     def shown(self, number: int) -> str:
         """As it may be shown: the same, as long, with stars in place of secrets."""
         if not self._shown:
-            self._shown.extend(starred_lines(self.lines))
+            self._shown = shown_lines(self.lines, _parts(self.lines)) if self.parsed else starred_lines(self.lines)
         return self._shown[number - 1] if 0 < number <= len(self.lines) else ""
 
 
@@ -97,7 +130,9 @@ class Mark:
             message, hint = unquoted(message), unquoted(hint)
             secret = "".join(was if was != now else "\n" for was, now in zip(raw, text, strict=False))
             field = ".".join(HIDDEN if part and part in secret else part for part in field.split("."))
-        return ConfigError(self.source.name, self.line, self.column, field, message, hint, text, self.width)
+        error = ConfigError(self.source.name, self.line, self.column, field, message, hint, width=self.width)
+        error.source = text  # it knows more than one line by itself tells
+        return error
 
     def within(self, text: str, start: int, end: int) -> Mark:
         """The place of a part of the text that stands here; here itself where it is written in another way there."""
@@ -342,8 +377,7 @@ def parse_yaml(data: bytes, name: str, *, env: Mapping[str, str] | None = None) 
         source = Source(name, data.decode("utf-8-sig", "replace").splitlines())
         error = Mark(source, line, column).error(f"byte 0x{data[exc.start]:02X} is not UTF-8", "save the file as UTF-8")
         raise ConfigErrors([error]) from exc
-    # Only what YAML calls a line break counts as one, or the line numbers of the marks would drift.
-    source = Source(name, re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text))
+    source = Source(name, _Lines(text))
     return _Builder(source, os.environ if env is None else env).build(text)
 
 
@@ -363,20 +397,25 @@ class _Builder:
 
     def __init__(self, source: Source, env: Mapping[str, str]) -> None:
         self._source, self._env = source, env
-        self._errors: list[ConfigError] = []
+        self._mistakes: list[
+            tuple[Mark, str, str]
+        ] = []  # told at the end, when it is known what is secret in their lines
         self._stack: list[_Open] = []  # what is open where it is read
         self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes inside
         self._count = 0
+        self._line = 0  # of the last mark
 
     def build(self, text: str) -> Node:
+        fatal, root = [], None
         try:
             root = self._tree(_events(text))
+            self._source.parsed = True
         except yaml.YAMLError as exc:
-            self._errors.append(self._syntax_error(exc))
+            fatal.append(self._syntax_error(exc))
         except ConfigError as exc:
-            self._errors.append(exc)
-        if self._errors:
-            raise ConfigErrors(self._errors)
+            fatal.append(exc)
+        if self._mistakes or fatal:
+            raise ConfigErrors([mark.error(message, hint) for mark, message, hint in self._mistakes] + fatal)
         return root if root is not None else mapping(Mark(self._source, 1, 1))
 
     def _tree(self, events: Iterator[Any]) -> Node | None:
@@ -433,7 +472,7 @@ class _Builder:
             raise mark.error("merge keys (<<) are not YAML 1.2", "use a profile, or `defaults:`")
         if key in parent.keys:
             first = parent.keys[key]
-            self._errors.append(mark.error(f"{key!r} stands twice in this mapping", f"first in line {first.line}"))
+            self._mistakes.append((mark, f"{key!r} stands twice in this mapping", f"first in line {first.line}"))
         parent.keys[key] = mark
         parent.key = key
         self._tick(mark)
@@ -446,7 +485,8 @@ class _Builder:
         if "${" in text:
             value = self._substitute(text, mark)
             return Node(value, Filled(mark.source, mark.line, mark.column, mark.width, text, value))
-        return Node(_resolve(text) if event.implicit[0] else text, mark)
+        value = _resolve(text) if event.implicit[0] else text
+        return Node(sys.intern(value) if isinstance(value, str) and len(value) <= _SHORT else value, mark)
 
     def _substitute(self, text: str, mark: Mark) -> str:
         """`${VAR}` and `${VAR:-default}` become text; `$${` stands for `${`."""
@@ -456,17 +496,13 @@ class _Builder:
                 return "${"
             parts = _VARIABLE_NAME.fullmatch(match[1])
             if parts is None:
-                self._errors.append(
-                    mark.error(
-                        f"'{match[0] if re.fullmatch('[^ ]*', match[0]) else '${…}'}' is not a variable",
-                        "write ${NAME} or ${NAME:-default}; $${ for a plain ${",
-                    )
-                )
+                message = f"'{match[0] if re.fullmatch('[^ ]*', match[0]) else '${…}'}' is not a variable"
+                self._mistakes.append((mark, message, "write ${NAME} or ${NAME:-default}; $${ for a plain ${"))
                 return ""
             name, default = parts[1], parts[2]
             if name not in self._env and default is None:
                 hint = f"set it, or write a default: ${{{name}:-value}}"
-                self._errors.append(mark.error(f"the environment variable {name} is not set", hint))
+                self._mistakes.append((mark, f"the environment variable {name} is not set", hint))
             return self._env.get(name, default or "")
 
         return _VARIABLE.sub(value, text)
@@ -491,14 +527,15 @@ class _Builder:
 
     def _check_tag(self, event: Any, mark: Mark) -> None:
         if event.tag not in (None, "!"):
-            self._errors.append(
-                mark.error(f"tags like '{event.tag}' are not used here", "remove it; quotes make text of a number")
-            )
+            hint = "remove it; quotes make text of a number"
+            self._mistakes.append((mark, f"tags like '{event.tag}' are not used here", hint))
 
     def _mark(self, event: Any) -> Mark:
         start, end = event.start_mark, event.end_mark
         width = end.column - start.column if end.line == start.line else 1
-        return Mark(self._source, start.line + 1, start.column + 1, max(1, width))
+        if start.line != self._line - 1:
+            self._line = start.line + 1  # one number for all that stands in it: of 10,000 signals it is 10 MB less
+        return Mark(self._source, self._line, start.column + 1, max(1, width))
 
     def _syntax_error(self, exc: yaml.YAMLError) -> ConfigError:
         problem = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or "this is not YAML")
@@ -596,6 +633,22 @@ def _events(text: str) -> Iterator[Any]:
             yield parser.get_event()
     finally:
         parser.dispose()
+
+
+def _parts(lines: Sequence[str]) -> Iterator[Part]:
+    """What is found in a file that has been parsed once already."""
+    for event in _events("\n".join(lines)):
+        begin, end = event.start_mark, event.end_mark
+        span = (begin.line, begin.column), (end.line, end.column)
+        if isinstance(event, yaml.ScalarEvent):
+            yield Part("text", *span, event.value, event.anchor, plain=not event.style)
+        elif isinstance(event, yaml.AliasEvent):
+            yield Part("alias", *span, str(event.anchor))
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            kind: Literal["mapping", "list"] = "mapping" if isinstance(event, yaml.MappingStartEvent) else "list"
+            yield Part(kind, *span, anchor=event.anchor, flow=bool(event.flow_style))
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            yield Part("end", *span)
 
 
 def _resolve(text: str) -> Any:

@@ -7,7 +7,7 @@ write to a broker.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
@@ -183,18 +183,28 @@ def _decode_frame(frame: Any) -> Frame:
 # --- meta and status -------------------------------------------------------------------------------------------------
 
 
-def encode_meta(path: MachinePath, signals: Iterable[Signal], gateway: str, version: int = 0) -> bytes:
-    """The schema of a machine's `data`: all there is to know of each signal. `version` counts its changes."""
+def encode_meta(
+    path: MachinePath,
+    signals: Iterable[Signal],
+    gateway: str,
+    version: int = 0,
+    rules: str = "",
+    sending: Callable[[Signal], Mapping[str, Any]] = lambda _: {},
+) -> bytes:
+    """The schema of a machine's `data`: all there is to know of each signal. `version` counts its changes.
+
+    `rules`: a digest of what is done to its readings. `sending`: what there is to say of when a signal is sent.
+    """
     message = {
-        "v": VERSION, "gateway": gateway, "version": version,
+        "v": VERSION, "gateway": gateway, "version": version, **({"rules": rules} if rules else {}),
         "path": {level: getattr(path, level) for level in _LEVELS if getattr(path, level)},
-        "signals": {s.name: describe(s) for s in signals},
+        "signals": {s.name: {**describe(s), **sending(s)} for s in signals},
     }  # fmt: skip
     return orjson.dumps(message)
 
 
 def describe(s: Signal) -> dict[str, Any]:
-    """What a consumer has to know of a signal, as `meta` has it; what there is nothing to say of is left out."""
+    """What a signal is, as `meta` has it; what there is nothing to say of is left out."""
     entry: dict[str, Any] = {"type": s.type, "kind": s.kind}
     if s.low is not None and s.high is not None:
         entry["range"] = [s.low, s.high]

@@ -1,7 +1,8 @@
 """10,000 signals: how long it takes to load and compile their configuration, and in how much memory.
 
-Three plants: machines of one profile; machines that say everything themselves; the same with counters, computed signals,
-rules and figures in each. Each in a process of its own; CPU time, and the memory above that of the imported modules.
+Machines of one profile; machines that say everything themselves, with seven keys a signal and with twelve; the latter with
+counters, computed signals, rules and figures in each. Each in a process of its own; CPU time, and the memory above that of the
+imported modules.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from pathlib import Path
 
 MACHINES, SIGNALS = 100, 100
 OWN = "      s{i}: {{holding: {a}, type: int16, scale: 0.{s}, unit: Cel, range: [0, {r}], report: change, deadband: 0.{s}}}\n"
+TWELVE = (
+    OWN.removesuffix("}}\n")
+    + ", store_as: K, precision: 2, max_rate: {a}, flat_after: 30min, description: Zone {i} of machine number {r}}}\n"
+)
 MORE = """    computed:
       parts: {value: c0 + c1, kind: counter}
       share: {value: "c1 / (c0 + c1)"}
@@ -39,7 +44,7 @@ def plant(kind: str) -> str:
             if kind == "figures" and i < 2:
                 lines.append(f"      c{i}: {{holding: {i * 2}, type: uint32, kind: counter}}\n")
             else:
-                lines.append(OWN.format(i=i, a=10 + i, s=1 + (i + m) % 9, r=300 + m))
+                lines.append((OWN if kind == "seven" else TWELVE).format(i=i, a=10 + i, s=1 + (i + m) % 9, r=300 + m))
         if kind == "figures":
             lines.append(MORE)
     return "".join(lines)
@@ -108,7 +113,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "profiles").mkdir()
         (Path(folder) / "profiles" / "many.yaml").write_text(profile())
-        for kind in ("profile", "own", "figures"):
+        for kind in ("profile", "seven", "twelve", "figures"):
             file = Path(folder) / f"{kind}.yaml"
             file.write_text(plant(kind))
             done = subprocess.run(

@@ -5,6 +5,7 @@ idle        a page that nobody looks at         machine    one reader of /api/v1
                                                 both, status, flow
 
 PYTHONPATH=tests .venv/bin/python tests/bench/page.py --seconds 20
+PYTHONPATH=tests .venv/bin/python tests/bench/page.py --real --seconds 60     a real `gateway run`, see page_gateway.py
 """
 
 from __future__ import annotations
@@ -140,10 +141,19 @@ def main() -> None:
     parser.add_argument("--signals", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--modes", nargs="*", default=list(STREAMS), choices=list(STREAMS))
+    parser.add_argument("--real", action="store_true", help="a real gateway with simulated machines and a historian")
+    parser.add_argument(
+        "--every", type=int, default=5, help="with --real: seconds between two readings of the day that is stored"
+    )
     parser.add_argument("--child", choices=list(STREAMS), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
         asyncio.run(child(chosen.child, chosen.machines, chosen.signals))
+        return
+    if chosen.real:
+        import page_gateway
+
+        page_gateway.main(chosen)
         return
     print(f"{chosen.machines} machines x {chosen.signals} signals, new every second, {chosen.seconds:g} s each")
     print(f"{'':<10}{'CPU %':>8}{'more':>8}{'MiB':>8}{'more':>8}{'KiB/s':>8}")

@@ -176,3 +176,29 @@ def test_files_of_the_store_are_where_they_were_written(tmp_path, monkeypatch):
     store = load(Path("plant"), {}).store
     assert store is not None
     assert store.path == Path("/srv/all.sqlite")
+
+
+def test_what_is_loaded_holds_no_machine_twice(tmp_path):
+    """The settings of the whole say which machines there are; what they are is in `machines`, once."""
+    text = "connections: {c: {protocol: modbus-tcp, host: h}}\nmachines:\n  m:\n    connection: c\n"
+    text += (
+        "    signals: {a: {holding: 0, type: uint16, kind: counter, delta: true}}\n    computed: {b: {value: a * 2}}\n"
+    )
+    (tmp_path / "gateway.yaml").write_text(text)
+    loaded = load(tmp_path / "gateway.yaml", protocols())
+    assert loaded.settings.machines == {"m": {}}
+    assert loaded.settings.connections == {"c": {}}
+    assert loaded.machines["m"].signals["a"].delta
+    (tmp_path / "gateway.yaml").write_text(text.replace("{b:", "{a_delta:"))
+    with pytest.raises(ConfigErrors) as raised:  # its place is known, though its signals are not kept until then
+        load(tmp_path / "gateway.yaml", protocols())
+    assert [(e.line, e.column, e.field) for e in raised.value.errors] == [(6, 16, "machines.m.computed.a_delta")]
+
+
+def test_a_machine_that_is_no_mapping_is_still_a_mistake_at_its_line(tmp_path):
+    (tmp_path / "gateway.yaml").write_text("connections: {c: 7}\nmachines: {press: [1], _m: {connection: c}}\n")
+    with pytest.raises(ConfigErrors) as raised:
+        load(tmp_path / "gateway.yaml", protocols())
+    assert [(e.line, e.column, e.field) for e in raised.value.errors] == [
+        (1, 18, "connections.c"), (2, 19, "machines.press"), (2, 24, "machines._m"),
+    ]  # fmt: skip

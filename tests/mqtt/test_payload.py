@@ -166,6 +166,20 @@ def test_meta_is_the_schema_of_data():
     assert meta.states == {"mode": {"off": 0, "auto": 3}}
 
 
+def test_meta_says_what_is_done_to_readings_and_how_they_follow_one_another():
+    signals = [Signal("speed", "int"), Signal("mode", "string", states={0: "off", 3: "auto"})]
+    said = {"speed": {"report": "change", "deadband": 2, "max_silence": 61.0}, "mode": {}}
+    payload = encode_meta(PATH, signals, "edge-01", 7, "3f9c0d5be1a27c44", lambda s: said[s.name])
+    meta = json.loads(payload)
+    assert meta["rules"] == "3f9c0d5be1a27c44"
+    assert meta["signals"]["speed"] == {
+        "type": "int", "kind": "gauge", "report": "change", "deadband": 2, "max_silence": 61.0,
+    }  # fmt: skip
+    assert meta["signals"]["mode"] == {"type": "string", "kind": "gauge", "states": {"0": "off", "3": "auto"}}
+    assert decode_meta(payload).states == {"mode": {"off": 0, "auto": 3}}
+    assert "rules" not in json.loads(encode_meta(PATH, signals, "edge-01"))
+
+
 def test_topics():
     topics = Topics("plant/v1")
     assert topics.data(PATH) == "plant/v1/acme/hanoi/moulding/L1/press-07/data"

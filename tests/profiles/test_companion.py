@@ -170,6 +170,15 @@ def test_the_rules_name_the_states_of_the_model(profile, signal, not_asked_for):
     assert literals(machine, signal) == states_of(profile, machine.signals[signal]) - not_asked_for
 
 
+def test_a_machine_out_of_service_is_a_state_of_the_model():
+    machine = machine_of(PROFILES / "machinetool-40501.yaml")
+    states = states_of("machinetool-40501", machine.signals["machinery_state"])
+    assert states == {"NotAvailable", "OutOfService", "NotExecuting", "Executing"}
+    assert machine.state is not None
+    [rule] = [rule for rule in machine.state.rules if "machinery_state" in rule.when]
+    assert re.findall(r"== '([^']+)'", rule.when) == ["OutOfService"]
+
+
 def test_a_packml_state_is_the_one_that_holds():
     machine = machine_of(PROFILES / "packml-unit.yaml")
     assert machine.state is not None

@@ -122,6 +122,7 @@ async def test_an_injection_moulding_machine(tmp_path):
     values = {
         "MachineStatus/MachineMode": 1, "MachineStatus/IsPresent": True,
         "MachineMESStatus/ProductionControl/ProductionStatus": 4, "MachineMESStatus/StandstillReasonId": "",
+        "MachineMESStatus/StandstillMessage/Id": "A0117", "MachineMESStatus/StandstillMessage/Message": "Mould protection",
         "Jobs/ActiveJob/JobName": "4711-2", "Jobs/ActiveJob/ProductName": "lid 80 mm", "Jobs/ActiveJob/NumCavities": 8,
         "Jobs/ActiveJob/ExpectedCycleTime": 12_000.0, "Jobs/ActiveJobValues/JobStatus": 6,
         "Jobs/ActiveJobValues/LastCycleTime": 12_340.0, "Jobs/ActiveJobValues/JobPartsCounter": 8000,
@@ -153,6 +154,8 @@ async def test_an_injection_moulding_machine(tmp_path):
     assert set(rows) >= {"power_on", "job", "material", "mould", "lot", "parts_planned", "parts_sample"}
     assert rows["barrel_temperature_1"]["unit"] == "Cel"
     assert rows["cycle_time"]["unit"] == "s"
+    assert rows["standstill_message"]["value"] == "Mould protection"
+    assert rows["state"]["value"] == "running"  # it produces, so that message is an old one
 
 
 EXPECTED_OF_IMM = {
@@ -167,7 +170,8 @@ async def test_a_machine_tool(tmp_path):
     """OPC 40501-1: OperationMode 1 is Automatic, ChannelState 0 Active, ChannelMode 0 Automatic."""
     values = {
         "Monitoring/MachineTool/OperationMode": 1, "Monitoring/MachineTool/FeedOverride": 80.0,
-        "Monitoring/MachineTool/PowerOnDuration": 9876, "Monitoring/MachineTool/IsWarmUp": False,
+        "Monitoring/MachineTool/MachineryItemState/CurrentState": "OutOfService", "Monitoring/MachineTool/PowerOnDuration": 9876,
+        "Monitoring/MachineTool/IsWarmUp": False,
         "Monitoring/Main/IsRotating": True, "Monitoring/Main/Override": 95.0, "Monitoring/Ch1/ChannelState": 0,
         "Monitoring/Ch1/ChannelMode": 0, "Production/ActiveProgram/Name": "flange.mpf",
         "Production/ActiveProgram/NumberInList": 2, "Production/ActiveProgram/State/CurrentState": "Running",
@@ -194,6 +198,7 @@ async def test_a_machine_tool(tmp_path):
         "program_number": 2, "program_state": "Running", "parts_total": 54_321, "tools_version": "17",
     }  # fmt: skip
     assert {name: rows[name]["value"] for name in expected} == expected
+    assert rows["state"]["value"] == "fault"
 
 
 async def test_a_packaging_unit(tmp_path):

@@ -23,6 +23,7 @@ from gateway.buffer.reduce import Step, shed, thin
 from gateway.clock import Clock, TrackedClock
 from gateway.config import Configuration
 from gateway.config.difference import Difference
+from gateway.config.meaning import rules_of, sending
 from gateway.counters import FlowCounters
 from gateway.errors import PayloadError
 from gateway.events import Events
@@ -548,8 +549,11 @@ class Edge:
 
     def _tell_meta(self, path: MachinePath) -> None:
         signals = [signal for header in self._parts[path].values() for signal in header.signals]
-        version = self.schema.version("/".join(path.levels()), signals)
-        self.retained.meta(path, partial(encode_meta, path, signals, self._gateway, version))
+        machine = self._configuration.machines[path.machine]
+        rules = rules_of(self._configuration.settings, machine)
+        version = self.schema.version("/".join(path.levels()), signals, rules)
+        how = partial(sending, machine=machine)
+        self.retained.meta(path, partial(encode_meta, path, signals, self._gateway, version, rules, how))
 
     def _lock(self, header: Header) -> None:
         """Its readings leave: from now on its signals have these types, for good."""

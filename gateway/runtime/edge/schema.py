@@ -51,21 +51,23 @@ class Schema:
             known["types"] |= new
             self.changes += 1
 
-    def version(self, machine: str, signals: Sequence[Signal]) -> int:
+    def version(self, machine: str, signals: Sequence[Signal], rules: str = "") -> int:
         """The number of this description: one more than before where it is another one.
 
-        What is only guessed, as its server has not been reached yet, counts as it was known before.
+        What is only guessed, as its server has not been reached yet, counts as it was known before. `rules`: a digest of what
+        is done to their readings; the first one of a machine that is known already is no news.
         """
         known = self._machines.setdefault(machine, _nothing())
         before = known["signals"]
         guessed = {s.name for s in signals if s.guessed}
         kept = {name: said for name, said in orjson.loads(before).items() if name in guessed} if guessed else {}
         described = _text({s.name: kept.get(s.name) or describe(s) for s in signals})
-        if described != before:
+        if described != before or known["rules"] not in ("", rules):
             known["version"] += 1
-            known["signals"] = described
             if before != _NOTHING:
                 _say(machine, known["version"], orjson.loads(before), orjson.loads(described))
+        if (described, rules) != (before, known["rules"]):
+            known["signals"], known["rules"] = described, rules
             self.changes += 1
         return int(known["version"])
 
@@ -112,7 +114,7 @@ _NOTHING = _text({})
 
 def _nothing() -> dict[str, Any]:
     """What is known of a new machine; `signals` is a text."""
-    return {"version": 0, "signals": _NOTHING, "types": {}, "wanted": {}}
+    return {"version": 0, "signals": _NOTHING, "rules": "", "types": {}, "wanted": {}}
 
 
 def _checked(saved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -127,7 +129,11 @@ def _checked(saved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not set(types.values()) <= set(_TYPES):
             raise ValueError(f"a type of {name} is not known")
         types = {sys.intern(signal): type_ for signal, type_ in types.items()}
-        machines[name] = {"version": known["version"], "signals": _text(signals), "types": types, "wanted": wanted}
+        rules = known.get("rules", "")  # earlier versions had none
+        machines[name] = {
+            "version": known["version"], "signals": _text(signals), "types": types, "wanted": wanted,
+            "rules": rules if isinstance(rules, str) else "",
+        }  # fmt: skip
     return machines
 
 
@@ -139,4 +145,5 @@ def _say(machine: str, version: int, before: Mapping[str, Any], now: Mapping[str
         for what, names in (("new", new), ("gone", gone), ("changed", changed))
         if names
     ]
-    log.info("%s: its signals are another version now, %d: %s", machine, version, "; ".join(parts))
+    what = "; ".join(parts) or "what is done to their readings has changed"
+    log.info("%s: its signals are another version now, %d: %s", machine, version, what)
