@@ -99,14 +99,22 @@ def kernel_synchronized() -> bool:
 
     Setting the clock by hand takes the kernel's word back, so it speaks for the time that is shown now.
     """
-    if 0 <= _adjtimex()() <= 4:  # 1 to 4: a leap second is near; 5, TIME_ERROR: STA_UNSYNC is set; -1: not allowed here
+    return bool(synchronization())
+
+
+def synchronization() -> bool | None:
+    """The same, to tell somebody: None where the kernel may not be asked, and nobody else says it."""
+    said = _adjtimex()()
+    if 0 <= said <= 4:  # 1 to 4: a leap second is near; 5, TIME_ERROR: STA_UNSYNC is set; -1: not allowed here
         return True
     # systemd-timesyncd keeps STA_UNSYNC where the RTC runs in local time. It touches this file at each synchronization,
     # which must have been one of the wall as it stands: the file outlives somebody setting the clock.
     try:
-        return abs(time.time_ns() - _TIMESYNCD.stat().st_mtime_ns) < _DAY
+        if abs(time.time_ns() - _TIMESYNCD.stat().st_mtime_ns) < _DAY:
+            return True
     except OSError:
-        return False
+        pass
+    return None if said < 0 else False
 
 
 @cache

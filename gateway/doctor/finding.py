@@ -26,6 +26,12 @@ class Finding:
         """What the fault is called; "" where there is none."""
         return explain(self.fault, language).title if self.fault else ""
 
+    def causes(self, language: str = "en") -> list[str]:
+        """What it may come from, the likeliest first; nothing where all is well."""
+        if self.state in ("ok", "skipped") or not self.fault:
+            return []
+        return explain(self.fault, language, **self.facts).causes
+
     def to_do(self, language: str = "en") -> list[str]:
         """What to do, the most useful first; nothing where all is well."""
         if self.state in ("ok", "skipped"):
@@ -40,5 +46,5 @@ class Finding:
         """For JSON."""
         return {
             "check": self.check, "state": self.state, "text": self.text, "fault": self.fault,
-            "title": self.title(language), "to_do": self.to_do(language),
+            "title": self.title(language), "causes": self.causes(language), "to_do": self.to_do(language),
         }  # fmt: skip

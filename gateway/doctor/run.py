@@ -53,7 +53,7 @@ CHECKS = (
     Check("secrets", secrets.look),
     Check("certificates", certificates.look),
     Check("page", page.look),
-    Check("serial ports", serial_ports.look),
+    Check("serial ports", serial_ports.look, limit=20.0),
     Check("names", names.look, limit=12.0, network=True),
     Check("machines", machines.look, limit=20.0, network=True),
     Check("broker", broker.look, limit=15.0, network=True),

@@ -26,11 +26,11 @@ broker-not-running broker-unreachable broker-refuses-password broker-refuses-top
 broker-tls-name broker-certificate-expired broker-certificate-files broker-silent broker-client-id-taken broker-closed
 store-unreachable store-refuses store-database-missing store-rejects-data store-busy store-silent store-damaged store-in-use
 disk-full disk-broken disk-read-only disk-no-rights buffer-in-use buffer-full data-lost
-config-refused part-missing port-taken
+config-refused part-missing port-taken page-not-open
 no-communication device-failure type-locked value-invalid
 """
 _WARNINGS = """
-broker-no-subscriber config-mismatch opcua-bad-value sensor-failure
+broker-no-subscriber broker-gives-not-back config-mismatch opcua-bad-value sensor-failure
 value-out-of-range value-stale value-not-a-number value-flat value-implausible state-unknown counter-unclear counter-reset
 clock-wrong clock-stepped clock-not-synchronized
 disk-nearly-full disk-slow certificate-expires secret-readable memory-low gateway-not-running check-hung

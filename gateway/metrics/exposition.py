@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import Protocol
+from math import isfinite
+from typing import Any, Protocol
 
-from gateway.clock import Clock, artificial
+from gateway.clock import Clock, artificial, synchronization
 from gateway.errors import PartMissingError
 from gateway.metrics.happened import Happened
 from gateway.metrics.lag import Lag
@@ -22,6 +23,7 @@ try:
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
     from prometheus_client.metrics_core import Metric
+    from prometheus_client.parser import text_string_to_metric_families
     from prometheus_client.registry import Collector
 except ImportError as exc:
     raise PartMissingError("metrics need prometheus_client: pip install 'shopfloor-gateway[web]'") from exc
@@ -100,13 +102,17 @@ class Exposition(Collector):
         certificates: Callable[[], Mapping[str, float]] = dict,
         lag: Lag | None = None,
         safe_mode: Callable[[], object] = lambda: (),
+        page: Callable[[], Condition | None] = lambda: None,
+        synchronized: Callable[[], bool | None] = synchronization,
     ) -> None:
         """`waits`: seconds that the oldest message has waited. `certificates`: when each ends, in seconds since 1970.
 
-        `safe_mode`: the mistakes for which the configuration in the files is not in force.
+        `safe_mode`: the mistakes for which the configuration in the files is not in force. `synchronized`: the kernel's word,
+        None where it may not be asked.
         """
         self._clock, self._board, self._writer, self._waits = clock, board, writer, waits
         self._certificates, self._lag, self._happened, self._safe_mode = certificates, lag, happened, safe_mode
+        self._page, self._synchronized = page, synchronized
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -123,7 +129,7 @@ class Exposition(Collector):
         if (board := self._board()) is not None:
             yield _about(board)
             yield from self._flow(board)
-            yield from _links(board)
+            yield from _links(board, self._page())
             yield from _machines(board, now)
         yield GaugeMetricFamily(
             "gateway_safe_mode",
@@ -174,9 +180,11 @@ class Exposition(Collector):
             )
 
     def _time(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "gateway_clock_synchronized", "Whether the time of this box is believed.", self._clock.trusted()
-        )
+        if (synchronized := self._synchronized()) is not None:
+            text = "Whether something on this box answers for its time: NTP, PTP. Where nothing does, it drifts."
+            yield GaugeMetricFamily("gateway_clock_synchronized", text, synchronized)
+        text = "Whether the time of this box can be right and is believed: readings have its stamps."
+        yield GaugeMetricFamily("gateway_clock_trusted", text, self._clock.trusted())
         if self._happened is not None:
             steps, changes = self._happened.of("clock"), self._happened.by_state("config")
             yield CounterMetricFamily("gateway_clock_steps", "Times the clock was set.", steps)
@@ -200,17 +208,28 @@ class Exposition(Collector):
         yield family
 
 
+def rows(text: str) -> Iterator[dict[str, Any]]:
+    """What was exposed, series by series, for JSON: name, type, labels, and a value that is a number or None."""
+    for family in text_string_to_metric_families(text):
+        for name, labels, value, *_ in family.samples:
+            yield {"name": name, "type": family.type, "labels": labels, "value": value if isfinite(value) else None}
+
+
 def _about(board: Board) -> Metric:
     labels = {"version": board.version, "gateway": board.gateway, "delivery": board.delivery}
     return InfoMetricFamily("gateway", "This gateway.", value=labels)
 
 
-def _links(board: Board) -> Iterator[Metric]:
-    fault = GaugeMetricFamily("gateway_link_fault", "What is wrong with broker or store: 1.", labels=("link", "fault"))
-    for name, condition in (("broker", board.broker), ("store", board.store)):
-        if condition.state != "unused":
-            up = condition.state != "offline"
-            yield GaugeMetricFamily(f"gateway_{name}_up", f"Whether the {name} takes what is sent.", up)
+def _links(board: Board, page: Condition | None) -> Iterator[Metric]:
+    text = "What is wrong with broker, store or page: 1."
+    fault = GaugeMetricFamily("gateway_link_fault", text, labels=("link", "fault"))
+    for name, condition, text in (
+        ("broker", board.broker, "Whether the broker takes what is sent."),
+        ("store", board.store, "Whether the store takes what is sent."),
+        ("page", page, "Whether the page is open."),
+    ):
+        if condition is not None and condition.state != "unused":
+            yield GaugeMetricFamily(f"gateway_{name}_up", text, condition.state != "offline")
             _add_fault(fault, name, condition)
     yield fault
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
@@ -24,18 +25,19 @@ from gateway.buffer.inspect import in_use
 from gateway.clock import Clock, SystemClock
 from gateway.config import Configuration
 from gateway.counters import FlowCounters
-from gateway.errors import BrokerError, ConfigErrors, GatewayError, NotConnectedError, StoreError
+from gateway.errors import BrokerError, GatewayError, NotConnectedError, StoreError
 from gateway.events import Event, Events
 from gateway.faults import Reason, fault_of
 from gateway.mqtt.link import Link, Will
 from gateway.mqtt.topics import Topics
-from gateway.runtime.asked.answers import answers_of
+from gateway.runtime.asked.answers import answers_of, noted
 from gateway.runtime.asked.configuring import ConfigFiles
 from gateway.runtime.asked.control import NAME as SOCKET
 from gateway.runtime.asked.control import ControlSocket
 from gateway.runtime.asked.history import History, path_of
 from gateway.runtime.asked.scrape import Scrape
 from gateway.runtime.asked.way import WayOfData
+from gateway.runtime.changes.checks import check_work
 from gateway.runtime.changes.reload import Reload
 from gateway.runtime.changes.versions import AsRead
 from gateway.runtime.edge.edge import Edge, buffer_folder
@@ -43,6 +45,7 @@ from gateway.runtime.happenings import event_file, kept
 from gateway.runtime.service import Notifier, Progress, keep_fed
 from gateway.schedule import Backoff
 from gateway.store.writer import StoreWriter
+from gateway.web.snapshot import Condition
 from gateway.web.sources import Sources
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ log = logging.getLogger(__name__)
 ANSWERED = 1.0  # seconds until who asked on the page for another page has his answer
 STUCK = 90.0  # seconds without any attempt, after which a part is stuck: the longest pause between two, and some more
 
+SAFE_MODE = "safe mode: the configuration is broken; "  # before how it is, for the service manager
+
 MakeLink = Callable[[str, bool, Will | None], Link]
 """Makes a link from client id, persistent, and will."""
 
@@ -66,8 +71,11 @@ def system_clock(configuration: Configuration) -> SystemClock:
     return SystemClock(policy=settings.clock, last_known=known)
 
 
-def paho_links(configuration: Configuration, clock: Clock) -> MakeLink:
-    """Links to the broker of a configuration. Raises BrokerError for certificate files that cannot be used."""
+def paho_links(configuration: Configuration, clock: Clock, *, patient: bool = False) -> MakeLink:
+    """Links to the broker of a configuration. Raises BrokerError for certificate files that cannot be used.
+
+    `patient`: a link to be is no mistake. It looks at the files with each attempt anyway, and is offline until they are right.
+    """
     from gateway.mqtt.client import Endpoint, PahoLink
 
     mqtt = configuration.settings.mqtt
@@ -79,22 +87,29 @@ def paho_links(configuration: Configuration, clock: Clock) -> MakeLink:
             password=mqtt.password.value if mqtt.password else None,
             keepalive=mqtt.keepalive, persistent=persistent, **files,
         )  # fmt: skip
-        if mqtt.tls:
+        if mqtt.tls and not patient:
             endpoint.ssl_context()
         return PahoLink(endpoint, will=will, clock=clock)
 
     return make
 
 
-def check_work(configuration: Configuration, *, store_only: bool = False) -> None:
-    """Whether a gateway has anything to do with a configuration. Raises ConfigErrors."""
-    mark, error = configuration.tree.mark, None
-    if store_only and configuration.settings.store is None:
-        error = mark.error("there is no `store:` to write to", "for example: store: {kind: historian}")
-    if not store_only and not configuration.machines:
-        error = mark.error("there are no machines to read", "add them under `machines:`")
-    if error is not None:
-        raise ConfigErrors([error])
+async def serve_page(sources: Sources, web: WebSettings, folder: Path, data_dir: Path) -> WebServer:
+    """The page as `web` says, whose paths begin in `folder`. Raises GatewayError.
+
+    What may be missing is looked at first: the doors speak of set-up code and certificate when they are opened, and an attempt is
+    made each minute.
+    """
+    from gateway.web.access.certificate import context
+    from gateway.web.access.opening import pair_of
+    from gateway.web.server import listen, open_doors, serve
+
+    listen(web.host, web.port, everywhere=web.tls).close()
+    if web.tls and web.cert is not None:
+        client_ca = folder / web.client_ca if web.client_ca else None
+        await asyncio.to_thread(context, pair_of(web, folder, data_dir), client_ca)
+    opening = await asyncio.to_thread(open_doors, web, folder, data_dir, sources.clock, sources.events)
+    return await serve(sources, web.host, web.port, opening=opening)
 
 
 def check_alone(configuration: Configuration) -> None:
@@ -141,6 +156,7 @@ class App:
     clock: Clock
     counters: FlowCounters = field(default_factory=FlowCounters)
     page: str = ""  # the address of the status page, once it is served
+    page_condition: Condition = field(default_factory=lambda: Condition("unused", 0))
     edge: Edge | None = None
     writer: StoreWriter | None = None
     relink: Callable[[Configuration, Clock], MakeLink] = paho_links  # for another `mqtt:`
@@ -148,6 +164,7 @@ class App:
     control: Reload | None = None
     fixed: bool = False  # its configuration does not stand in files as it is: there is nothing to be taken over
     safe_mode: Sequence[str] = ()  # the mistakes because of which an earlier configuration runs
+    patient: bool = False  # a service: what cannot be opened is tried again, and nothing ends because of it
     read: AsRead | None = None  # what the configuration was read from; None: what there is when it has started
     events: Events = field(default_factory=Events)
     scrape: Scrape = field(init=False)  # figures about this process, made when they are asked for
@@ -161,6 +178,7 @@ class App:
     _reopening: asyncio.Task[None] | None = None
     _sources: Sources | None = None
     _server: WebServer | None = None
+    _page_again: asyncio.Task[None] | None = None  # opens the page, sooner or later
     _progress: Progress = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -181,7 +199,7 @@ class App:
             if edge:
                 await asyncio.to_thread(check_alone, self.configuration)
             if store:
-                await self._begin_store(patient=edge and not once)
+                await self._begin_store(patient=self.patient or (edge and not once))
             if edge:
                 await self._run_edge(stack, once)
                 return
@@ -189,7 +207,11 @@ class App:
             self.notifier.ready()
             stack.callback(self.notifier.stopping)
             self.watch_parts()
-            await keep_fed(self.notifier, self._progress, lambda: self.store_reason() or "storing")
+            await keep_fed(
+                self.notifier,
+                self._progress,
+                lambda: f"{SAFE_MODE if self.safe_mode else ''}{self.store_reason() or 'storing'}",
+            )
 
     async def _take_orders(self, stack: AsyncExitStack) -> None:
         """The control socket, SIGHUP, and files that are watched."""
@@ -218,7 +240,7 @@ class App:
 
     async def _reload(self) -> None:
         assert self.control is not None
-        await self.control.reload("SIGHUP")
+        await noted(self, "reload", "signal", self.control.reload("SIGHUP"))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -307,6 +329,8 @@ class App:
 
     def move_page(self, opened: WebServer | None, before: WebSettings | None) -> None:
         """Use another page from now on: the old one ends in a moment, once who asked for that has his answer."""
+        if self._page_again is not None:
+            self._page_again.cancel()
         self._spawn(self._move_page(opened, before), "page")
 
     async def _move_page(self, opened: WebServer | None, before: WebSettings | None) -> None:
@@ -320,15 +344,61 @@ class App:
         if old is not None:
             await old.stop()
         web = self.configuration.settings.web
-        if opened is None and web is not None:
-            for settings in (web, before):  # at the same address: only one of them can be open
-                try:
-                    self._server = await self._serve(settings or web)
-                    break
-                except GatewayError as exc:
-                    log.error("the page cannot be opened with its new settings: %s", exc)
-        self.page = "" if self._server is None else self._server.url
+        if opened is not None or web is None:
+            self._page_is(opened)
+            return
+        why: Exception | None = None
+        for settings in (web, before):  # at the same address: only one of them can be open
+            try:
+                self._page_is(await self._serve(settings or web))
+                return
+            except Exception as exc:
+                log.error("the page cannot be opened with its new settings: %s", exc)
+                why = why or exc
+        assert why is not None
+        self._page_missing(why)
+
+    def _page_is(self, server: WebServer | None) -> None:
+        """It is open, or there is none."""
+        self._server, was = server, self.page_condition.state
+        if server is None and self._page_again is not None:
+            self._page_again.cancel()
+        self.page = "" if server is None else server.url
+        self.page_condition.set("unused" if server is None else "online", self.clock.now())
         log.info("status page: %s", self.page or "none")
+        if was == "offline":
+            self.events.add(Event(self.clock.now(), "gateway", "", "online", "", f"status page: {self.page or 'none'}"))
+
+    def _page_missing(self, why: Exception) -> None:
+        """It cannot be opened. Machines are read all the same, and it is tried until it can be, by us or by a reload."""
+        reason = Reason(str(why) or type(why).__name__, fault_of(why) or "page-not-open")
+        was, now = self.page_condition.state, self.clock.now()
+        self.page, self._server = "", None
+        self.page_condition.set("offline", now, reason)
+        if was != "offline":
+            unexpected = None if isinstance(why, (GatewayError, OSError)) else why
+            log.error(
+                "there is no page: %s; machines are read all the same, and it is tried again",
+                reason, extra={"fault": reason.fault}, exc_info=unexpected,
+            )  # fmt: skip
+            self.events.add(Event(now, "gateway", "", "degraded", reason.fault, f"there is no page: {reason}"))
+        if self._page_again is None or self._page_again.done():
+            self._page_again = self._spawn(self._open_page_at_last(), "open the page")
+
+    async def _open_page_at_last(self) -> None:
+        """The page that is configured, with growing pauses."""
+        backoff = Backoff(first=1.0, cap=60.0)
+        while True:
+            await asyncio.sleep(backoff.pause())
+            web = self.configuration.settings.web
+            if self._server is not None or web is None:
+                return
+            try:
+                server = await self._serve(web)
+            except Exception as exc:  # whatever it is: the machines are what counts
+                self._page_missing(exc)
+            else:
+                self._page_is(server)
 
     def leave_safe_mode(self) -> bool:
         """The files are right again. False where it was not in safe mode."""
@@ -379,12 +449,12 @@ class App:
         """The store writer, for the first time. What cannot be opened is no reason not to read machines: `patient`."""
         try:
             await self._open_store(self.configuration, self.links)
-        except StoreError as exc:
-            if not patient:
+        except GatewayError as exc:
+            if not (patient and isinstance(exc, StoreError)) and not self.patient:
                 raise
+            waits = "what is sent waits" if self._alone else "machines are read, what they bring waits in the buffer"
             log.error(
-                "the store cannot be opened: %s; machines are read, what they bring waits in the buffer, and it is tried again",
-                exc, extra={"fault": fault_of(exc)},
+                "the store cannot be opened: %s; %s, and it is tried again", exc, waits, extra={"fault": fault_of(exc)},
             )  # fmt: skip
             self._reopening = self._spawn(self._open_store_at_last(), "open the store")
 
@@ -409,12 +479,9 @@ class App:
             await asyncio.to_thread(made.close)  # a historian brings its journal home
 
     async def _serve(self, web: WebSettings) -> WebServer:
-        from gateway.web.server import open_doors, serve
-
         assert self._sources is not None
         folder, data_dir = self.configuration.folder, self.configuration.settings.gateway.data_dir
-        opening = await asyncio.to_thread(open_doors, web, folder, folder / data_dir, self.clock, self.events)
-        return await serve(self._sources, web.host, web.port, opening=opening)
+        return await serve_page(self._sources, web, folder, folder / data_dir)
 
     async def _stop_page(self) -> None:
         server, self._server = self._server, None
@@ -442,9 +509,12 @@ class App:
         )  # fmt: skip
         stack.push_async_callback(self._stop_page)
         if (web := configuration.settings.web) is not None:
-            self._server = await self._serve(web)
-            self.page = self._server.url
-            log.info("status page: %s", self.page)
+            try:
+                self._page_is(await self._serve(web))
+            except Exception as exc:
+                if not self.patient:
+                    raise
+                self._page_missing(exc)
         await self._take_orders(stack)
         telling = asyncio.create_task(self._tell(edge), name="service manager")
         try:
@@ -465,7 +535,8 @@ class App:
 
     def _in_a_line(self, edge: Edge) -> str:
         """How it is, for the service manager."""
-        return f"{'safe mode: the configuration is broken; ' if self.safe_mode else ''}{edge.in_a_line}"
+        page = "there is no page; " if self.page_condition.state == "offline" else ""
+        return f"{SAFE_MODE if self.safe_mode else ''}{page}{edge.in_a_line}"
 
     async def _once(self, edge: Edge) -> None:
         task = asyncio.create_task(edge.run(), name="edge")

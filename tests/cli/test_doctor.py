@@ -19,9 +19,11 @@ from gateway.doctor import Case, Finding
 from gateway.doctor.checks import broker, store
 from gateway.doctor.checks import broker as broker_check
 from gateway.faults import codes
+from gateway.mqtt.topics import Topics
 from gateway.runtime.registry import protocols
 from parts.gateway import COMMAND, Gateway, gateway
 from parts.influxdb1 import InfluxDB1
+from parts.libmodbus import Libmodbus
 from parts.mosquitto import Mosquitto
 from parts.ports import free_port
 from parts.process import wait_until
@@ -82,8 +84,63 @@ def test_a_broker_that_lets_write_and_not_read(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(broker_check, "ANSWER", 0.5)
     with Mosquitto(users={"edge": "right"}, acl="user edge\ntopic write shopfloor/v1/#\n") as part:
         found = visit(tmp_path, f"{{url: 'mqtt://127.0.0.1:{part.port}', user: edge, password: right}}")
-    assert (found.state, found.fault) == ("warning", "broker-refuses-topic")
-    assert "does not give it back" in found.text
+    assert (found.state, found.fault) == ("warning", "broker-gives-not-back")
+    assert "does not give it back: readings leave" in found.text
+    assert found.to_do()[0] == "in the broker's ACL, let user 'edge' read shopfloor/v1/_gateway/edge/doctor"
+
+
+ACL = Path(__file__).parents[2] / "deploy" / "mosquitto.acl"
+PRESS = (
+    "site: {enterprise: acme, line: L1}\nconnections: {c: {protocol: modbus-tcp, host: 127.0.0.1}}\n"
+    "machines: {press: {connection: c, signals: {a: {holding: 0, type: int16}}}}\n"
+)
+
+
+def visits(folder: Path, port: int, more: str, gateway_id: str = "edge-01") -> list[Finding]:
+    file = folder / "gateway.yaml"
+    mqtt = f"mqtt: {{url: 'mqtt://127.0.0.1:{port}', user: edge-01, password: pw, delivery: store}}\n"
+    file.write_text(f"gateway: {{id: {gateway_id}, data_dir: {folder / 'data'}}}\n{mqtt}{more}")
+    return list(broker.look(Case(load(file, protocols()), path=file)))
+
+
+@pytest.mark.parametrize("shipped", [ACL, ACL.parent / "docker" / "mosquitto.acl"], ids=["acl", "docker"])
+def test_the_access_rules_that_come_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: Path) -> None:
+    """With a user of their own in a real Mosquitto: nothing is wrong, and no consumer of readings is disturbed."""
+    monkeypatch.setattr(broker_check, "ANSWER", 1.0)
+    with Mosquitto(users={"edge-01": "pw"}, acl=shipped.read_text()) as part:
+        [well] = visits(tmp_path, part.port, PRESS)
+        assert (well.state, well.fault) == ("ok", ""), well.text
+        assert "a message of the gateway and of 1 machines was taken and came back" in well.text
+        # Another plant than the one in the rules: its readings would be refused.
+        [wrong] = visits(tmp_path, part.port, PRESS.replace("acme", "other"))
+        assert (wrong.state, wrong.fault) == ("wrong", "broker-refuses-topic")
+        assert "'shopfloor/v1/other/L1/press/doctor' (reason code 135)" in wrong.text
+    assert Topics().levels_of("shopfloor/v1/acme/L1/press/doctor")
+    assert not any(
+        each.endswith(("/#", "/doctor")) for kind in ("data", "meta", "status") for each in Topics().every(kind)
+    )
+
+
+def test_rules_that_let_the_gateway_say_how_it_is_and_no_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_check, "ANSWER", 0.5)
+    machines = PRESS.replace("}}}}", "}}}, mill: {connection: c, signals: {a: {holding: 9, type: int16}}}}")
+    with Mosquitto(
+        users={"edge-01": "pw"}, acl="user edge-01\ntopic readwrite shopfloor/v1/_gateway/edge-01/#\n"
+    ) as part:
+        [wrong] = visits(tmp_path, part.port, machines)
+    assert (wrong.state, wrong.fault) == ("wrong", "broker-refuses-topic")
+    assert "/acme/L1/press/doctor' and those of 1 more machines (reason code 135)" in wrong.text
+
+
+def test_rules_of_before_let_machines_write_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_check, "ANSWER", 0.5)
+    rules = ACL.read_text().replace("topic readwrite shopfloor/v1/acme/#", "topic write shopfloor/v1/acme/#")
+    with Mosquitto(users={"edge-01": "pw"}, acl=rules) as part:
+        [found] = visits(tmp_path, part.port, PRESS)
+    assert (found.state, found.fault) == ("warning", "broker-gives-not-back")
+    assert found.to_do()[0] == "in the broker's ACL, let user 'edge-01' read shopfloor/v1/acme/L1/press/#"
 
 
 def test_a_broker_with_tls(tmp_path: Path) -> None:
@@ -169,8 +226,8 @@ def rows(text: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    with Mosquitto() as part, silent_server() as machine:
-        (tmp_path / "gateway.yaml").write_text(PLANT.format(machine=machine, broker=part.port))
+    with Mosquitto() as part, Libmodbus({(1, "holding", 0): [7]}) as machine:
+        (tmp_path / "gateway.yaml").write_text(PLANT.format(machine=machine.port, broker=part.port))
         done = gateway("doctor", "--json", cwd=tmp_path)
         found = rows(done.stdout)
         assert done.returncode == 0, done.stdout
@@ -179,9 +236,11 @@ def test_the_command(tmp_path: Path) -> None:
         text = gateway("doctor", "--language", "vi", cwd=tmp_path).stdout
         assert "Không có gateway nào chạy với cấu hình này" in text
         assert "[gateway-not-running]" in text
+        assert "thường do: Dịch vụ chưa được khởi động, hoặc đã bị dừng." in text
     done = gateway("doctor", cwd=tmp_path)
     assert done.returncode == 1
     assert re.search(r"^WRONG +broker .*\[broker-not-running\]$", done.stdout, re.M)
+    assert "likely: The broker is not running, or was not started after the last reboot." in done.stdout
     done = gateway("doctor", "--no-network", "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert {rows(done.stdout)[name][0]["state"] for name in ("machines", "broker", "names")} == {"skipped"}

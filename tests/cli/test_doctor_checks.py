@@ -28,6 +28,7 @@ from gateway.doctor.checks import (
     names,
     owner,
     page,
+    readings,
     secrets,
     serial_ports,
     service,
@@ -39,6 +40,7 @@ from gateway.errors import ConfigErrors
 from gateway.runtime.registry import protocols
 from gateway.web.snapshot import disk_row
 from parts.block_device import Volume
+from parts.libmodbus import Libmodbus
 from parts.ports import free_port
 from parts.serial_pair import SerialPair
 from parts.tls import Authority
@@ -336,7 +338,8 @@ def test_machines(tmp_path: Path) -> None:
     assert (finding.state, finding.fault) == ("wrong", "connection-refused")
     assert f"nc -vz 127.0.0.1 {port}" in finding.to_do()[0]
     with socket.create_server(("127.0.0.1", port)) as server:
-        assert told(machines.look(case(tmp_path, text))) == [("ok", "")]
+        runs = {"machines": []}
+        assert told(machines.look(case(tmp_path, text, status=runs))) == [("ok", "")]
         visitor, _ = server.accept()
         assert visitor.recv(1) == b"", "closed at once, without a word"
         online = {"machines": [{"name": "m", "state": "online"}]}
@@ -380,7 +383,51 @@ def test_a_slow_machine_and_one_that_cannot_be_tried(tmp_path: Path, monkeypatch
 
 def test_udp_has_nothing_to_connect(tmp_path: Path) -> None:
     text = "connections: {panel: {protocol: modbus-udp, host: 127.0.0.1}}\n" + MACHINE
-    assert told(machines.look(case(tmp_path, text))) == [("skipped", "")]
+    assert told(machines.look(case(tmp_path, text, status={"machines": []}))) == [("skipped", "")]
+
+
+def test_one_signal_of_each_machine_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no gateway runs. Exception codes: Modbus Application Protocol V1.1b3, 7: 2 is an illegal data address."""
+    monkeypatch.setattr(machines, "SLOW", 30.0)  # a busy computer is no finding here
+    with Libmodbus({(1, "holding", 0): [7, 8]}) as device:
+        text = PANEL.format(port=device.port).replace("}}", ", timeout: 300ms}}") + (
+            "machines:\n"
+            "  good: {connection: panel, poll: 1h, signals: {x: {holding: 0, type: int16}, y: {holding: 1, type: int16}}}\n"
+            "  astray: {connection: panel, signals: {x: {holding: 77, type: int16}}}\n"
+            "  scaled: {connection: panel, signals: {x: {holding: 0, type: int16, scale_from: y}, y: {holding: 1, type: int16}}}\n"
+        )
+        found = list(machines.look(case(tmp_path, text)))
+        assert told(found) == [("ok", ""), ("wrong", "modbus-illegal-address"), ("ok", "")]
+        assert found[1].text.startswith("astray/x: the device refuses holding 77 (exception 2)")
+        assert found[2].text == "panel: good/x and 1 more could be read"
+        assert not (tmp_path / "data").exists(), "what is learnt belongs to the gateway"
+        runs = {"machines": [{"name": "good", "state": "offline"}]}
+        assert told(machines.look(case(tmp_path, text, status=runs))) == [("ok", "")], "left to the gateway that runs"
+
+
+def test_a_wrong_unit_id_is_silence_behind_a_link_that_works(tmp_path: Path) -> None:
+    """On a serial line nobody answers for a unit that is not there: Modbus over Serial Line V1.02, 2.2."""
+    with Libmodbus({(1, "holding", 0): [7]}, rtu=True) as device, SerialPair(tcp=device.port) as pair:
+        text = (
+            f"connections: {{bus: {{protocol: modbus-rtu, port: {pair.a}, baud: 9600, parity: none, timeout: 300ms}}}}\n"
+            "machines:\n  m: {connection: bus, unit_id: 1, signals: {x: {holding: 0, type: int16}}}\n"
+            "  n: {connection: bus, unit_id: 9, signals: {x: {holding: 0, type: int16}}}\n"
+        )
+        configuration = case(tmp_path, text).configuration
+        assert configuration is not None
+        found = readings.read_each("serial ports", configuration, "bus")
+    assert told(found) == [("wrong", "modbus-no-answer"), ("ok", "")]
+    assert "`unit_id`" in found[0].text
+    assert any("unit id" in cause for cause in found[0].causes())
+    assert any("A và B" in cause for cause in found[0].causes("vi"))
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "said"), [("{delivery: store}", "once a writer there has stored it"), ("{}", "once the broker has it")]
+)
+def test_where_the_store_is(tmp_path: Path, mqtt: str, said: str) -> None:
+    [finding] = store.look(case(tmp_path, f"mqtt: {mqtt}\n"))
+    assert (finding.state, finding.text.endswith(said)) == ("skipped", True)
 
 
 # --- serial ports ----------------------------------------------------------------------------------------------------

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
+import subprocess
+import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,25 +18,15 @@ import typer
 
 from cli.control_stub import Stub, machine, snapshot
 from gateway.cli.app import app
-from parts.gateway import gateway
+from parts.gateway import COMMAND, gateway
+from parts.ports import free_port
 
 # What prints no rows: why it has no --json.
 WITHOUT = {
     "run": "a service; --log-format json",
     "store": "a service; --log-format json",
     "demo": "for people",
-    "init": "asks; --answers",
-    "simulate": "a server; its ledger is JSON",
-    "record": "writes a file",
-    "replay": "a server",
     "config schema": "is JSON",
-    "metrics": "is Prometheus' text format",
-    "support-bundle": "writes a file",
-    "profiles new": "writes YAML",
-    "modbus import": "writes YAML",
-    "opcua import": "writes YAML",
-    "web user add": "asks for a password",
-    "web user remove": "says nothing but that it is done",
     "completion bash": "a script",
     "completion zsh": "a script",
     "completion fish": "a script",
@@ -115,7 +111,70 @@ def test_help_comes_at_once(group):
 def test_json_is_one_object_a_line(tmp_path):
     """Of all that need neither machine nor broker."""
     (tmp_path / "gateway.yaml").write_text(PLANT)
-    for line in ("plan", "config check", "config show", "profiles list", "config explain mqtt"):
+    (tmp_path / "list.csv").write_text("name,address,type,unit\nvoltage,0,float32,V\ncount,4,uint32,\n")
+    for line in (
+        "plan", "config check", "config show", "profiles list", "config explain mqtt", "simulate --list-scenarios",
+        "support-bundle --no-network -o all.zip", "init new --yes", "modbus import list.csv --table holding",
+        "modbus import list.csv --table holding -o meter.yaml", "profiles new meter --from-csv list.csv --table holding",
+    ):  # fmt: skip
         done = gateway(*line.split(), "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert all(re.fullmatch(r"\{.*\}", row) for row in done.stdout.splitlines())
+
+
+def json_of(*arguments: str, cwd: Path, **more: Any) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [COMMAND, *arguments, "--json"], capture_output=True, text=True, timeout=60, cwd=cwd, check=False, **more
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_what_the_rows_say(tmp_path):
+    (tmp_path / "gateway.yaml").write_text(PLANT)
+    (tmp_path / "list.csv").write_text("name,address,type,unit\nvoltage,0,float32,V\ncount,4,uint32,\n")
+    (bundle,) = json_of("support-bundle", "--no-network", "-o", "all.zip", cwd=tmp_path)
+    assert (bundle["file"], bundle["bytes"]) == ("all.zip", (tmp_path / "all.zip").stat().st_size)
+    with zipfile.ZipFile(tmp_path / "all.zip") as zipped:
+        assert bundle["members"].keys() <= set(zipped.namelist())
+    (made,) = json_of("init", "new", "--yes", cwd=tmp_path)
+    assert [
+        Path(each).name for each in made["files"] if (tmp_path / each).is_file() or (tmp_path / "new" / each).is_file()
+    ]
+    assert made["next"][0].startswith("gateway ")
+    (imported,) = json_of("modbus", "import", "list.csv", "--table", "holding", cwd=tmp_path)
+    assert imported["signals"] == 2
+    assert imported["yaml"]["signals"]["voltage"]["holding"] == 0
+    (user,) = json_of("web", "user", "add", "anna", cwd=tmp_path, input="a sentence of a few words\n")
+    assert user == {"user": "anna", "role": "viewer", "replaced": False}
+    assert json_of("web", "user", "remove", "anna", cwd=tmp_path) == [{"user": "anna", "removed": True}]
+    done = gateway("init", "other", "--json", cwd=tmp_path)
+    assert (done.returncode, "--yes" in done.stderr) == (2, True), "nobody can be asked"
+
+
+def test_servers_and_recordings_have_rows(tmp_path):
+    """`gateway simulate`, `record` from it, and `replay` of that."""
+    port = free_port()
+    (tmp_path / "gateway.yaml").write_text(PLANT.replace("port: 1,", f"port: {port},").replace("100ms", "1s"))
+    with served(tmp_path, "simulate", "--json") as rows:
+        assert rows[0] == {
+            "kind": "server", "connection": "panel", "place": f"127.0.0.1:{port}", "machines": ["press"]
+        }  # fmt: skip
+        (recorded,) = json_of("record", "press", "-o", "press.rec", "--for", "2s", cwd=tmp_path)
+    assert (recorded["file"], recorded["machines"], recorded["full"]) == ("press.rec", ["press"], False)
+    assert recorded["received"] > 0
+    assert recorded["bytes"] == (tmp_path / "press.rec").stat().st_size
+    with served(tmp_path, "replay", "press.rec", "--listen", f"127.0.0.1:{port}", "--json") as rows:
+        assert (rows[0]["kind"], rows[0]["machines"], rows[0]["protocol"]) == ("server", ["press"], "modbus-tcp")
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[list[dict[str, Any]]]:
+    """A server that runs, and the first row it has printed."""
+    with subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        try:
+            assert process.stdout is not None
+            yield [json.loads(process.stdout.readline())]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)

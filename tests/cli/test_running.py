@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,7 +184,8 @@ def test_a_disk_that_is_full_is_a_fault_of_its_own():
         broker=Condition("online", 0), store=Condition("online", 0), machines={},
         usage=lambda: Usage(1, 1, 1, 0, trouble=said(OSError(errno.ENOSPC, "No space left on device"))),
     )  # fmt: skip
-    [row] = faults(SimpleNamespace(edge=SimpleNamespace(board=board)))  # type: ignore[arg-type]
+    app = SimpleNamespace(edge=SimpleNamespace(board=board), page_condition=Condition("online", 0))
+    [row] = faults(app)  # type: ignore[arg-type]
     assert (row["kind"], row["fault"]) == ("buffer", "disk-full")
 
 
@@ -191,3 +195,25 @@ def test_the_rule_for_a_password_is_said_before_it_is_asked_for(tmp_path):
     terminal.until("10 characters at least.*Password for anna: $")
     terminal.press("\x03")
     assert terminal.end() == 130
+
+
+def test_one_that_hangs_is_said_to_hang_within_seconds(edge):
+    """SIGSTOP: the kernel takes the connection and the question, and nobody reads it."""
+    edge.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        done = gateway("status", "-c", str(edge.file))
+        took = time.monotonic() - began
+        assert done.returncode == 1
+        assert "a gateway runs, but does not answer within 5 s: it hangs, is stopped" in done.stderr
+        assert took < 15, "5 s, and a busy computer"
+        with subprocess.Popen(
+            [COMMAND, "reload", "-c", str(edge.file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as patient:
+            assert patient.stderr is not None
+            assert "it is waited for, 60 s at the most" in patient.stderr.readline()
+            edge.process.send_signal(signal.SIGCONT)
+            assert patient.communicate(timeout=30)[0].strip() == "nothing has changed"
+            assert patient.returncode == 0
+    finally:
+        edge.process.send_signal(signal.SIGCONT)

@@ -117,6 +117,35 @@ def test_one_can_go_back_and_what_was_disabled_stays_so(box, deb):
     wait_for_more(box)
 
 
+def test_what_instances_have_of_their_own_is_purged(tmp_path):
+    """The script itself, with the folders of another root: links of `systemctl enable` and drop-ins of `systemctl edit`."""
+    units = tmp_path / "etc" / "systemd" / "system"
+    ours = [
+        units / "multi-user.target.wants" / "shopfloor-gateway@line2.service",
+        units / "shopfloor-gateway@line2.service.d" / "override.conf",
+        units / "shopfloor-gateway@.service.d" / "override.conf",
+        units / "shopfloor-gateway.service.d" / "serial.conf",
+        units / "gateway-fleet.service.d" / "override.conf",
+        tmp_path / "etc" / "gateway" / "line2" / "gateway.yaml",
+        tmp_path / "var" / "lib" / "private" / "gateway@line2" / "historian.sqlite",
+    ]
+    others = [units / "multi-user.target.wants" / "mosquitto.service", units / "mosquitto.service.d" / "override.conf"]
+    for file in (*ours, *others):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    text = re.sub(r"(?<![\w/])/(etc|var)/", rf"{tmp_path}/\1/", (DEBIAN / "postrm").read_text())
+    script = tmp_path / "postrm"
+    script.write_text(
+        text.replace("/run/systemd/system", str(tmp_path / "none")).replace("deb-systemd-helper", "no-such")
+    )
+    subprocess.run(["sh", script, "remove"], check=True)
+    assert all(file.exists() for file in (*ours, *others)), "removed is not purged"
+    subprocess.run(["sh", script, "purge"], check=True)
+    assert [file for file in ours if file.exists()] == []
+    assert all(file.exists() for file in others)
+    assert "gateway" not in " ".join(each.name for each in units.rglob("*"))
+
+
 @pytest.mark.systemd
 @pytest.mark.timeout(240)
 def test_removed_it_leaves_configuration_and_readings(box):

@@ -80,6 +80,25 @@ def test_serial_ports_cost_little_of_that(tmp_path):
     assert exposure(UNIT.read_text(), tmp_path) < with_ports <= 1.6
 
 
+def test_the_unit_of_a_fleet_is_shut_in_as_well(tmp_path):
+    """It has no serial ports, and a part that others have written: the repository."""
+    assert exposure((SYSTEMD.parent / "fleet" / "gateway-fleet.service").read_text(), tmp_path) <= 1.2
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_may_ask_whether_the_clock_is_kept_and_not_set_it(unit):
+    """ProtectClock= forbids adjtimex(2) also to those who only ask (systemd.exec(5)): the answer would never be yes."""
+    said = told(unit)
+    assert said["ProtectClock"] == "no"
+    assert said["CapabilityBoundingSet"] == "", "without CAP_SYS_TIME nobody sets it"
+    assert "SystemCallFilter=adjtimex clock_adjtime clock_adjtime64\n" in unit.read_text()
+
+
+def test_services_do_not_end_because_of_their_files():
+    for unit in UNITS:
+        assert "--safe-mode" in told(unit)["ExecStart"], unit.name
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_gives_what_the_gateway_needs(unit):
     said = told(unit)

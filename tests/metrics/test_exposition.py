@@ -17,13 +17,14 @@ from gateway.counters import THINNED
 from gateway.errors import PartMissingError
 from gateway.events import Event, Events
 from gateway.metrics.certificates import Certificates, end_of
-from gateway.metrics.exposition import CAUSES, OF_MACHINES, Exposition
+from gateway.metrics.exposition import CAUSES, OF_MACHINES, Exposition, rows
 from gateway.metrics.happened import Happened
 from gateway.metrics.lag import Lag
 from gateway.model import GOOD, NO_COMMUNICATION, OUT_OF_RANGE, UNCERTAIN, Batch, Signal
 from gateway.runtime.app import App, paho_links
 from gateway.runtime.changes.safe_mode import Waiting
 from gateway.runtime.registry import protocols
+from gateway.web.snapshot import Condition
 from gateway.web.sources import Sources
 from gateway.web.views.plant import plant as view
 from parts.prometheus import promtool
@@ -91,11 +92,39 @@ def test_the_gateway_and_its_flow():
     assert seen("gateway_buffer_disk_ok") == 1
     assert seen("gateway_buffer_oldest_age_seconds") == 12.5
     assert seen("gateway_broker_up") == seen("gateway_store_up") == 1
-    assert seen("gateway_clock_synchronized") == 1
+    assert seen("gateway_clock_trusted") == 1
     assert seen("process_start_time_seconds") > 1_700_000_000
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= {
         n for n, _ in seen.series
     }
+
+
+@pytest.mark.parametrize(("said", "shown"), [(True, 1), (False, 0), (None, None)])
+def test_a_clock_that_is_right_and_kept_by_nobody(said: bool | None, shown: int | None):
+    """adjtimex(2) says 5, TIME_ERROR, where nothing keeps the clock; whether its time is believed is another question."""
+    seen = of(plant(), synchronized=lambda: said)
+    assert seen("gateway_clock_trusted") == 1
+    assert seen("gateway_clock_synchronized") == shown
+
+
+def test_a_page():
+    assert of(plant())("gateway_page_up") is None
+    away = Condition("offline", NOW, "the port is taken", "port-taken")
+    seen = of(plant(), page=lambda: away)
+    assert (seen("gateway_page_up"), seen("gateway_link_fault", link="page", fault="port-taken")) == (0, 1)
+    assert of(plant(), page=lambda: Condition("online", NOW))("gateway_page_up") == 1
+    assert of(plant(), page=lambda: Condition("unused", NOW))("gateway_page_up") is None
+
+
+def test_rows_for_json():
+    """Each series once, with what a line of the text says."""
+    text = of(plant()).text.decode()
+    found = list(rows(text))
+    series = read(text.encode())
+    assert len(found) == len(series)
+    assert {(row["name"], frozenset(row["labels"].items())): row["value"] for row in found} == series
+    assert {"name": "gateway_buffer_messages", "type": "gauge", "labels": {}, "value": 12} in found
+    assert next(rows("# TYPE a gauge\na NaN\n"))["value"] is None
 
 
 def test_who_acknowledged_what_counts_as_stored():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cli.reload import tell
 from gateway.model import Batch, MachinePath
 from gateway.mqtt.local import LocalBroker
 from gateway.publisher import publisher as publisher_module
@@ -323,3 +324,32 @@ async def test_a_machine_that_was_taken_out_while_the_gateway_was_stopped(tmp_pa
     async with running(tmp_path, ports, plant(ports, "saw"), broker) as app:
         await ticks(app)
         assert not edge_of(app).retained.leaving
+
+
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_type_that_no_store_can_take_is_named_in_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A whole number that becomes a float is taken over, and bad from then on: whoever asked for it has to hear why."""
+    ports = [free_port(), free_port()]
+    text = both(ports)
+    async with running(tmp_path, ports, text) as app:
+        await until(lambda: value(app, "press", "bags"), "a count has left")
+        other = text.replace("kind: counter", "kind: counter, scale: 0.5", 1)
+        assert other != text
+        answer = await reload(app, other)
+        told = [
+            each for each in answer["warnings"] if each.startswith("press/bags: is float now and was int in the store")
+        ]
+        assert len(told) == 1
+        assert "gateway config types --accept press/bags" in told[0]
+        event = next(each for each in app.events.newest(50) if each.state == "reloaded")
+        assert "press/bags: is float now" in event.text
+        tell(answer, json=False)
+        said = capsys.readouterr()
+        assert "taken over" in said.out
+        assert f"warning: {told[0]}" in said.err
+        # Of what is not touched nothing is said again; and nothing once it is as it was.
+        answer = await reload(app, other.replace("saw:", "saw:\n    description: new", 1))
+        assert answer["warnings"] == []
+        assert (await reload(app, text))["warnings"] == []

@@ -64,7 +64,7 @@ async def test_it_looks_at_the_files_for_one_at_a_time_and_is_ready_again_whatev
     assert said == ["reloading", "ready"] * 3
     assert most == 1
 
-    def broken(_: Path) -> None:
+    def broken(_: Path, _store_only: bool) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
     monkeypatch.setattr(safe_mode, "_checked", broken)

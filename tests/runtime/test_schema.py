@@ -39,6 +39,30 @@ def test_a_new_version_is_announced_with_what_is_new_about_it(caplog):
     assert "version now, 2: 1 new (speed); 1 gone (mode); 1 changed (temp)" in caplog.text
 
 
+def test_other_rules_are_another_version_though_nothing_else_shows_it(caplog):
+    """A scale that changed: type, unit and range are what they were."""
+    caplog.set_level("INFO")
+    schema = Schema()
+    assert schema.version("press", [TEMP], "d1") == 1
+    schema = again(schema)
+    assert schema.version("press", [TEMP], "d1") == 1
+    assert schema.changes == 0
+    assert schema.version("press", [TEMP], "d2") == 2
+    assert "version now, 2: what is done to their readings has changed" in caplog.text
+    assert again(schema).version("press", [TEMP], "d2") == 2
+    assert schema.version("press", [Signal("temp", "float", "K")], "d3") == 3  # both at once are one version
+
+
+def test_what_was_written_before_there_were_digests_is_no_other_version():
+    """The file of an earlier gateway: its signals are known, its rules are learnt now."""
+    signals = {"temp": {"type": "float", "kind": "gauge", "unit": "Cel", "inputs": ["a", "b"]}}
+    schema = Schema({"press": {"version": 7, "signals": signals, "types": {"temp": "float"}, "wanted": {}}})
+    assert schema.version("press", [TEMP], "d1") == 7
+    assert schema.changes == 1
+    assert again(schema).version("press", [TEMP], "d1") == 7
+    assert again(schema).version("press", [TEMP], "d2") == 8
+
+
 def test_a_guess_is_no_version():
     """A server that could not be asked yet: the types are those of the last time, as far as anybody knows."""
     schema = Schema()

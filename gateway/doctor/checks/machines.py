@@ -1,4 +1,7 @@
-"""Whether there is a way to each machine: one connection, closed at once, and none where the gateway has one."""
+"""Whether there is a way to each machine: one connection, closed at once, and none where the gateway has one.
+
+Where no gateway runs, one signal of each Modbus machine is read behind it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.doctor.case import Case
+from gateway.doctor.checks import readings
 from gateway.doctor.checks.addresses import Address, of_machines
 from gateway.doctor.finding import Finding
 from gateway.doctor.timing import HUNG, each_within
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
 
 NAME = "machines"
 PATIENCE = 4.0  # seconds for one connection
@@ -26,21 +33,30 @@ def look(case: Case) -> Iterator[Finding]:
     assert configuration is not None
     addresses, jobs = [], []
     for address in of_machines(configuration):
-        if address.protocol.endswith("-udp"):
+        reads = not case.runs and readings.can_be_read(configuration, address.of)
+        if address.protocol.endswith("-udp") and not reads:
             yield Finding(NAME, "skipped", f"{address.of}: {address}: UDP has no connection to try")
         elif case.status is not None and _connected(case.status, configuration.machines_of(address.of)):
             yield Finding(NAME, "ok", f"{address.of}: {address}: the running gateway is connected")
         else:
             addresses.append(address)
-            jobs.append(partial(connect, address, PATIENCE))
+            jobs.append(partial(_visit, address, configuration if reads else None))
     for place, found in each_within(ALL, jobs):
-        if isinstance(found, Finding):
-            yield found
+        if isinstance(found, list):
+            yield from found
         else:
             assert found is HUNG
             address = addresses[place]
             text = f"{address.of}: {address}: could not be tried within {ALL:.0f} s"
             yield Finding(NAME, "wrong", text, "check-hung", facts=_facts(address))
+
+
+def _visit(address: Address, configuration: Configuration | None) -> list[Finding]:
+    """A connection; and, with a configuration, a reading of each machine behind it."""
+    found = [] if address.protocol.endswith("-udp") else [connect(address, PATIENCE)]
+    if configuration is not None and not any(each.state == "wrong" for each in found):
+        found += readings.read_each(NAME, configuration, address.of)
+    return found
 
 
 def _connected(status: Mapping[str, Any], machines: Mapping[str, Any]) -> bool:

@@ -1,4 +1,7 @@
-"""The serial ports: whether they are there, may be used, and are nobody else's. Opened only while no gateway runs."""
+"""The serial ports: whether they are there, may be used, and are nobody else's. Opened only while no gateway runs.
+
+Then one signal of each machine behind them is read, too.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.doctor.case import Case
+from gateway.doctor.checks import readings
 from gateway.doctor.checks.addresses import serial_ports
 from gateway.doctor.finding import Finding
 
@@ -23,7 +27,11 @@ def look(case: Case) -> Iterator[Finding]:
     if not ports:
         yield Finding(NAME, "skipped", "none is used")
     for connection, port in ports:
-        yield from judge(connection, Path(port), case.runs)
+        found = list(judge(connection, Path(port), case.runs))
+        yield from found
+        well = not case.runs and not any(each.state == "wrong" for each in found)
+        if well and readings.can_be_read(case.configuration, connection):
+            yield from readings.read_each(NAME, case.configuration, connection)
 
 
 def judge(connection: str, port: Path, runs: bool) -> Iterator[Finding]:

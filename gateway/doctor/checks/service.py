@@ -44,8 +44,9 @@ def judge(status: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(NAME, state, text, machine.get("fault", ""))
     if (more := len(away) - MOST) > 0:
         yield Finding(NAME, "wrong", f"and {more} more machines are not online")
-    for part in ("broker", "store"):
-        condition = status.get(part) or {}
+    for part, condition in (
+        ("broker", status.get("broker") or {}), ("store", status.get("store") or {}), ("page", status.get("page_state") or {}),
+    ):  # fmt: skip
         if condition.get("state") in ("offline", "degraded"):
             level: State = "wrong" if condition["state"] == "offline" else "warning"
             text = f"{part}: {condition['state']}: {condition['reason']}"

@@ -22,7 +22,11 @@ def look(case: Case) -> Iterator[Finding]:
     assert data_dir is not None
     settings = configuration.store
     if settings is None:
-        yield Finding(NAME, "skipped", "this gateway has none: its readings go to the broker")
+        elsewhere = (
+            "it is elsewhere (mqtt.delivery: store): a reading counts as delivered once a writer there has stored it"
+        )
+        of_broker = "this gateway has none: a reading counts as delivered once the broker has it"
+        yield Finding(NAME, "skipped", elsewhere if configuration.settings.delivery == "store" else of_broker)
     elif settings.kind == "historian":
         from gateway.store.open import historian_path
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
+from gateway.clock import Clock, synchronization
 from gateway.events import Event, Events
 from gateway.faults import fault_of
 from gateway.runtime.asked.control import Answer
@@ -32,9 +33,9 @@ def answers_of(app: App) -> Mapping[str, Answer]:
     }
     if (control := app.control) is not None:
         answers |= {
-            "reload": lambda who="": noted(app, "reload", _name(who), control.reload(_name(who))),
+            "reload": lambda who="": noted(app, "reload", _at_the_box(who), control.reload(_name(who))),
             "rollback": lambda version, who="": noted(
-                app, "rollback", _name(who), control.rollback(int(version), _name(who)), version=int(version)
+                app, "rollback", _at_the_box(who), control.rollback(int(version), _name(who)), version=int(version)
             ),
             "versions": control.versions,
             "difference": lambda path=None: control.difference(path),
@@ -43,7 +44,7 @@ def answers_of(app: App) -> Mapping[str, Answer]:
 
 
 async def noted(app: App, what: str, who: str, change: Awaitable[dict[str, Any]], **about: Any) -> dict[str, Any]:
-    """A change by somebody at the box, in the audit beside those by the page."""
+    """A change by somebody at the box, a signal or a file that changed, in the audit beside those by the page."""
     configuration, outcome = app.configuration, "failed"
     audit = Audit(configuration.resolve(configuration.settings.gateway.data_dir), app.clock)
     try:
@@ -51,7 +52,7 @@ async def noted(app: App, what: str, who: str, change: Awaitable[dict[str, Any]]
         outcome = "refused" if answer["errors"] else "done"
         return answer
     finally:
-        audit.note(f"{who}, at the box", what, outcome=outcome, **about)
+        audit.note(who, what, outcome=outcome, **about)
         await audit.close()
 
 
@@ -65,12 +66,20 @@ def status(app: App, signals: bool = True) -> dict[str, Any]:
     """The board, with or without a row for each signal; of a store writer alone, what there is to tell."""
     safe_mode = list(app.safe_mode) or None
     waits = list(app.control.restart) if app.control is not None else []
-    more = {"safe_mode": safe_mode, "restart": waits, "page": app.page}
+    more = {
+        "safe_mode": safe_mode, "restart": waits, "page": app.page, "page_state": app.page_condition.snapshot(),
+        "clock": clock(app.clock),
+    }  # fmt: skip
     if app.edge is not None:
         return {**app.edge.board.snapshot(app.clock.now(), app.clock.monotonic(), signals), **more}
     writer = None if app.writer is None else asdict(app.writer.status)
     gateway = {"id": app.configuration.settings.gateway.id, "version": __version__}
     return {"v": 1, "t": app.clock.now() / 1e6, "gateway": gateway, "writer": writer, "machines": [], **more}
+
+
+def clock(of: Clock) -> dict[str, bool | None]:
+    """Whether the time can be right, and whether something on this box answers for it: two questions. None: not to be known here."""
+    return {"trusted": of.trusted(), "synchronized": synchronization()}
 
 
 def faults(app: App) -> list[dict[str, Any]]:
@@ -80,7 +89,7 @@ def faults(app: App) -> list[dict[str, Any]]:
         since = 0 if app.writer is None else app.writer.status.since // 1_000_000
         return [_row("store", "", "offline", since, reason, fault_of(reason))] if reason else []
     board = app.edge.board
-    of = [("broker", "", board.broker), ("store", "", board.store)]
+    of = [("broker", "", board.broker), ("store", "", board.store), ("page", "", app.page_condition)]
     of += [("machine", name, machine.condition) for name, machine in board.machines.items()]
     rows = [
         _row(kind, machine, each.state, each.since // 1_000_000, each.reason, each.fault)
@@ -113,3 +122,8 @@ def _name(who: object) -> str:
     """Who it was, for the log."""
     text = "".join(c for c in str(who)[:80] if c.isprintable())
     return text or "gateway reload"
+
+
+def _at_the_box(who: object) -> str:
+    """The same for the audit, in which those who are logged in at the page are, too."""
+    return f"{_name(who)}, at the box"

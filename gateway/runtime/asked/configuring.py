@@ -30,6 +30,7 @@ from gateway.config.schema import defaults
 from gateway.config.yaml_file import Filled, Node, as_written, blanked, parse_yaml, write_filled
 from gateway.errors import ConfigError, ConfigErrors, GatewayError
 from gateway.hiding import HIDDEN, is_secret_key, unsaid
+from gateway.runtime.changes.checks import check_work, doubts
 from gateway.runtime.changes.loading import LARGE, elsewhere, stand_back, tell
 from gateway.runtime.changes.versions import Versions, files_of
 from gateway.runtime.changes.watch import Stamps, stamps_of
@@ -252,6 +253,7 @@ def check(configuration: Configuration, text: str, name: str, env: Mapping[str, 
 
     try:
         wanted = loaded(data)
+        check_work(wanted)
     except ConfigErrors as exc:
         told = [error for error in exc.errors if not _DEPENDS.search(error.message)]
         warnings = ["what depends on the environment was not checked"] if len(told) < len(exc.errors) else []
@@ -261,6 +263,9 @@ def check(configuration: Configuration, text: str, name: str, env: Mapping[str, 
             "warnings": warnings,
             "difference": [],
         }
+    missing = [
+        each for each in doubts(wanted, configuration) if not _DEPENDS.search(each)
+    ]  # where a file is, the environment may say
     before, comparable = configuration, False
     with suppress(ConfigErrors):
         before, comparable = loaded(_text_in_force(configuration, known).get(name, b"")), True
@@ -274,7 +279,7 @@ def check(configuration: Configuration, text: str, name: str, env: Mapping[str, 
     return {
         "ok": True,
         "errors": [],
-        "warnings": [places.within(unsaid(_DEPENDS.sub(r"${\1}", each))) for each in wanted.warnings],
+        "warnings": [places.within(unsaid(_DEPENDS.sub(r"${\1}", each))) for each in (*wanted.warnings, *missing)],
         "difference": lines[:MAX_LINES],
     }
 

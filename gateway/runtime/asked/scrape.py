@@ -52,6 +52,7 @@ class Scrape:
             certificates=Certificates(self._files),
             lag=self._lag,
             safe_mode=lambda: app.safe_mode,
+            page=lambda: app.page_condition,
         )
 
     def _waits(self) -> float | None:

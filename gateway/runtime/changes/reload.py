@@ -21,6 +21,7 @@ from gateway.config import Configuration
 from gateway.config.difference import Difference, difference, in_force, named_files, with_contents
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.events import Event
+from gateway.runtime.asked.answers import noted
 from gateway.runtime.changes.loading import load_aside
 from gateway.runtime.changes.versions import (
     AsRead,
@@ -88,7 +89,11 @@ class Reload:
             return self.configuration.settings.gateway.watch or bool(self._app.safe_mode)
 
         path = self.configuration.path
-        await watch(lambda: stamps_of(path), lambda: self.seen, wanted, lambda: self.reload("a file has changed"))
+
+        def changed() -> Awaitable[object]:
+            return noted(self._app, "reload", "file", self.reload("a file has changed"))
+
+        await watch(lambda: stamps_of(path), lambda: self.seen, wanted, changed)
 
     async def stop(self) -> None:
         """End what is under way, and begin nothing more. Safe to call twice."""
@@ -159,14 +164,15 @@ class Reload:
         else:
             self._app.configuration = in_force(self.configuration, wanted)
         self._contents = contents
+        refused = self._refused_types(found)
         lines = found.lines()
         await asyncio.to_thread(self._keep, read.files, who, _summary(lines))
         self.errors = []
         left = self._app.leave_safe_mode()
-        self._say(who, done, found, left)
+        self._say(who, done, found, left, refused)
         return _answer(
             changed=found.alive, difference=lines, touched=found.touched, restart=list(found.restart),
-            warnings=list(wanted.warnings),
+            warnings=[*wanted.warnings, *refused],
         )  # fmt: skip
 
     async def _rollback(self, number: int, who: str) -> dict[str, Any]:
@@ -287,7 +293,19 @@ class Reload:
         self._event("failed", "config-refused", f"{who}: {text}")
         return _answer(errors=[text])
 
-    def _say(self, who: str, done: str, found: Difference, left: bool) -> None:
+    def _refused_types(self, found: Difference) -> list[str]:
+        """Signals of the machines that changed which cannot be sent, as a store has had another type of them."""
+        if self._app.edge is None:
+            return []
+        names = {"/".join(self.configuration.path_of(name).levels()): name for name in found.changed | found.added}
+        return [
+            f"{names[at]}/{signal}: is {now} now and was {before} in the store, so it is bad (config-error): take it back, or "
+            f"end the gateway and say `gateway config types --accept {names[at]}/{signal}`"
+            for at, signal, before, now in self._app.edge.schema.conflicts()
+            if at in names
+        ]
+
+    def _say(self, who: str, done: str, found: Difference, left: bool, refused: list[str]) -> None:
         lines = found.lines()
         if not lines and not left:
             log.info("the configuration is what it was (%s)", who)
@@ -298,6 +316,8 @@ class Reload:
         if found.restart:
             log.warning("only a restart takes over: %s", "; ".join(found.restart))
             text += f"; only a restart takes over: {'; '.join(found.restart)}"
+        if refused:
+            text += f"; not sent: {_summary(refused)}"
         self._event(done, "", f"{who}: {text}")
 
     def _event(self, state: str, fault: str, text: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -28,24 +28,30 @@ from gateway.counters import FlowCounters
 from gateway.errors import ConfigErrors, GatewayError
 from gateway.events import Event, Events
 from gateway.metrics.happened import Happened
-from gateway.runtime.app import App, check_work, on_hangup, paho_links, system_clock
-from gateway.runtime.asked.answers import events
+from gateway.runtime.app import App, on_hangup, paho_links, serve_page, system_clock
+from gateway.runtime.asked.answers import clock, events
 from gateway.runtime.asked.control import ControlSocket
+from gateway.runtime.changes.checks import check_work, doubts
 from gateway.runtime.changes.places import data_dirs_of, main_file
 from gateway.runtime.changes.versions import AsRead, Versions, finish, load_files, read_whole
 from gateway.runtime.changes.watch import Stamps, stamps_of, watch
 from gateway.runtime.registry import protocols
 from gateway.runtime.service import Notifier, Progress, keep_fed
+from gateway.schedule import Backoff
 from gateway.web.snapshot import Board
 from gateway.web.sources import Sources
+
+if TYPE_CHECKING:
+    from gateway.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
 
-async def run_whatever_happens(path: Path) -> None:
+async def run_whatever_happens(path: Path, *, store_only: bool = False) -> None:
     """The service, until cancelled: with the configuration at `path`, or the best there is until it is right.
 
-    Raises GatewayError for what has nothing to do with the files.
+    `store_only`: the store writer alone, as `gateway store`. What cannot be opened or reached is tried again, and is no reason
+    to end. Raises GatewayError for what neither files nor time can mend.
     """
     while True:
         try:
@@ -56,30 +62,31 @@ async def run_whatever_happens(path: Path) -> None:
         stamps = await asyncio.to_thread(stamps_of, path)
         configuration: Configuration | None
         try:
-            configuration, read = await asyncio.to_thread(read_whole, path, lambda _: _checked(path))
+            configuration, read = await asyncio.to_thread(read_whole, path, lambda _: _checked(path, store_only))
         except ConfigErrors as exc:
             errors = [str(error) for error in exc.errors]
             log.error("the configuration is broken:\n%s", "\n".join(errors))
-            configuration, files = await asyncio.to_thread(last_good, path)
+            configuration, files = await asyncio.to_thread(last_good, path, store_only=store_only)
             read = AsRead(files, stamps)
         if configuration is not None:
-            for warning in configuration.warnings:
+            for warning in (*configuration.warnings, *doubts(configuration)):
                 log.warning("%s", warning)
             clock = system_clock(configuration)
-            app = App(configuration, paho_links(configuration, clock), clock, safe_mode=errors, read=read)
-            await app.run()
+            links = paho_links(configuration, clock, patient=True)
+            app = App(configuration, links, clock, safe_mode=errors, read=read, patient=True)
+            await app.run(edge=not store_only)
             return
-        await Waiting(path, errors, stamps).run()
+        await Waiting(path, errors, stamps, store_only=store_only).run()
         log.info("safe mode is over: the configuration is right")
 
 
-def last_good(path: Path) -> tuple[Configuration | None, Mapping[str, bytes]]:
+def last_good(path: Path, *, store_only: bool = False) -> tuple[Configuration | None, Mapping[str, bytes]]:
     """The newest version that a gateway has run with and that can be loaded, and its files."""
     for data_dir in data_dirs_of(path):
         for version in Versions(data_dir).good():
             try:
                 configuration = load_files(path, version.data)
-                check_work(configuration)
+                check_work(configuration, store_only=store_only)
             except (ConfigErrors, GatewayError, OSError) as exc:
                 log.warning("version %d of the configuration cannot be used either: %s", version.number, exc)
                 continue
@@ -88,19 +95,19 @@ def last_good(path: Path) -> tuple[Configuration | None, Mapping[str, bytes]]:
     return None, {}
 
 
-def _checked(path: Path) -> Configuration:
+def _checked(path: Path, store_only: bool = False) -> Configuration:
     """Raises ConfigErrors."""
     configuration = load(path, protocols())
-    check_work(configuration)
+    check_work(configuration, store_only=store_only)
     return configuration
 
 
 class Waiting:
     """There is nothing to run with: says so on the page and the control socket, until the files are right."""
 
-    def __init__(self, path: Path, errors: Sequence[str], stamps: Stamps) -> None:
-        """`stamps`: of the files in which these errors are."""
-        self._path, self._errors, self._seen = path, list(errors), stamps
+    def __init__(self, path: Path, errors: Sequence[str], stamps: Stamps, *, store_only: bool = False) -> None:
+        """`stamps`: of the files in which these errors are. `store_only`: a store writer, which has no page."""
+        self._path, self._errors, self._seen, self._store_only = path, list(errors), stamps, store_only
         self._lock, self._page = asyncio.Lock(), ""
         self._clock, self._events, self._notifier = SystemClock(), Events(), Notifier()
         self._happened = Happened(self._events)
@@ -114,21 +121,18 @@ class Waiting:
 
     async def run(self) -> None:
         """Returns once they are."""
-        log.error("safe mode, and no earlier configuration to run with: nothing is read until %s is right", self._path)
+        what = "stored" if self._store_only else "read"
+        log.error(
+            "safe mode, and no earlier configuration to run with: nothing is %s until %s is right", what, self._path
+        )
         self._tell()
         tasks: list[asyncio.Task[None]] = []
         async with AsyncExitStack() as stack:
             control = ControlSocket(data_dirs_of(self._path)[0], self._answers())
             await control.start()
             stack.push_async_callback(control.stop)
-            try:
-                server = await self._serve()
-            except GatewayError as exc:
-                log.error("no page: %s", exc)
-            else:
-                stack.push_async_callback(server.stop)
-                self._page = server.url
-                log.info("status page: %s", server.url)
+            if not self._store_only:
+                tasks.append(asyncio.create_task(self._keep_page(stack), name="page"))
             stack.enter_context(on_hangup(lambda: tasks.append(asyncio.create_task(self._look_again()))))
             look = watch(lambda: stamps_of(self._path), lambda: self._seen, lambda: True, self._reload)
             feed = keep_fed(self._notifier, Progress(self._clock), lambda: "safe mode: the configuration is broken")
@@ -141,15 +145,28 @@ class Waiting:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _serve(self) -> Any:
-        from gateway.web.server import open_doors, serve
+    async def _keep_page(self, stack: AsyncExitStack) -> None:
+        """The page, as soon as it can be opened."""
+        backoff, told = Backoff(first=1.0, cap=60.0), ""
+        while not self._page:
+            try:
+                server = await self._serve()
+            except Exception as exc:  # the files are looked at all the same
+                if str(exc) != told:
+                    log.error("there is no page, which is tried again: %s", exc)
+                told = str(exc)
+                await asyncio.sleep(backoff.pause())
+            else:
+                stack.push_async_callback(server.stop)
+                self._page = server.url
+                log.info("status page: %s", server.url)
 
+    async def _serve(self) -> WebServer:
         web = web_of(self._path)
         sources = Sources(self._board, self._clock, self._events, metrics=self._scrape, safe_mode=lambda: self._errors)
         folder = self._path if self._path.is_dir() else self._path.parent
         data_dir = data_dirs_of(self._path)[0]
-        opening = await asyncio.to_thread(open_doors, web, folder, data_dir, self._clock, self._events)
-        return await serve(sources, web.host, web.port, opening=opening)
+        return await serve_page(sources, web, folder, data_dir)
 
     def _answers(self) -> dict[str, Any]:
         return {
@@ -158,7 +175,7 @@ class Waiting:
             },
             "status": lambda signals=True: {
                 **self._board.snapshot(self._clock.now(), self._clock.monotonic(), bool(signals)), "safe_mode": self._errors,
-                "page": self._page,
+                "page": self._page, "clock": clock(self._clock),
             },
             "faults": lambda: [
                 {"kind": "gateway", "machine": "", "state": "offline", "since_ms": 0, "reason": error, "fault": "config-refused"}
@@ -199,7 +216,7 @@ class Waiting:
         self._seen = await asyncio.to_thread(stamps_of, self._path)
         before = self._errors
         try:
-            await asyncio.to_thread(_checked, self._path)
+            await asyncio.to_thread(_checked, self._path, self._store_only)
             self._errors = []
             asyncio.get_running_loop().call_later(0.1, self._right.set)  # once who asked has his answer
         except ConfigErrors as exc:
