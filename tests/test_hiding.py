@@ -103,7 +103,7 @@ def test_a_mistake_stays_useful(folder: Path) -> None:
     assert (error.line, error.column, error.message) == (3, 27, "'usr' is not a key here")
     assert error.hint == "did you mean 'user'?"
     lines = str(error).splitlines()
-    assert lines[1] == "    3 | mqtt: {url: 'mqtt://h:1', usr: u, password: " + "*" * len("correct horse battery}")
+    assert lines[1] == "    3 | mqtt: {url: 'mqtt://h:1', usr: u, password: " + "*" * len("correct horse battery") + "}"
     assert lines[2].index("^") - lines[2].index("|") == 2 + 26
 
 

@@ -91,6 +91,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "SignalRow": obj(
         _ROW_OPTIONAL, **_ROW, description=TEXT, range={"type": ["array", "null"], "items": maybe(NUMBER)}, states=named(TEXT),
         fault=FAULT, address=TEXT, min=maybe(NUMBER), max=maybe(NUMBER), poll_s=maybe(NUMBER),
+        worked_out={"type": "boolean", "description": "by the gateway, of other signals"},
     ),
     "Status": obj(
         v={"const": 1}, t=MS, gateway=obj(**_GATEWAY), flow=named(maybe(NUMBER)), buffer=obj(**_DISK), losses=listed(_LOSS),
@@ -109,7 +110,10 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Plant": obj(
         t=MS, gateway=_ABOUT, broker=ref("Condition"), store=ref("Condition"),
-        buffer=obj(**_DISK), clock=obj(trusted=BOOL, fault=FAULT),
+        buffer=obj(**_DISK), clock=obj(
+            trusted=BOOL, synchronized={"type": ["boolean", "null"], "description": "whether NTP or PTP answers for it; null: not to be known here"},
+            fault=FAULT,
+        ),
         safe_mode=maybe(obj(errors=listed(obj(text=TEXT)))), machines=listed(ref("Tile")),
     ),
     "Strips": obj(
@@ -199,6 +203,7 @@ SCHEMAS: Mapping[str, Schema] = {
         "type": "object",
         "properties": {
             "changed": BOOL, "difference": listed(TEXT), "touched": listed(TEXT), "errors": listed({}), "restart": listed(TEXT),
+            "warnings": listed(TEXT),
         },
         "required": ["changed"],
     },

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import compress, repeat
+from itertools import compress, islice, repeat
 from typing import Any, Literal, Protocol
 
 from gateway.clock import artificial
@@ -285,7 +285,8 @@ class Rate:
             return None
         if age < window:
             window = whole * max(1.0, (age + CLOSE) // whole)
-        since, before = min(seen, key=lambda each: abs(now - each[0] - window))
+        # Of the looks before the newest: where nobody looked for longer than the window, that one is the nearest to it.
+        since, before = min(islice(seen, len(seen) - 1), key=lambda each: abs(now - each[0] - window))
         return round((total - before) / (now - since), 1)
 
     def note(self, total: int, monotonic: float, whole: float = 1.0) -> None:

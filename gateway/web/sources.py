@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gateway.clock import Clock, SystemClock
+from gateway.clock import Clock, SystemClock, synchronization
 from gateway.config import Configuration
 from gateway.events import Events
 from gateway.model import Value
@@ -27,7 +27,8 @@ class Control(Protocol):
         """Take over the files as they are now.
 
         Returns {"changed": bool, "difference": [line, …], "touched": [connection or section, …],
-        "errors": [as `gateway config check` prints them, …], "restart": [what only a restart takes over, …]}.
+        "errors": [as `gateway config check` prints them, …], "restart": [what only a restart takes over, …],
+        "warnings": [what to think about, and signals that cannot be sent as their type is another one now, …]}.
         With errors nothing was taken over; they say so where what was before is not all back. Raises nothing.
         """
 
@@ -102,6 +103,14 @@ class Sources:
     configuring: Configuring | None = None
     way: Callable[[], Way] | None = None
     safe_mode: Callable[[], Sequence[str]] = tuple  # the mistakes because of which an earlier configuration runs
+    answers_for_time: Callable[[], bool | None] = (
+        synchronization  # whether something does: NTP, PTP; None: not to be known
+    )
+
+    @property
+    def synchronized(self) -> bool | None:
+        """The word of the kernel, where it is its clock that is shown; None where it may not be asked."""
+        return self.answers_for_time() if isinstance(self.clock, SystemClock) else None
 
     @property
     def configuration(self) -> Configuration | None:

@@ -103,7 +103,7 @@ def test_a_service_may_only_what_it_needs(name):
     assert service["mem_limit"]
     assert name == "gateway" or service["healthcheck"]["test"]  # the gateway's is in its image
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
-    assert re.search(r":\d", service["image"]) or "build" in service
+    assert re.search(r":v?\d", service["image"]) or "build" in service
 
 
 def test_no_secret_is_written_down():
@@ -144,7 +144,7 @@ def test_every_folder_and_file_that_is_mounted_is_there():
 
 def secrets(tmp_path: Path, *names: str) -> dict[str, str]:
     for name in names:
-        (tmp_path / name).write_text("a secret\n")
+        (tmp_path / name).write_text("a-secret-of-some-length\n")
     return {"CREDENTIALS_DIRECTORY": str(tmp_path)}
 
 
@@ -157,7 +157,8 @@ def test_the_configuration_of_compose_loads(tmp_path):
     influx = COMPOSE["services"]["influxdb"]["environment"]
     assert loaded.settings.store.bucket == influx["DOCKER_INFLUXDB_INIT_BUCKET"]
     assert loaded.settings.store.org == influx["DOCKER_INFLUXDB_INIT_ORG"]
-    grafana = yaml.safe_load((DOCKER / "grafana.yaml").read_text())["datasources"][0]
+    sources = yaml.safe_load((DOCKER / "grafana.yaml").read_text())["datasources"]
+    (grafana,) = (source for source in sources if source["type"] == "influxdb")
     assert grafana["jsonData"]["dbName"] == loaded.settings.store.bucket
 
 

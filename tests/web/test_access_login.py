@@ -330,6 +330,47 @@ def test_what_is_kept_of_a_password() -> None:
     assert not first.matches(PASSWORD + " ")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "m\u1ead t kh\u1ea9u d\u00e0i",
+            "ma\u0323\u0302 t kha\u0302\u0309u da\u0300i",
+        ),  # Vietnamese, as two keyboards compose it
+        (
+            "m\u1ead t kh\u1ea9u d\u00e0i",
+            "m\u0061\u0302\u0323 t kh\u00e2\u0309u d\u0061\u0300i",
+        ),  # in any order of marks
+        ("\u212bngstr\u00f6m \u2126", "\u00c5ngstro\u0308m \u03a9"),  # singletons: UAX #15, figure 3
+        ("two\u00a0words\u3000here", "two words here"),  # RFC 8265, 4.2.2: other spaces are a space
+    ],
+)
+def test_a_password_is_the_same_however_its_letters_are_composed(one: str, other: str) -> None:
+    """RFC 8265, OpaqueString: set on one computer, typed on another."""
+    assert hashed(one).matches(other)
+    assert hashed(other).matches(one)
+
+
+@pytest.mark.parametrize("other", ["Correct Horse", "correct horse ", "correct h\u00f6rse", "\uff43orrect horse"])
+def test_a_password_is_not_folded_any_further(other: str) -> None:
+    """RFC 8265, 4.2.2: neither case nor width is mapped, and nothing is trimmed."""
+    assert not hashed("correct horse").matches(other)
+
+
+def test_the_length_of_a_password_is_that_of_what_is_kept() -> None:
+    assert "10 characters" in wrong_with("ma\u0323\u0302t kha\u0302\u0309u")  # 13 code points, 8 letters
+    assert not wrong_with("m\u1eadt kh\u1ea9u d\u00e0i")
+
+
+async def test_a_password_set_with_composed_letters_opens_with_others(foreign: Site) -> None:
+    here = await foreign.browser_of("anna")
+    composed, apart = "m\u1eadt kh\u1ea9u c\u1ee7a t\u00f4i", "ma\u0323\u0302t kha\u0302\u0309u cu\u0309a to\u0302i"
+    answer = await here.post("/api/v1/password", {"current": PASSWORD, "password": composed})
+    assert answer.status == 200
+    assert (await foreign.browser().login("anna", apart)).status == 200
+    assert (await foreign.browser().login("anna", composed)).status == 200
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=30))
 def test_what_can_be_a_password(password: str) -> None:

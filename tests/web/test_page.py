@@ -4,6 +4,7 @@ import asyncio
 import base64
 import re
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
@@ -44,6 +45,32 @@ async def test_machines_and_values_are_there_within_a_second(browser: Browser, s
             await page.wait_for_selector(".headline dd:visible")
             took.append(await page.evaluate("performance.getEntriesByName('first-values')[0].startTime"))
         assert min(took) < 1000
+
+
+async def test_a_phone_has_values_soon(
+    browser: Browser, served: WebServer, record_property: Callable[[str, object], None]
+) -> None:
+    """A phone of the middle class over mobile radio: a fourth of the CPU, 60 ms, 6 Mbit/s, and nothing in its cache.
+
+    Wanted is 1 s on a quiet computer; at a load of 10 to 15 it took 0.7 to 1.1 s. The bound is one that a busy one keeps, too.
+    """
+    async with opened(browser, served.url, width=360) as page:
+        devtools = await page.context.new_cdp_session(page)
+        await devtools.send("Network.enable")
+        await devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+        conditions = {"offline": False, "latency": 60, "downloadThroughput": 6e6 / 8, "uploadThroughput": 6e6 / 8}
+        await devtools.send("Network.emulateNetworkConditions", conditions)
+        took = []
+        for _ in range(5):
+            await devtools.send("Network.clearBrowserCache")
+            await page.reload()
+            await page.wait_for_selector(".headline dd:visible", timeout=30_000)
+            took.append(await page.evaluate("performance.getEntriesByName('first-values')[0].startTime"))
+        shown = " ".join(f"{each:.0f}" for each in took)
+        record_property("first_values_ms", shown)
+        print(f"\nfirst values on a phone after {shown} ms")
+        assert min(took) > 60  # negative control: less than one round trip would mean that nothing was slowed down
+        assert min(took) < 4000
 
 
 async def test_few_small_files(browser: Browser, served: WebServer) -> None:

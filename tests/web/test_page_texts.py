@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config.production import WORDS
 from gateway.model import REASONS
+from gateway.production.doing import _TEXTS
 from gateway.production.energy import ENERGY_FORMULAS, ENERGY_INPUTS
 from gateway.production.kpi import FORMULAS, INPUTS
 from web.pages.looking import PAGES
@@ -23,17 +24,21 @@ FAMILIES: dict[str, list[str]] = {
     "kind.": ["gateway", "machine", "broker", "store", "buffer", "clock", "config", "loss", "access"],
     "event.": [
         "machine.online", "machine.degraded", "machine.offline", "gateway.started", "gateway.stopped", "buffer.well",
-        "buffer.trouble", "clock", "loss", "config.reloaded", "config.refused", "config.rolled-back",
+        "buffer.trouble", "clock", "loss", "config.reloaded", "config.refused", "config.rolled-back", "config.failed",
+        "config.safe mode", "gateway.online", "gateway.degraded", "access.logged-in", "access.logged-out", "access.refused",
+        "access.password-set", "broker.online", "broker.degraded", "broker.offline", "store.online", "store.degraded",
+        "store.offline", "store.unused",
     ],
     "from.": ["file", "profile", "shipped", "default", "environment"],
     "role.": ["viewer", "engineer"],
     "doubt.": [
         "late", "no_readings", "estimated_energy", "estimated", "not_read_planned", "not_read", "more_good", "sums",
-        "state_unknown", "performance", "never_running",
+        "state_unknown", "performance", "came_late", "peak", "steps", "never_running",
     ],
     "delivery_": ["store", "broker"],
     "n_of_all_": ["offline", "degraded"],
     "span.": ["15min", "1h", "8h", "24h", "7d"],
+    "about.": list(_TEXTS), "formula.": ["oee", "nee", *ENERGY_FORMULAS], "said.": [], "said.way_": ["forward", "back"],
     "counter.": [], "reason.": ["starting"], "cause.": [], "disk.": [],
 }  # fmt: skip
 
@@ -59,6 +64,27 @@ def asked() -> set[str]:
     return found | set(re.findall(r'data-(?:text|label)="([^"]+)"', code()))
 
 
+def of_sentences() -> set[str]:
+    """The keys of the tables of sentences (`formsOf` in said.js and doubts.js)."""
+    return set(re.findall(r'^  \["(\w+\.\w+)", ["`]', code(), re.MULTILINE))
+
+
+def test_every_sentence_of_the_tables_has_a_text_and_every_text_a_sentence() -> None:
+    others = {"said.days", "said.way_forward", "said.way_back"}
+    assert of_sentences() == {key for key in texts("en") if key.startswith(("said.", "doubt."))} - others
+
+
+def test_what_the_gateway_says_of_its_own_signals_is_what_the_page_says_in_english() -> None:
+    """The English of these two tables is that of the gateway, so that nothing changes for those who read English."""
+    english = texts("en")
+    assert {name: english[f"about.{name}"] for name in _TEXTS} == dict(_TEXTS)
+    formulas = {key.removeprefix("formula."): text for key, text in english.items() if key.startswith("formula.")}
+    assert formulas == {name: {**FORMULAS, **ENERGY_FORMULAS}[name].text for name in formulas}
+    # A formula with words in it is in the table: what is left out has only symbols (PBT, APT …) and sum().
+    symbols = re.compile(r"(?:sum\(TTR\)|[A-Z]{2,5}|[-+×/() ])+")
+    assert {n for n, f in {**FORMULAS, **ENERGY_FORMULAS}.items() if not symbols.fullmatch(f.text)} == set(formulas)
+
+
 def test_both_languages_say_the_same() -> None:
     english, vietnamese = texts("en"), texts("vi")
     assert list(english) == list(vietnamese)
@@ -76,6 +102,7 @@ def test_every_text_that_is_asked_for_is_there() -> None:
 def test_families_are_those_of_the_code() -> None:
     fronts = set(re.findall(r"\b(?:t|some)\(`([\w.]+?)\$\{", code()))
     fronts |= set(re.findall(r"`(counter\.)\$\{", code()))
+    fronts |= {key.partition(".")[0] + "." for key in of_sentences()}
     assert fronts == set(FAMILIES)
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.buffer import Usage
 from gateway.clock import ERA
@@ -187,6 +189,39 @@ def test_a_rate_forgets_what_was_long_ago() -> None:
     assert rate(20, 2.0) == 10.0
     assert rate(1_000_000, 3600.0) is None
     assert rate(1_000_040, 3602.0) == 20.0
+
+
+@pytest.mark.parametrize("step", [10.0, 15.0, 20.0, 25.0, 29.9])
+def test_a_rate_of_who_looks_seldom_is_over_the_time_between_two_looks(step: float) -> None:
+    rate = Rate()
+    assert rate(0, 0.0) is None
+    assert [rate(int(7 * step * i), step * i) for i in range(1, 50)] == [pytest.approx(7.0, abs=0.1)] * 49
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.floats(0, 70), st.sampled_from([0.0, 0.01, 0.4, 1.0, 1.9, 10.0, 20.0, 25.0, 30.0])),
+            st.integers(0, 10**6),
+        ),
+        max_size=60,
+    ),
+    st.one_of(st.floats(1, 60), st.sampled_from([1.0, 7.0, 60.0])),
+)
+def test_a_rate_is_never_outside_of_how_fast_it_grew(steps: list[tuple[float, int]], whole: float) -> None:
+    """However long nobody looks, and however it grows in the meantime: an average lies between the least and the most."""
+    rate, now, total = Rate(), 0.0, 0
+    looks = [(now, total)]
+    rate(total, now, whole)
+    for passed, grown in steps:
+        now, total = now + passed, total + grown
+        found = rate(total, now, whole)
+        looks.append((now, total))
+        if found is not None:
+            spans = [(total - was) / (now - then) for then, was in looks if now - then > 0]
+            ends = [(b - was) / (at - then) for i, (then, was) in enumerate(looks) for at, b in looks[i:] if at > then]
+            assert min([*spans, *ends]) - 0.06 <= found <= max([*spans, *ends]) + 0.06  # told with one decimal
 
 
 @pytest.mark.parametrize("poll", [0.2, 1.0, 2.0, 7.0, 30.0])

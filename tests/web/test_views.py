@@ -153,7 +153,7 @@ def test_the_plant_says_how_the_gateway_is() -> None:
     assert view["buffer"]["trouble"] == "No space left on device"
     assert view["buffer"]["unsafe"] == 7
     assert view["safe_mode"] == {"errors": [{"text": "gateway.yaml:3:1: error: x"}]}
-    assert view["clock"] == {"trusted": True, "fault": ""}
+    assert view["clock"] == {"trusted": True, "synchronized": None, "fault": ""}
     assert plant(sources(board))["safe_mode"] is None
     assert view["gateway"]["id"] == "edge-01"
 

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import secrets
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,9 +65,18 @@ class Hashed:
         return cls(salt, key, n, r, p)
 
 
+def prepared(password: str) -> str:
+    """As it is hashed and compared: "mật khẩu" is one password, whichever way a keyboard composes its letters.
+
+    RFC 8265, 4.2.2 (OpaqueString): spaces that are not ASCII become U+0020, then normalization form C.
+    """
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in password)
+    return unicodedata.normalize("NFC", spaced)
+
+
 def scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
     """The key of a password. Half a surrogate pair is a character like any other."""
-    secret = password.encode("utf-8", "surrogatepass")
+    secret = prepared(password).encode("utf-8", "surrogatepass")
     return hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=256 * n * r, dklen=_LENGTH)
 
 
@@ -79,6 +89,7 @@ def hashed(password: str) -> Hashed:
 
 def wrong_with(password: str, user: str = "") -> str:
     """Why this cannot be a password; empty where it can."""
+    password = prepared(password)
     if len(password) < MIN_LENGTH:
         return f"a password has {MIN_LENGTH} characters at least"
     if len(password.encode("utf-8", "surrogatepass")) > MAX_LENGTH:

@@ -56,6 +56,7 @@ early = get("/api/v1/session");
 early.catch(() => null); // it is answered where it is asked for
 
 let catalogue = null;
+let titles = {};
 
 /** What a fault means, in the language: {title, causes, checks}; null where it is not in the catalogue. */
 export async function explain(language, code) {
@@ -64,6 +65,15 @@ export async function explain(language, code) {
     return {};
   });
   const faults = await catalogue;
+  titles = faults;
   const of = (tongue) => (Object.hasOwn(faults[tongue] ?? {}, code) ? faults[tongue][code] : null);
   return of(language) ?? of("en");
+}
+
+/** What a fault is called; "" until that is known, which asking for it brings about. */
+export function titleOf(language, code) {
+  if (!code) return "";
+  if (!Object.hasOwn(titles, language)) explain(language, code);
+  else if (Object.hasOwn(titles[language], code)) return titles[language][code].title;
+  return "";
 }

@@ -5,6 +5,7 @@ import { button, el, link, mark, say, sayState } from "./dom.js";
 import { duration, foreign, timeOfDay, useZone } from "./format.js";
 import { Login, Password } from "./login.js";
 import { Plant } from "./plant.js";
+import { english } from "./said.js";
 import { follow } from "./stream.js";
 import { language, t } from "./texts.js";
 
@@ -190,7 +191,7 @@ function showSafe(safe) {
   mark($("safe"), "key", key);
   const head = el("p");
   sayState(head, "offline", t("safe_mode"));
-  const list = el("ul", ...errors.map((text) => el("li", text)));
+  const list = el("ul", ...errors.map((text) => english(text, "li")));
   $("safe").replaceChildren(head, list, el("p", link("/config", t("safe_mode_do"))));
 }
 

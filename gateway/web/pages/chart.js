@@ -6,8 +6,9 @@
 import { get } from "./api.js";
 import { button, disclosure, el, heads, say, svg, with_ } from "./dom.js";
 import { ahead, at, count, number, period, tick, timeOfDay, unit } from "./format.js";
+import { descriptionOf, formulaOf, nodes, qualityOf, sayParts } from "./said.js";
 import { t } from "./texts.js";
-import { kindOf, qualityOf, refusal, withUnit } from "./words.js";
+import { kindOf, refusal, withUnit } from "./words.js";
 
 const SPANS = [["15min", 900e3], ["1h", 3600e3], ["8h", 8 * 3600e3], ["24h", 864e5], ["7d", 7 * 864e5]];
 const SHORTEST = 10e3, LONGEST = 400 * 864e5; // ms from one end to the other
@@ -94,14 +95,14 @@ export class Chart {
 
   sayFacts(row) {
     const facts = [
-      ["description", row.description], ["address", row.address], ["range", row.range && rangeOf(row)],
+      ["description", row.description && descriptionOf(row)], ["address", row.address && formulaOf(row, row.address)], ["range", row.range && rangeOf(row)],
       ["min_max", row.min !== null && row.min !== undefined ? `${number(row.min)} … ${number(row.max)} ${unit(row.unit ?? "")}` : ""],
-      ["poll", row.poll_s && period(row.poll_s)], ["states", row.states && statesOf(row.states)],
-    ].filter(([, text]) => text);
+      ["poll", row.poll_s && period(row.poll_s)], ["states", row.states && { own: statesOf(row.states) }],
+    ].filter(([, text]) => text && text.own !== "");
     const key = JSON.stringify(facts);
     if (this.facts.dataset.key === key) return;
     this.facts.dataset.key = key;
-    this.facts.replaceChildren(...facts.map(([name, text]) => el("div", el("dt", t(name)), el("dd", text))));
+    this.facts.replaceChildren(...facts.map(([name, text]) => el("div", el("dt", t(name)), el("dd", ...nodes([text])))));
   }
 
   // --- which part of the time ----------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ export class Chart {
       bad && t("chart.bad", { n: count(bad) }), gaps && t("chart.gaps", { n: count(gaps) }),
     ].filter(Boolean).join(", ");
     this.picture.setAttribute("aria-label", t("chart.said", { signal: this.row.name, from: at(this.from), to: at(this.to), text }));
-    say(this.note, this.problem ? `${this.problem} ${t("chart.only_live")}` : points.length ? "" : t("chart.nothing"));
+    sayParts(this.note, this.problem ? [this.problem, t("chart.only_live")] : [points.length ? "" : t("chart.nothing")], "", " ");
     if (this.folded.open && this.end !== null) this.fillTable();
   }
 

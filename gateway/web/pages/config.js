@@ -3,6 +3,7 @@
 import { get, post } from "./api.js";
 import { arrange, button, disclosure, el, heads, say, with_ } from "./dom.js";
 import { at, count } from "./format.js";
+import { english, nodes, own } from "./said.js";
 import { t } from "./texts.js";
 import { refusal, sayError } from "./words.js";
 
@@ -30,7 +31,7 @@ export class Config {
     const form = with_(el("form.bar", el("h2", t("in_force")), this.found, with_(el("label", t("keys_of")), { for: "of" }), this.of, with_(el("label", t("filter_keys")), { for: "filter" }), this.filter), { role: "search" });
     form.onsubmit = (event) => event.preventDefault();
     const table = el("table.origins", el("caption.unseen", t("in_force")), heads(["", t("key")], ["", t("value")], ["", t("origin")]), this.body);
-    this.effective = el("pre");
+    this.effective = own("", "pre");
     this.files = el("div");
     this.checked = new Check();
     this.changes = new Changes(frame, () => this.load());
@@ -80,7 +81,7 @@ export class Config {
     const shown = this.all ? found : found.slice(0, FEW);
     this.body.replaceChildren(...shown.map((row) => {
       const where = row.from === "default" ? t("from.default") : [t(`from.${row.from}`) ?? row.from, row.file && `${row.file}${row.line ? `:${row.line}` : ""}`].filter(Boolean).join(" · ");
-      const line = el("tr", with_(el("th", ...dotted(row.path)), { scope: "row" }), el("td.text", shownValue(row.value)), el("td.note", where));
+      const line = el("tr", with_(el("th", ...dotted(row.path)), { scope: "row", translate: "no" }), own(shownValue(row.value), "td.text"), el("td.note", where));
       line.dataset.from = row.from;
       return line;
     }));
@@ -106,22 +107,22 @@ function scrolled(element, label) {
 }
 
 function numbered(text) {
-  return el("pre.numbered", ...text.replace(/\n$/, "").split("\n").map((line) => el("span", `${line}\n`)));
+  return with_(el("pre.numbered", ...text.replace(/\n$/, "").split("\n").map((line) => el("span", `${line}\n`))), { translate: "no" });
 }
 
 /** A difference: the mark in front of each line says it, and a colour. */
 function difference(lines) {
-  return scrolled(el("pre.diff", ...lines.map((line) => el(line.startsWith("+") ? "ins" : line.startsWith("-") ? "del" : "span", `${line}\n`))), t("difference"));
+  const shown = lines.map((line) => el(line.startsWith("+") ? "ins" : line.startsWith("-") ? "del" : "span", `${line}\n`));
+  return scrolled(with_(el("pre.diff", ...shown), { lang: "en" }), t("difference"));
 }
 
 function problems(list, key, heading = "h3") {
   if (!list?.length) return [];
   return [el(heading, t(key)), el("ol.problems", ...list.map((error) => {
-    if (typeof error === "string") return el("li", error);
-    if (!error.message) return el("li", error.text);
+    if (typeof error === "string" || !error.message) return english(error.text ?? error, "li");
     const place = error.line ? t("at_line", { file: error.file || t("pasted"), line: error.line }) : error.file;
-    return el("li", place && el("strong", place, " "), error.field && el("code", error.field), " ", error.message,
-      error.hint && el("p.note", error.hint), error.line && error.text && !error.text.includes(error.message) && el("pre.excerpt", error.text));
+    return el("li", place && el("strong", place, " "), error.field && el("code", error.field), " ", english(error.message),
+      error.hint && english(error.hint, "p.note"), error.line && error.text && !error.text.includes(error.message) && english(error.text, "pre.excerpt"));
   }))];
 }
 
@@ -159,7 +160,7 @@ class Check {
       const line = errors?.find((error) => error.line)?.line;
       if (line) this.mark(line);
     } catch (error) {
-      this.result.replaceChildren(el("p.error", refusal(error)));
+      this.result.replaceChildren(el("p.error", ...nodes([refusal(error)])));
     }
     this.send.disabled = false;
   }
@@ -201,7 +202,7 @@ class Changes {
       const last = version.current ? el("td", el("strong", t("current"))) : this.frame.engineer
         ? el("td", with_(button("plain", t("rollback"), () => this.ask(t("rollback_sure", { n: number }), "/api/v1/config/rollback", { version: version.version })), { "aria-label": t("rollback_to", { n: number }) }))
         : el("td");
-      return el("tr", with_(el("th", number), { scope: "row" }), el("td", at(version.t)), el("td", version.who), el("td.text", version.summary), last);
+      return el("tr", with_(el("th", number), { scope: "row" }), el("td", at(version.t)), el("td", version.who), english(version.summary, "td.text"), last);
     }));
   }
 
@@ -216,15 +217,15 @@ class Changes {
     this.reload.disabled = true;
     say(this.result, t("working"));
     try {
-      const { changed, difference: lines, touched, errors, restart } = await post(...this.wish);
+      const { changed, difference: lines, touched, errors, restart, warnings } = await post(...this.wish);
       const word = errors?.length ? "reload_refused" : changed ? "reload_done" : "reload_same";
-      this.result.replaceChildren(el(errors?.length ? "p.error" : "p.right", t(word)), ...problems(errors, "errors"),
+      this.result.replaceChildren(el(errors?.length ? "p.error" : "p.right", t(word)), ...problems(errors, "errors"), ...problems(warnings ?? [], "warnings"),
         ...(touched?.length ? [el("p", t("touched"), " ", touched.join(", "))] : []),
         ...(restart?.length ? [el("p", el("strong", t("needs_restart")), " ", restart.join(", "))] : []),
         ...(lines?.length ? [el("h3", t("difference")), difference(lines)] : []));
       if (changed) this.done();
     } catch (error) {
-      this.result.replaceChildren(el("p.error", refusal(error)));
+      this.result.replaceChildren(el("p.error", ...nodes([refusal(error)])));
     }
     this.reload.disabled = false;
   }

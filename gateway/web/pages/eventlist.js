@@ -4,6 +4,7 @@ import { explain } from "./api.js";
 import { arrange, el, icon, link, say } from "./dom.js";
 import { at } from "./format.js";
 import { language, t } from "./texts.js";
+import { eventParts, nodes } from "./said.js";
 import { eventOf, markOf } from "./words.js";
 
 export class EventList {
@@ -37,8 +38,8 @@ function item(event) {
   const subject = event.machine && event.kind === "machine" ? link(`/machines/${encodeURIComponent(event.machine)}`, event.machine) : event.machine ? el("strong", event.machine) : el("strong", t(`kind.${event.kind}`) ?? event.kind);
   const meaning = el("span"); // of the fault, in the reader's language
   if (event.fault) explain(language, event.fault).then((told) => told && say(meaning, `${told.title}. `));
-  const said = event.text && !words.includes(event.text) ? event.text : "";
-  const text = said || event.fault ? el("span.note", meaning, said, " ", event.fault && el("code", event.fault)) : null;
+  const said = event.text && !words.includes(event.text) ? nodes(eventParts(event)) : [];
+  const text = said.length || event.fault ? el("span.note", meaning, ...said, " ", event.fault && el("code", event.fault)) : null;
   const element = el("li", shape, time, el("div", subject, " ", el("span", words), text));
   element.dataset.state = state;
   return element;

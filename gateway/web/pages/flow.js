@@ -4,8 +4,9 @@ import { disclosure, el, mark, say, sayState, with_ } from "./dom.js";
 import { bytes, count, duration, percent, timeOfDay } from "./format.js";
 import { Losses } from "./losses.js";
 import { diskReason } from "./plant.js";
+import { reasonParts, sayParts } from "./said.js";
 import { t } from "./texts.js";
-import { lines, reasonOf, sinceOf, why } from "./words.js";
+import { lines, sinceOf, why } from "./words.js";
 
 const STAGES = ["read", "normalized", "accepted", "sent", "stored"];
 
@@ -91,7 +92,7 @@ export class Flow {
       }
       mark(item.element, "state", condition.state);
       sayState(item.state, condition.state, t(condition.state) ?? condition.state);
-      say(item.why, condition.state === "unused" ? t("no_store") : lines(reasonOf(condition), sinceOf(condition, now)));
+      sayParts(item.why, condition.state === "unused" ? [t("no_store")] : [...reasonParts(condition), sinceOf(condition, now)]);
     }
   }
 }

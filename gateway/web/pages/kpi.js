@@ -2,9 +2,10 @@
 
 import { disclosure, el, link, say, with_ } from "./dom.js";
 import { count, duration, figureZone, foreign, interval, percent, rough, unit } from "./format.js";
-import { doubtsOf } from "./doubts.js";
+import { doubts } from "./doubts.js";
+import { english, formulaOf, nodes, qualityOf, sayParts } from "./said.js";
 import { t } from "./texts.js";
-import { breakable, kindOf, lines, qualityOf } from "./words.js";
+import { breakable, kindOf, lines } from "./words.js";
 
 const MAIN = ["oee", "availability", "performance", "quality", "good", "reject", "energy", "energy_per_part", "co2e", "power"];
 const NOT_YET = ["bad:not-available", "bad:waiting-for-data"];
@@ -62,7 +63,7 @@ class Card {
       const mine = figures.filter((figure) => figure.interval === kind).sort((a, b) => rank(MAIN, a.figure) - rank(MAIN, b.figure));
       const { from_ms: from, to_ms: to, name, complete, uncertain } = mine[0];
       say(shown.when, lines(name, from && to && interval(from, to, now), kind === "demand" ? "" : complete === false && t("still_running")));
-      say(shown.doubt, uncertain && t("doubted", { why: doubtsOf(uncertain) }));
+      sayParts(shown.doubt, uncertain ? doubts(uncertain) : [], uncertain && t("doubted", { why: "" }), "; ");
       for (const figure of mine) {
         if (!shown.figures.has(figure.figure)) {
           const made = new Figure(figure.figure);
@@ -111,7 +112,8 @@ class Figure {
     const plain = inputs.map(([path, input]) => [path.replace(/^(shift|hour|day|demand)\./, ""), input]);
     const rows = plain.map(([name, input]) => el("div", el("dt", t(`input.${name}`) ?? name), el("dd", inputOf(name, input))));
     const { formula, reference } = this.figure;
-    this.body.replaceChildren(formula ? el("p", el("code", formula)) : "", rows.length ? el("dl", ...rows) : el("p.note", t("no_inputs")), reference ? el("p.note", reference) : "");
+    const written = formula && nodes([formulaOf({ name: this.figure.figure, worked_out: true }, formula)]);
+    this.body.replaceChildren(written ? el("p", el("code", ...written)) : "", rows.length ? el("dl", ...rows) : el("p.note", t("no_inputs")), reference ? english(reference, "p.note") : "");
   }
 }
 

@@ -1,7 +1,8 @@
 // Logging in, and the first password.
 
 import { post } from "./api.js";
-import { el, say, with_ } from "./dom.js";
+import { el, with_ } from "./dom.js";
+import { sayParts } from "./said.js";
 import { t } from "./texts.js";
 import { sayError } from "./words.js";
 
@@ -38,7 +39,7 @@ class Form {
       then();
     } catch (error) {
       sayError(this.alert, error);
-      if (this.refused[error.status]) say(this.alert, this.refused[error.status]);
+      if (this.refused[error.status]) sayParts(this.alert, [this.refused[error.status]]);
       this.send.disabled = false;
     }
   }

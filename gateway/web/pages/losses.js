@@ -1,7 +1,8 @@
 // What was lost, and why, in plain words. The section is there only when something was.
 
 import { arrange, button, el, heads, say, with_ } from "./dom.js";
-import { count, digits, moment, span } from "./format.js";
+import { count, moment, span } from "./format.js";
+import { causeOf, sayParts } from "./said.js";
 import { plural, t } from "./texts.js";
 
 const FEW = 5; // that are shown before somebody asks for all
@@ -54,8 +55,8 @@ class Row {
     say(this.where, whereOf(loss));
     say(this.many, manyOf(loss));
     say(this.span, loss.from_ms === null || loss.to_ms === null ? t("time_unknown") : span(loss.from_ms, loss.to_ms, now));
-    say(this.cause, cause);
-    say(this.detail, detail);
+    sayParts(this.cause, [cause]);
+    sayParts(this.detail, [detail]);
   }
 }
 
@@ -71,15 +72,4 @@ function manyOf(loss) {
   if (loss.count) return plural("n_readings", loss.count, { n: count(loss.count) });
   if (loss.messages) return plural("n_messages", loss.messages, { n: count(loss.messages) });
   return t("count_unknown");
-}
-
-/** A cause in plain words, and what stands behind its colon. One that is not known is shown as it is. */
-function causeOf(cause) {
-  const whole = t(`cause.${cause}`);
-  if (whole) return [whole, ""];
-  const [, kind, detail] = /^([^:]+): (.*)$/s.exec(cause) ?? [];
-  const words = kind && t(`cause.${kind}`);
-  if (!words) return [cause, ""];
-  const kept = /^one value in (\S+) s$/.exec(detail);
-  return [words, kept ? t("one_value_in", { n: digits(kept[1]) }) : detail];
 }

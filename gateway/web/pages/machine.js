@@ -5,9 +5,10 @@ import { Chart } from "./chart.js";
 import { arrange, button, disclosure, el, heads, link, mark, say, sayState, with_ } from "./dom.js";
 import { EventList } from "./eventlist.js";
 import { age, count, moment, number, percent, unit } from "./format.js";
+import { descriptionOf, formulaOf, nodes, qualityOf, reasonParts, sayParts } from "./said.js";
 import { strip } from "./strip.js";
 import { plural, t } from "./texts.js";
-import { breakable, doingOf, kindOf, lines, qualityOf, reasonOf, refusal, sinceOf, textOf, why, withUnit } from "./words.js";
+import { breakable, doingOf, kindOf, lines, refusal, sinceOf, textOf, why, withUnit } from "./words.js";
 
 const FEW = 60; // signals that are shown before somebody asks for all
 const COUNTERS = ["polls", "requests", "read", "bad", "timeouts", "errors", "reconnects", "suppressed", "accepted"];
@@ -83,7 +84,7 @@ export class MachinePage {
       await get(`/api/v1/machines/${encodeURIComponent(this.name)}`);
     } catch (error) {
       if (error.status !== 404) return false;
-      this.missing.replaceChildren(el("h1", t("no_machine", { name: this.name })), el("p", refusal(error)));
+      this.missing.replaceChildren(el("h1", t("no_machine", { name: this.name })), el("p", ...nodes([refusal(error)])));
       this.missing.hidden = false;
       this.rest.hidden = this.head.hidden = true;
       return true;
@@ -147,13 +148,13 @@ export class MachinePage {
     this.drawDay();
     sayState(this.state, machine.state, t(machine.state) ?? machine.state);
     const path = Array.isArray(machine.path) ? machine.path : String(machine.path ?? "").split("/");
-    say(this.place, lines(path.slice(0, -1).join(" / "), machine.description));
-    say(this.why, lines(sinceOf(machine, now), reasonOf(machine)));
+    sayParts(this.place, [path.slice(0, -1).join(" / "), { own: machine.description ?? "" }]);
+    sayParts(this.why, [sinceOf(machine, now), ...reasonParts(machine)]);
     this.doing.hidden = !machine.doing;
     if (machine.doing) {
-      const text = lines(doingOf(machine.doing.state), machine.doing.reason, sinceOf(machine.doing, now));
       mark(this.doing, "doing", machine.doing.state);
-      if (this.doing.textContent !== text) this.doing.replaceChildren(el("strong", text));
+      if (!this.doing.children.length) this.doing.append(el("strong"));
+      sayParts(this.doing.firstChild, [doingOf(machine.doing.state), { own: machine.doing.reason }, sinceOf(machine.doing, now)]);
     }
     this.drawFault(machine);
     const old = machine.age_s === null || machine.age_s === undefined ? null : machine.age_s + (now - this.data.t) / 1000;
@@ -180,7 +181,7 @@ export class MachinePage {
     this.fault.dataset.key = key;
     this.fault.replaceChildren();
     if (!trouble) return;
-    const details = disclosure(t(state === "offline" ? "why_offline" : "why_degraded"), (body) => why(body, fault, reasonOf({ reason })));
+    const details = disclosure(t(state === "offline" ? "why_offline" : "why_degraded"), (body) => why(body, fault, reason));
     details.open = state === "offline";
     this.fault.append(details);
   }
@@ -194,7 +195,7 @@ class Row {
     this.button.append(...breakable(name));
     this.button.setAttribute("aria-pressed", "false");
     this.description = el("span.note");
-    this.number = el("span.number");
+    this.number = with_(el("span.number"), { translate: "no" });
     this.unit = el("span.unit");
     this.said = el("span.said");
     this.last = el("span.note");
@@ -221,6 +222,7 @@ class Row {
     const old = signal.t === null ? "–" : age((now - signal.t) / 1000);
     if (this.old !== old) this.age.textContent = this.old = old;
     if (this.signal === signal) return; // only time has passed
+    this.sayWhatItIs(signal);
     this.signal = signal;
     mark(this.element, "quality", kindOf(signal.quality));
     mark(this.below, "quality", kindOf(signal.quality));
@@ -228,14 +230,20 @@ class Row {
     say(this.number, text || (signal.text === null ? "–" : ""));
     this.number.classList.toggle("long", text.length > 16);
     say(this.unit, signal.text === null ? "" : unit(signal.unit));
-    say(this.description, signal.description);
     const since = signal.since_ms === undefined ? "" : ` ${t("since", { time: moment(signal.since_ms, now) })}`;
     say(this.said, qualityOf(signal.quality) + since);
     const last = signal.last ? t("last", { value: withUnit({ ...signal.last, type: signal.type, unit: signal.unit }), time: moment(signal.last.t, now) }) : "";
     say(this.last, last);
     say(this.span, signal.min === null || signal.min === undefined ? "–" : `${number(signal.min)} … ${number(signal.max)}`);
-    say(this.address, signal.address || "–");
     this.sayWhy(signal);
+  }
+
+  /** What hardly ever changes: of two thousand signals it is not gone through each second. */
+  sayWhatItIs(signal) {
+    const { description, address } = this.signal ?? {};
+    if (this.signal && description === signal.description && address === signal.address) return;
+    sayParts(this.description, [descriptionOf(signal)]);
+    sayParts(this.address, [signal.address ? formulaOf(signal, signal.address) : "–"]);
   }
 
   sayWhy({ quality, fault }) {

@@ -3,9 +3,10 @@
 import { get } from "./api.js";
 import { arrange, el, link, mark, say, sayState, with_ } from "./dom.js";
 import { age, bytes, count, percent, rough, unit } from "./format.js";
+import { reasonParts, sayParts } from "./said.js";
 import { strip } from "./strip.js";
 import { plural, t } from "./texts.js";
-import { breakable, doingOf, lines, reasonOf, sinceOf, textOf } from "./words.js";
+import { breakable, doingOf, lines, sinceOf, textOf } from "./words.js";
 
 const NAMED = 3; // machines that the line on top names
 const STRIPS = 60_000; // ms between two looks at the last day
@@ -92,7 +93,7 @@ export class Plant {
     const of = (state) => machines.filter((machine) => machine.state === state);
     const some = (key, list) => list.length && plural(key, list.length, { n: count(list.length), all: count(all), names: named(list) });
     const text = ["offline", "degraded"].map((state) => [state, some(`n_of_all_${state}`, of(state))]).filter(([, words]) => words);
-    const parts = PARTS.map((part) => conditionOf(this.data, part)).filter(({ state }) => state === "offline" || state === "degraded");
+    const parts = PARTS.map((part) => conditionOf(this.data, part)).filter(({ state, minor }) => !minor && (state === "offline" || state === "degraded"));
     const worst = of("offline").length || parts.some(({ state }) => state === "offline") ? "offline" : text.length || parts.length || !all ? "degraded" : "online";
     if (!text.length) text.push(["online", !all ? t("no_machines") : plural("all_online", all, { n: count(all) })]);
     mark(this.verdict, "state", worst);
@@ -117,7 +118,7 @@ export class Plant {
       mark(item.element, "state", condition.state);
       sayState(item.state, condition.state, condition.word ?? t(condition.state) ?? condition.state);
       const trouble = condition.state === "offline" || condition.state === "degraded";
-      say(item.why, trouble ? lines(reasonOf(condition), sinceOf(condition, now)) : condition.note ?? "");
+      sayParts(item.why, trouble ? [...reasonParts(condition), sinceOf(condition, now)] : [condition.note ?? ""]);
       return item.element;
     }));
   }
@@ -137,14 +138,16 @@ export function conditionOf(data, part) {
   if (part === "disk") {
     const { trouble, bytes: used, max_bytes: most, unsafe } = data.buffer ?? {};
     const full = most ? used / most : 0;
-    if (trouble) return { state: "offline", word: t("disk_failing"), reason: lines(diskReason(trouble), unsafe && t("unsafe", { n: count(unsafe) })) };
-    if (full > 0.8) return { state: "degraded", word: t("buffer_full", { percent: percent(full) }), reason: t("buffer_of", { used: bytes(used), all: bytes(most) }) };
+    if (trouble) return { state: "offline", word: t("disk_failing"), words: [diskReason(trouble), unsafe && t("unsafe", { n: count(unsafe) })] };
+    if (full > 0.8) return { state: "degraded", word: t("buffer_full", { percent: percent(full) }), words: [t("buffer_of", { used: bytes(used), all: bytes(most) })] };
     return { state: "online", word: t("writable"), note: most ? t("buffer_full", { percent: percent(full) }) : "" };
   }
   if (part === "clock") {
     const clock = data.clock ?? {};
-    const state = clock.state ?? (clock.trusted === false ? "degraded" : "online");
-    return { ...clock, state, word: t(state === "online" ? "clock_right" : "clock_wrong"), reason: clock.reason };
+    if (clock.trusted === false) return { ...clock, state: "degraded", word: t("clock_wrong") };
+    // It may be right all the same, but nobody knows: something to mend, and no trouble of the plant.
+    if (clock.synchronized === false) return { ...clock, state: "degraded", minor: true, word: t("clock_unsynchronized"), words: [t("clock_drifts")] };
+    return { ...clock, state: "online", word: t("clock_right") };
   }
   return data[part] ?? { state: "unused" };
 }
@@ -190,8 +193,8 @@ class Tile {
     mark(this.element, "state", machine.state);
     if (this.drawn !== machine.state) this.drawDay(machine.state);
     sayState(this.state, machine.state, t(machine.state) ?? machine.state);
-    say(this.place, lines(pathOf(machine).slice(0, -1).join(" / "), machine.description));
-    say(this.why, lines(sinceOf(machine, now), reasonOf(machine)));
+    sayParts(this.place, [pathOf(machine).slice(0, -1).join(" / "), { own: machine.description ?? "" }]);
+    sayParts(this.why, [sinceOf(machine, now), ...reasonParts(machine)]);
     this.sayDoing(machine.doing, now);
     this.sayHeadline(machine.headline ?? []);
     // Ages were worked out when the data were made; they grow since then.
@@ -206,9 +209,9 @@ class Tile {
     this.doing.hidden = !doing;
     if (!doing) return;
     mark(this.doing, "doing", doing.state);
-    const text = lines(doing.reason, sinceOf(doing, now));
-    if (this.doing.textContent === doingOf(doing.state) + text) return;
-    this.doing.replaceChildren(el("strong", doingOf(doing.state)), el("span.note", text));
+    if (!this.doing.children.length) this.doing.append(el("strong"), el("span.note"));
+    say(this.doing.firstChild, doingOf(doing.state));
+    sayParts(this.doing.lastChild, [{ own: doing.reason }, sinceOf(doing, now)]);
   }
 
   sayHeadline(rows) {

@@ -1,14 +1,14 @@
 // Conditions, qualities, faults and events in plain words.
 
 import { explain } from "./api.js";
-import { el, say } from "./dom.js";
+import { el } from "./dom.js";
 import { digits, moment, unit } from "./format.js";
+import { nodes, reasonParts, sayParts } from "./said.js";
 import { language, t } from "./texts.js";
 
 const LONG = 16; // characters: what is longer may be broken anywhere
 
 export const lines = (...parts) => parts.filter(Boolean).join(" · ");
-export const reasonOf = ({ reason }) => (reason ? t(`reason.${reason}`) ?? t(`quality.${reason}`) ?? reason : "");
 export const sinceOf = ({ since_ms }, now) => (since_ms ? t("since", { time: moment(since_ms, now) }) : "");
 
 /** The value of a signal as it is written here; "" where there is none. */
@@ -20,13 +20,6 @@ export function textOf({ type, text, value }) {
 }
 
 export const withUnit = (row) => `${textOf(row)} ${unit(row.unit ?? "")}`.trim();
-
-export function qualityOf(quality) {
-  const [severity, reason, code] = quality.split(":");
-  if (!reason) return t(`quality.${severity}`) ?? severity;
-  if (reason === "server") return `${t(`quality.${severity}`)}: ${t("quality.server", { code })}`;
-  return t(`quality.${reason}`) ?? reason;
-}
 
 /** good, uncertain, stale or bad: how a quality is shown. */
 export const kindOf = (quality) => (quality === "bad:stale" ? "stale" : quality.split(":")[0]);
@@ -44,7 +37,7 @@ export function breakable(name) {
 export async function why(body, code, reason) {
   const told = code ? await explain(language, code) : null;
   body.replaceChildren();
-  if (reason) body.append(el("p.said", el("span.note", t("it_says")), " ", reason));
+  if (reason) body.append(el("p.said", el("span.note", t("it_says")), " ", ...nodes(reasonParts({ reason }))));
   if (told) {
     body.append(el("p.fault", told.title));
     for (const [key, list] of [["causes", told.causes], ["checks", told.checks]]) {
@@ -56,10 +49,8 @@ export async function why(body, code, reason) {
   if (code) body.append(el("p.note", t("fault_code"), " ", el("code", code)));
 }
 
-/** What happened, in words; what has none is said as the log says it. */
-export function eventOf({ kind, state, machine, text }) {
-  return t(`event.${kind}.${state}`, { machine }) ?? t(`event.${kind}`, { machine, state, text }) ?? (lines(kind, state, text) || kind);
-}
+/** What happened, in words; "" where there are none: then what the log says has to do. */
+export const eventOf = ({ kind, state }) => t(`event.${kind}.${state}`) ?? t(`event.${kind}`) ?? "";
 
 const MARKS = { online: "online", started: "online", reloaded: "online", degraded: "degraded", offline: "offline", refused: "degraded", failed: "offline", stopped: "unused", trouble: "offline", well: "online" };
 const KINDS = { loss: "offline", clock: "degraded" };
@@ -69,11 +60,12 @@ export const markOf = ({ kind, state }) => MARKS[state] ?? KINDS[kind] ?? "unuse
 
 /** Refusals of the gateway: its own words, and what to do. */
 export function refusal(error) {
-  return error.status === 0 ? t("no_answer") : lines(error.message || t("refused_status", { status: error.status }), error.hint);
+  if (error.status === 0) return t("no_answer");
+  return error.message ? { en: lines(error.message, error.hint) } : t("refused_status", { status: error.status });
 }
 
 /** An error beside what could not be done; announced where it appears after somebody pressed something. */
 export function sayError(element, error) {
-  say(element, error ? refusal(error) : "");
+  sayParts(element, error ? [refusal(error)] : []);
   element.hidden = !error;
 }

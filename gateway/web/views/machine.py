@@ -60,8 +60,9 @@ def rows(
     if derived is not None:
         found = [(i, derived.row(i, now_ns)) for i in derived.header.order if i in shown.shown]
         made += [row | _about(derived, i, settings, extremes) for i, row in found if row["value"] is not None]
-    for row in made:
+    for i, row in enumerate(made):
         row["fault"] = fault_of_quality(row["quality"])
+        row["worked_out"] = i >= len(own.header.order)
     return made
 
 

@@ -33,10 +33,17 @@ def plant(sources: Sources) -> dict[str, Any]:
         "broker": board.broker.snapshot(),
         "store": board.store.snapshot(),
         "buffer": disk_row(board.usage()),
-        "clock": {"trusted": clock.trusted(), "fault": "" if clock.trusted() else "clock-wrong"},
+        "clock": clock_row(sources),
         "safe_mode": {"errors": [{"text": text} for text in errors]} if errors else None,
         "machines": tiles,
     }
+
+
+def clock_row(sources: Sources) -> dict[str, Any]:
+    """Whether the time can be right, and whether something on this box answers for it: two questions."""
+    trusted, synchronized = sources.clock.trusted(), sources.synchronized
+    fault = "clock-wrong" if not trusted else "clock-not-synchronized" if synchronized is False else ""
+    return {"trusted": trusted, "synchronized": synchronized, "fault": fault}
 
 
 def gateway(sources: Sources) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def board() -> Board:
 
 @pytest.fixture
 def sources(board: Board) -> Sources:
-    return Sources(board, events=Events())
+    return Sources(board, events=Events(), answers_for_time=lambda: True)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -97,6 +97,37 @@ async def until(page: Page, expression: str) -> None:
     async with asyncio.timeout(15):
         while not await page.evaluate(expression):
             await page.evaluate("new Promise(requestAnimationFrame)")
+
+
+# Words of which an English sentence has one; none of them is a Vietnamese word, or one of a protocol.
+ENGLISH = [
+    "the", "is", "are", "was", "were", "been", "has", "have", "had", "and", "of", "with", "from", "for", "by", "as",
+    "its", "this", "that", "these", "not", "cannot", "does", "did", "will", "what", "which", "who", "why", "how", "when",
+    "where", "there", "then", "if", "into", "every", "any", "nothing", "nobody", "answer", "answers", "reading",
+    "readings", "signals", "stopped", "started", "lost", "between", "without",
+]  # fmt: skip
+_ENGLISH_LEFT = r"""words => {
+  const form = new RegExp(`(?<![\\p{L}\\d.:/_-])(${words.join("|")})(?![\\p{L}\\d:/_-]|[.]\\p{L})`, "iu");
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { textContent: text, parentElement: parent } = walker.currentNode;
+    if (form.test(text) && !parent.closest('[lang="en"], [translate="no"], script, style, noscript')) found.push(text.trim());
+  }
+  for (const each of document.querySelectorAll("[aria-label], [title]")) {
+    if (each.closest('[lang="en"], [translate="no"]')) continue;
+    for (const name of ["aria-label", "title"]) if (form.test(each.getAttribute(name) ?? "")) found.push(each.getAttribute(name));
+  }
+  return found;
+}"""
+
+
+async def english_left(page: Page) -> list[str]:
+    """Texts of a page that have an English word in them and are not marked as English, or as somebody's own."""
+    await page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    await page.evaluate("new Promise(done => setTimeout(done, 300))")  # what is unfolded asks for its texts
+    found: list[str] = await page.evaluate(_ENGLISH_LEFT, ENGLISH)
+    return found
 
 
 async def violations(page: Page) -> list[tuple[str, str, str]]:
@@ -230,4 +261,11 @@ def whole(board: Board) -> Sources:
     board.machines["press-07"].condition.fault = "modbus-no-answer"
     lost(board, "too-old", 1204, "press-07", "melt_temp")
     configured: Any = Configured()
-    return Sources(board, events=events, control=Controlled(), history=Remembering(), configuring=configured)
+    return Sources(
+        board,
+        events=events,
+        control=Controlled(),
+        history=Remembering(),
+        configuring=configured,
+        answers_for_time=lambda: True,
+    )
