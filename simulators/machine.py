@@ -132,6 +132,7 @@ class Replaying:
     speed: float = 1.0  # seconds of the recording in one of the replay
     loop: bool = False  # it begins again at its end; else the last values stay
     begin: float = 0.0  # seconds into the recording
+    end: float | None = None  # the same; what lies behind it is not played; None: all of it
     ideal: bool = False  # without delays, and without what went wrong
     tls: TlsFiles | None = None  # as in Context
     keep: Path | None = None  # as in Context

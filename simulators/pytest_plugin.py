@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def simulated_machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     """simulated_machine(config, scenario=None, **more): the machines of a configuration, as servers on free ports.
 
-    `scenario` is a file, or text with line breaks; `more` goes to `simulators.plant.simulate`.
+    `scenario` is a file, or the text of one; `more` goes to `simulators.plant.simulate`.
     """
     from simulators.rig import folders, simulated
 

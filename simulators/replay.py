@@ -10,7 +10,7 @@ import importlib
 import json
 import pkgutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -59,6 +59,7 @@ class Recorded(NamedTuple):
     machines: Sequence[str]  # of the configuration
     about: str = ""  # what is in it
     length: float = 0.0  # seconds
+    empty: str = ""  # why there is nothing to play back
 
 
 @asynccontextmanager
@@ -73,21 +74,24 @@ async def replay(
     speed: float = 1.0,
     loop: bool = False,
     start: float = 0.0,
+    end: float | None = None,
     ideal: bool = False,
     stamps: Literal["moved", "recorded"] = "moved",
     ledger: Ledger | None = None,
     clock: Clock | None = None,
     tls: TlsFiles | None = None,
     keep: Path | None = None,
+    check: Callable[[Configuration | None, Sequence[str]], object] | None = None,
 ) -> AsyncIterator[Replay]:
     """Start a server for each recorded machine, and stop them at the end. The ledger stays open.
 
     `source`: a recording, a packet capture, JSON lines, registers or a series of values as CSV (see README.md). `configuration`:
     what its machines are; else the recording's own. `machine`: which of them it is. `listen`: on TCP at this host and port, and
     those behind it. `port_base` and `clock`: as in `simulate`. `protocol`: how it is spoken, instead of as it was. `start`: seconds
-    into the recording. `ideal`: without delays, and without what went wrong. `stamps`: of a machine that stamps its values itself,
+    into the recording. `end`: the same; what lies behind it is not played, and what lies before `start` is not kept in memory.
+    `ideal`: without delays, and without what went wrong. `stamps`: of a machine that stamps its values itself,
     moved so that it runs now, or as they were. `keep`: where what should be the same at the next start is kept, such as a
-    certificate. Raises RecordingError, ConfigErrors, UsageError;
+    certificate. `check`: is told the configuration and the names of the servers, before there is one. Raises RecordingError, ConfigErrors, UsageError;
     GatewayError for a port that cannot be had.
     """
     if not 0 < speed < float("inf"):
@@ -95,7 +99,11 @@ async def replay(
     clock, ledger = clock or SystemClock(), ledger or Ledger()
     sources = recorded_in(source, partial(_unit, configuration, machine))
     if sources is None:
+        if end is not None:
+            raise UsageError(f"{source} is a series of values: it has no part that ends before it; cut the file")
         text, notes = _scenario_of_series(source, configuration, machine, loop)
+        if check is not None and configuration is not None and machine is not None:
+            check(configuration, [configuration.machines[machine].connection])
         async with _simulated(
             text, configuration, machine, listen, port_base, speed, start, ledger, clock, tls
         ) as plant:
@@ -120,6 +128,7 @@ async def replay(
         speed=speed,
         loop=loop,
         begin=start,
+        end=end,
         ideal=ideal,
         tls=tls,
         # That of a recording's own configuration is one of the computer on which it was recorded.
@@ -127,15 +136,25 @@ async def replay(
         left_out=plant.left_out,
         stamps=stamps,
     )
+    wanted: list[Replaying] = []
+    for number, each in enumerate(sources):
+        _check_protocol(each.head, source)
+        port = _counted(listen[1] if listen else port_base, number)
+        replaying = _meant(
+            replace(how, entries=each, head=each.head, port=port),
+            plant,
+            machine,
+            source.stem,
+            len(sources),
+            [one.name for one in wanted],
+        )
+        if listen and protocol is None and each.head.protocol.startswith("modbus"):
+            replaying = replace(replaying, protocol="modbus-tcp")
+        wanted.append(replaying)
+    if check is not None:
+        check(plant.configuration, [each.name for each in wanted])
     async with AsyncExitStack() as stack:
-        for number, each in enumerate(sources):
-            _check_protocol(each.head, source)
-            port = _counted(listen[1] if listen else port_base, number)
-            replaying = _meant(
-                replace(how, entries=each, head=each.head, port=port), plant, machine, source.stem, len(sources)
-            )
-            if listen and protocol is None and each.head.protocol.startswith("modbus"):
-                replaying = replace(replaying, protocol="modbus-tcp")
+        for each, replaying in zip(sources, wanted, strict=True):
             try:
                 server = await _serve(replaying)
             except NotSimulatedError as exc:
@@ -147,7 +166,7 @@ async def replay(
             plant.servers[replaying.name] = server
             about, length = getattr(server, "about", ""), getattr(server, "length", 0.0)
             plant.recordings[replaying.name] = Recorded(
-                each.head, tuple(each.damage), replaying.machines, about, length
+                each.head, tuple(each.damage), replaying.machines, about, length, getattr(server, "empty", "")
             )
         async with flushed(ledger):
             yield plant
@@ -162,7 +181,9 @@ def _check_protocol(head: Head, source: Path) -> None:
         )
 
 
-def _meant(replaying: Replaying, plant: Replay, machine: str | None, stem: str, count: int) -> Replaying:
+def _meant(
+    replaying: Replaying, plant: Replay, machine: str | None, stem: str, count: int, taken: Sequence[str]
+) -> Replaying:
     """With its name, and what is known of its machines. Raises UsageError."""
     known = plant.configuration or _configuration_of(replaying.head, plant.left_out)
     plant.configuration = known
@@ -173,8 +194,8 @@ def _meant(replaying: Replaying, plant: Replay, machine: str | None, stem: str, 
     if known is not None and machines and known.connections[name].protocol.partition("-")[0] != family:
         what = f"'{name}' speaks {known.connections[name].protocol}, and this is a recording of {spoken}"
         raise UsageError(f"{', '.join(machines)} cannot be what was recorded: {what}")
-    if name in plant.servers:
-        name = f"{name}-{len(plant.servers)}"
+    if name in taken:
+        name = f"{name}-{len(taken)}"
     return replace(replaying, name=name, configuration=known, machines=machines)
 
 

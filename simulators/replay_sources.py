@@ -60,7 +60,8 @@ def _captured(path: Path) -> Sequence[Recording]:
     if not found.machines:
         found = read_pcap(path, None)
     if not found.machines:
-        raise RecordingError(f"{path}: nobody speaks Modbus TCP in the {found.packets} packets of this capture")
+        why = f": {found.short}" if found.short else ""
+        raise RecordingError(f"{path}: nobody speaks Modbus TCP in the {found.packets} packets of this capture{why}")
     return found.machines
 
 

@@ -25,6 +25,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
+from gateway.cli.desk import DeskEnvironment
 from gateway.cli.verify import verdict_of
 from gateway.config import Configuration, ConnectionSettings, load
 from gateway.config.explain import did_you_mean
@@ -195,7 +196,7 @@ class Machine:
 
     def leads(self, path: Path) -> None:
         """Let the connections of a copy lead here, those that have the same names."""
-        configuration = load(path, protocols())
+        configuration = load(path, protocols(), env=DeskEnvironment())
         led_to(path, configuration, self.plant.redirect(configuration))
 
     def stop(self) -> None:
@@ -238,7 +239,9 @@ class Machine:
     async def _serve(self) -> None:
         self._serving = asyncio.current_task()
         with Ledger(self.ledger) as ledger:
-            running: AbstractAsyncContextManager[Plant] = self._make(load(self.configuration_path, protocols()), ledger)
+            running: AbstractAsyncContextManager[Plant] = self._make(
+                load(self.configuration_path, protocols(), env=DeskEnvironment()), ledger
+            )
             async with running as self.plant:
                 self._ready.set()
                 await self._ended.wait()
@@ -246,7 +249,7 @@ class Machine:
 
 def simulated(config: Path, scenario: Path | str | None, folder: Path, **more: Any) -> Machine:
     """The machines of a configuration. `scenario`: a file, or the text of one; `more` goes to `simulate`."""
-    if isinstance(scenario, str) and "\n" in scenario:
+    if isinstance(scenario, str) and _is_text(scenario):
         (file := folder.with_suffix(".scenario.yaml")).write_text(scenario, encoding="utf-8")
         scenario = file
     behaviour = read_scenario(Path(scenario)) if scenario is not None else None
@@ -255,6 +258,11 @@ def simulated(config: Path, scenario: Path | str | None, folder: Path, **more: A
         return simulate(configuration, behaviour, ledger, 0, **more)
 
     return Machine(copied(Path(config), folder), folder, make)
+
+
+def _is_text(scenario: str) -> bool:
+    """Whether it is a scenario itself, and not where one is: no name of a file has a key in it."""
+    return "\n" in scenario or (": " in scenario and not Path(scenario).exists())
 
 
 def recorded(recording: Path, config: Path | None, folder: Path, **more: Any) -> Machine:
@@ -281,6 +289,7 @@ class Program:
 
     def __init__(self, name: str, command: list[str], folder: Path) -> None:
         self.name, self.command, self.folder = name, command, folder
+        self.variables: Mapping[str, str] = {}  # that are added to those of this process
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -297,7 +306,12 @@ class Program:
         """Does not wait for it to be ready."""
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own programs
-                self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.variables},
             )
 
     def stop(self) -> None:
@@ -366,7 +380,10 @@ class Stored(Program):
         machine.leads(path)
         super().__init__("gateway", [sys.executable, "-m", "gateway", "run", str(path)], folder)
         self.configuration_path, self.machine = path, machine
-        self.configuration = load(path, protocols())
+        desk = DeskEnvironment()
+        self.configuration = load(path, protocols(), env=desk)
+        # Those that nobody has here: the machines take any.
+        self.variables = {name: desk[name] for name in desk.missing}
 
     @property
     def historian(self) -> Path:

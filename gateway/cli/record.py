@@ -16,10 +16,12 @@ import typer
 from gateway.cli.common import (
     ConfigOption,
     Force,
+    Json,
     UnknownNameError,
     check_output,
     context_of,
     load_config,
+    print_json,
     run,
     seconds_of,
     size_text,
@@ -106,6 +108,7 @@ def record(
     ports: Ports = None,
     server: Server = None,
     force: Force = False,
+    json: Json = False,
 ) -> None:
     """Record what a machine says: every request and answer with its time. Play it back with `gateway replay`.
 
@@ -126,10 +129,20 @@ def record(
     if from_pcap is not None:
         if output.exists() and from_pcap.exists() and output.samefile(from_pcap):
             raise UsageError(f"{output} is the capture itself")
-        _from_pcap(from_pcap, chosen, ports or [502], server, output, bounds[0], force)
+        _from_pcap(from_pcap, chosen, ports or [502], server, output, bounds[0], force, json)
     elif chosen is not None:
         work = _keep_asking if listen is None else _between(chosen, listen)
-        _record(chosen, work, "adapter" if listen is None else "proxy", output, seconds, bounds, force)
+        _record(chosen, work, "adapter" if listen is None else "proxy", output, seconds, bounds, force, json)
+
+
+def _tell(recorder: Recorder, machines: list[str]) -> None:
+    """What is in a recording that was made, for JSON."""
+    print_json(
+        {
+            "file": str(recorder.path), "machines": machines, "sent": recorder.sent, "received": recorder.received,
+            "bytes": recorder.size, "left_out": recorder.left_out, "full": recorder.full,
+        }
+    )  # fmt: skip
 
 
 def _choose(configuration: Configuration, name: str) -> _Chosen:
@@ -168,8 +181,9 @@ def _head(chosen: _Chosen, source: str) -> Head:
 
 
 def _record(
-    chosen: _Chosen, work: _Work, source: str, output: Path, seconds: float | None, bounds: tuple[int, int], force: bool
-) -> None:
+    chosen: _Chosen, work: _Work, source: str, output: Path, seconds: float | None, bounds: tuple[int, int], force: bool,
+    json: bool,
+) -> None:  # fmt: skip
     """Raises NotConnectedError where the machine said nothing at all."""
     from gateway.errors import NotConnectedError
     from gateway.recording import Recorder
@@ -181,6 +195,30 @@ def _record(
     if source == "adapter" and not recorder.received and not recorder.full:
         text = f"{names}: nothing was recorded, as there came nothing; `gateway read` tells more"
         raise NotConnectedError(text, fault="not-connected")
+    _check_full(recorder)
+    if warning := _too_much(recorder, chosen.configuration.connections[chosen.connection].protocol):
+        print(warning, file=sys.stderr)
+    if json:
+        _tell(recorder, chosen.machines)
+
+
+def _check_full(recorder: Recorder) -> None:
+    """Raises RecordingError where there was no room for anything."""
+    if recorder.full and not recorder.received:
+        raise RecordingError(
+            f"{recorder.path}: nothing is in it, as it may not be larger; give it more with --max-size"
+        )
+
+
+def _too_much(recorder: Recorder, protocol: str) -> str:
+    """What is to be known of a recording that cannot be played back at once; empty where it can."""
+    from gateway.recording.entry import MOST_REPLAYED
+
+    # Of OPC UA a replay keeps what there is, not what was said.
+    if not protocol.startswith("modbus") or recorder.sent <= MOST_REPLAYED:
+        return ""
+    much = f"{recorder.path}: more than {MOST_REPLAYED:,} exchanges, which is what a replay has room for"
+    return f"{much}: play parts of it, with `gateway replay --from 2h --for 1h`"
 
 
 # --- from the machine ------------------------------------------------------------------------------------------------
@@ -297,17 +335,22 @@ async def _keep_joining(port: str, settings: Any, _: _Chosen, recorder: Recorder
 
 
 def _from_pcap(
-    capture: Path, chosen: _Chosen | None, ports: list[int], server: str | None, output: Path, size: int, force: bool
-) -> None:
+    capture: Path, chosen: _Chosen | None, ports: list[int], server: str | None, output: Path, size: int, force: bool,
+    json: bool,
+) -> None:  # fmt: skip
     """One machine of it. Raises RecordingError, UsageError."""
-    from gateway.recording import Recorder
+    from gateway.recording import Kind, Recorder
+    from gateway.recording.modbus_frames import body_of
     from gateway.recording.pcap import read_pcap
 
     protocol = chosen.configuration.connections[chosen.connection].protocol if chosen else "modbus-tcp"
     found = read_pcap(capture, ports, protocol)
     where = f"{capture}: port {', '.join(map(str, ports))}"
     if not found.machines:
-        others = f"; others that answered: {', '.join(found.others)}: `--port N` chooses" if found.others else ""
+        if found.short:  # what was said may be in what is missing
+            raise RecordingError(f"{where}: nobody can be understood there: {found.short}")
+        elsewhere = [each for each in found.others if int(each.rpartition(":")[2]) not in ports]
+        others = f"; others that answered: {', '.join(elsewhere)}: `--port N` chooses" if elsewhere else ""
         raise UsageError(f"{where}: nobody speaks {protocol} there, in {found.packets:,} packets{others}")
     named = [each for each in found.machines if server in (None, each.server, each.server.rpartition(":")[0])]
     if len(named) != 1:
@@ -320,7 +363,9 @@ def _from_pcap(
         told = _head(chosen, "pcap")
         head = replace(head, connection=told.connection, machines=told.machines, configuration=told.configuration)
     with Recorder(output, head, replace=force, most_size=size) as recorder:
+        answers = 0  # that are whole
         for entry in machine:
+            answers += entry.kind is Kind.RECEIVED and body_of(protocol, entry.data) is not None
             recorder.put_at(entry)
             if recorder.over:
                 break
@@ -328,6 +373,14 @@ def _from_pcap(
         print(f"{capture}: {each}", file=sys.stderr)
     if recorder.trouble:
         raise RecordingError(recorder.trouble)
+    if found.short and not (recorder.sent and answers):
+        raise RecordingError(f"{output}: no exchange in it is whole: {found.short}")
+    _check_full(recorder)
+    if warning := _too_much(recorder, head.protocol):
+        print(warning, file=sys.stderr)
+    if json:
+        _tell(recorder, list(head.machines))
+        return
     full = ": as large as it may be" if recorder.full else ""
     print(f"{machine.server}: {recorder.sent:,} sent, {recorder.received:,} received, {size_text(recorder.size)}{full}")
 

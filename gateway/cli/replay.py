@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import Force, check_output, load_config, run, seconds_of, write_file
+from gateway.cli.common import Force, Json, check_output, print_json, run, seconds_of, write_file
+from gateway.cli.desk import load_at_desk
 from gateway.cli.simulate import LedgerFile, PortBase
-from gateway.errors import UsageError
+from gateway.errors import RecordingError, UsageError
 
 if TYPE_CHECKING:
+    from gateway.config import Configuration
     from simulators.replay import Recorded, Replay
 
 Source = Annotated[
@@ -34,6 +38,14 @@ Loop = Annotated[bool, typer.Option("--loop", help="Begin again at the end; else
 From = Annotated[
     str | None,
     typer.Option("--from", metavar="TIME", help="Begin so far into the recording: 2h.", show_default=False),
+]
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help="Only so long from there on: 1h.", show_default=False),
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="Only up to so far into the recording: 3h.", show_default=False),
 ]
 Ideal = Annotated[bool, typer.Option("--ideal", help="Without delays, and without what went wrong.")]
 Stamps = Annotated[
@@ -82,6 +94,8 @@ def replay(
     speed: Speed = 1.0,
     loop: Loop = False,
     start: From = None,
+    duration: For = None,
+    until: Until = None,
     ideal: Ideal = False,
     stamps: Stamps = "moved",
     protocol: SpokenAs = None,
@@ -90,6 +104,7 @@ def replay(
     ledger: LedgerFile = None,
     written: WriteConfig = None,
     force: Force = False,
+    json: Json = False,
 ) -> None:
     """Serve a machine that was recorded: its answers at their times, and what went wrong. Ctrl-C ends it.
 
@@ -104,6 +119,12 @@ def replay(
         raise UsageError(f"--speed {speed:g}: more than 0, up to 1000000")
     if stamps not in ("moved", "recorded"):
         raise UsageError(f"--stamps {stamps}: moved or recorded")
+    if duration and until:
+        raise UsageError("--for and --until are two ways to say the same: one of them")
+    begin = seconds_of(start, "--from") if start else 0.0
+    end = begin + seconds_of(duration, "--for") if duration else seconds_of(until, "--until") if until else None
+    if end is not None and end <= begin:
+        raise UsageError(f"--until {until} is not behind --from {start or '0s'}: nothing lies between them")
     set_up("text", quiet=True)
     how: dict[str, Any] = {
         "listen": _host_and_port(listen) if listen else None,
@@ -111,14 +132,15 @@ def replay(
         "protocol": _checked(protocol, bool(listen)),
         "speed": speed,
         "loop": loop,
-        "start": seconds_of(start, "--from") if start else 0.0,
+        "start": begin,
+        "end": end,
         "ideal": ideal,
         "stamps": stamps,
-        "configuration": load_config(None, config, whole_tree=True) if config else None,
+        "configuration": load_at_desk(None, config, whole_tree=True) if config else None,
         "machine": machine,
         "keep": written.parent / f"{written.stem}-data" / "simulator" if written is not None else None,
     }
-    run(_replay(source, ledger, written, how))
+    run(_replay(source, ledger, written, how, json))
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
@@ -140,14 +162,21 @@ def _checked(protocol: str | None, listening: bool) -> str | None:
     return protocol
 
 
-async def _replay(source: Path, ledger: Path | None, written: Path | None, how: dict[str, Any]) -> None:
+async def _replay(source: Path, ledger: Path | None, written: Path | None, how: dict[str, Any], json: bool) -> None:
     from simulators.ledger import Ledger
     from simulators.replay import replay as machines_of
 
     with Ledger(ledger) as book:
-        async with machines_of(source, ledger=book, **how) as plant:
+        check = partial(check_served, machine=how["machine"]) if written is not None else None
+        async with machines_of(source, ledger=book, check=check, **how) as plant:
+            empty = [each.empty for each in plant.recordings.values()]
+            if empty and all(empty):
+                raise RecordingError(f"{source}: {empty[0]}")
             for name, server in plant.servers.items():
                 recorded = plant.recordings.get(name)
+                if json:
+                    print_json(_row(plant, name, str(server.place), recorded))
+                    continue
                 print(
                     f"{name}: {server.place}{f' ({_machines(plant, name)})' if _machines(plant, name) else ''}",
                     flush=True,
@@ -157,14 +186,20 @@ async def _replay(source: Path, ledger: Path | None, written: Path | None, how: 
                     for each in recorded.damage:
                         print(f"  damaged: {each}", flush=True)
             for what, why in plant.left_out.items():
-                print(f"{what}: left out: {why}", flush=True)
+                if json:
+                    print_json({"kind": "left-out", "what": what, "reason": str(why)})
+                else:
+                    print(f"{what}: left out: {why}", flush=True)
             if not plant.servers:
                 raise UsageError(f"{source}: there is nothing to serve")
             length = max((each.length for each in plant.recordings.values()), default=0.0)
-            if plant.recordings and not how["loop"] and how["start"] > length:
+            if plant.recordings and how["end"] is None and not how["loop"] and how["start"] > length:
                 raise UsageError(f"--from is beyond the end of the recording, which is {_duration(length)} long")
             for what, note in plant.notes.items():
-                print(f"{what}: {note}", flush=True)
+                if json:
+                    print_json({"kind": "note", "what": what, "text": str(note)})
+                else:
+                    print(f"{what}: {note}", flush=True)
             if (
                 ledger is not None
                 and not any(each.machines for each in plant.recordings.values())
@@ -177,8 +212,23 @@ async def _replay(source: Path, ledger: Path | None, written: Path | None, how: 
                 )
             if written is not None:
                 write_file(written, configuration_text(plant, written.stem))
-                print(f"{written}: for `gateway run -c {written}`", flush=True)
+                if json:
+                    print_json({"kind": "configuration", "file": str(written)})
+                else:
+                    print(f"{written}: for `gateway run -c {written}`", flush=True)
             await asyncio.Event().wait()
+
+
+def _row(plant: Replay, name: str, place: str, recorded: Recorded | None) -> dict[str, Any]:
+    """A server for JSON."""
+    machines = _machines(plant, name)
+    row: dict[str, Any] = {
+        "kind": "server", "connection": name, "place": place, "machines": machines.split(", ") if machines else [],
+    }  # fmt: skip
+    if recorded is not None:
+        head, damage = recorded.head, [str(each) for each in recorded.damage]
+        row |= {"protocol": head.protocol, "source": head.source, "length_s": recorded.length, "damage": damage}
+    return row
 
 
 def _machines(plant: Replay, name: str) -> str:
@@ -214,6 +264,18 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
+def check_served(configuration: Configuration | None, names: Sequence[str], machine: str | None = None) -> list[str]:
+    """Those of the servers that a configuration can lead to. Raises UsageError where there are none."""
+    if configuration is None:
+        raise UsageError("--write-config: the recording has no configuration; name one with -c CONFIG --machine NAME")
+    served = [name for name in names if name in configuration.connections]
+    if not served and machine is None:
+        raise UsageError(
+            "--write-config: no connection of the configuration is replayed; name the machine with --machine"
+        )
+    return served
+
+
 def configuration_text(plant: Replay, name_of_file: str) -> str:
     """YAML of what was recorded, with the connections leading to the replay, that can be run. Raises UsageError.
 
@@ -224,14 +286,8 @@ def configuration_text(plant: Replay, name_of_file: str) -> str:
     from gateway.runtime.registry import protocols
     from simulators.replay import as_protocol
 
-    configuration = plant.configuration
-    if configuration is None:
-        raise UsageError("--write-config: the recording has no configuration; name one with -c CONFIG --machine NAME")
-    served = [name for name in plant.servers if name in configuration.connections]
-    if not served:
-        raise UsageError(
-            "--write-config: no connection of the configuration is replayed; name the machine with --machine"
-        )
+    configuration, served = plant.configuration, check_served(plant.configuration, list(plant.servers))
+    assert configuration is not None
     data: dict[str, Any] = {}
     for name in served:
         text = text_of_machines(configuration, name, list(configuration.machines_of(name)), protocols())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import ConfigArgument, ConfigOption, load_config, run, seconds_of
+from gateway.cli.common import ConfigArgument, ConfigOption, Json, print_json, run, seconds_of
+from gateway.cli.desk import load_at_desk
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -80,18 +82,17 @@ def simulate(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
+    json: Json = False,
 ) -> None:
     """Serve the machines of a configuration, without the machines. Ctrl-C ends it."""
     if (tls_cert is None) != (tls_key is None) or (tls_ca and not tls_cert):
         raise typer.BadParameter("--tls-cert and --tls-key belong together")
     if list_scenarios:
-        from simulators.behaviour.catalogue import listing
-
-        print(listing())
+        list_all(json)
         return
     given = (tls_cert, tls_key, tls_ca) if tls_cert and tls_key else None
     start_at = seconds_of(begin, "--from")
-    run(_simulate(load_config(config, option), scenario, port_base, ledger, given, speed, start_at))
+    run(_simulate(load_at_desk(config, option), scenario, port_base, ledger, given, speed, start_at, json))
 
 
 async def _simulate(
@@ -102,6 +103,7 @@ async def _simulate(
     tls: tuple[Path, Path, Path | None] | None,
     speed: float,
     start_at: float,
+    json: bool,
 ) -> None:
     from simulators.behaviour.catalogue import scenario_of
     from simulators.ledger import Ledger
@@ -112,20 +114,40 @@ async def _simulate(
     with Ledger(ledger) as written:
         files = TlsFiles(*tls) if tls else None
         async with plant_of(
-            configuration, behaviour, written, port_base, tls=files, speed=speed, start_at=start_at, report=happened
+            configuration,
+            behaviour,
+            written,
+            port_base,
+            tls=files,
+            speed=speed,
+            start_at=start_at,
+            report=happened_json if json else happened,
         ) as plant:
             gc.freeze()  # the servers stay: to look for garbage among 20,000 variables takes a second, each time
             for connection, server in plant.servers.items():
-                machines = ", ".join(m.path.machine for m in plant.machines[connection])
-                print(f"{connection}: {server.place} ({machines})", flush=True)
+                names = [m.path.machine for m in plant.machines[connection]]
+                if json:
+                    print_json(
+                        {"kind": "server", "connection": connection, "place": str(server.place), "machines": names}
+                    )
+                else:
+                    print(f"{connection}: {server.place} ({', '.join(names)})", flush=True)
             for connection, why in plant.left_out.items():
-                print(f"{connection}: left out: {why}", flush=True)
+                if json:
+                    print_json({"kind": "left-out", "connection": connection, "reason": str(why)})
+                else:
+                    print(f"{connection}: left out: {why}", flush=True)
             for line in _notes(plant.notes):
-                print(f"scenario: {line}", flush=True)
+                if json:
+                    print_json({"kind": "scenario", "text": line})
+                else:
+                    print(f"scenario: {line}", flush=True)
             try:
                 await asyncio.Event().wait()
             finally:
-                if plant.happened:
+                if json:
+                    print_json({"kind": "end", "happened": {str(kind): n for kind, n in plant.happened.items()}})
+                elif plant.happened:
                     print("happened: " + ", ".join(f"{kind} {count}" for kind, count in plant.happened.items()))
 
 
@@ -137,6 +159,22 @@ def _notes(notes: Mapping[str, str]) -> Iterator[str]:
     for place, note in notes.items():
         if len(absent) == 1 or not place.startswith("machines."):
             yield f"{place}: {note}"
+
+
+def list_all(json: bool = False) -> None:
+    """The scenarios that come with it."""
+    from simulators.behaviour.catalogue import about, catalogue, listing
+
+    if not json:
+        print(listing())
+        return
+    for name, path in catalogue().items():
+        print_json({"scenario": name, "description": about(path)})
+
+
+def happened_json(text: str) -> None:
+    """The same for --json."""
+    print_json({"kind": "happened", "t": time.time_ns() // 1_000_000, "text": text})
 
 
 def happened(text: str) -> None:

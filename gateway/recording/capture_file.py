@@ -30,6 +30,7 @@ class Packet(NamedTuple):
     link_type: int  # what its first bytes are: a LINKTYPE_ number
     data: bytes  # may end early, where only the first bytes of each packet were kept
     place: int  # byte of the file it begins at
+    size: int = 0  # bytes it had on the wire
 
 
 def is_capture(path: Path) -> bool:
@@ -82,7 +83,7 @@ def _pcap(order: str, unit: int) -> Callable[[BinaryIO, str, list[str]], Iterato
             if len(begins) < record.size:
                 damage.append(f"cut off in the header of the packet at byte {at}")
                 return
-            seconds, fraction, kept, _ = record.unpack(begins)
+            seconds, fraction, kept, size = record.unpack(begins)
             if kept > _MOST_BLOCK:
                 damage.append(f"damaged from byte {at} on: a packet of {kept} bytes")
                 return
@@ -90,7 +91,7 @@ def _pcap(order: str, unit: int) -> Callable[[BinaryIO, str, list[str]], Iterato
             if len(data) < kept:
                 damage.append(f"cut off in the packet at byte {at}, after {len(data)} of its {kept} bytes")
                 return
-            yield Packet(seconds * 1_000_000_000 + fraction * unit, link_type, data, at)
+            yield Packet(seconds * 1_000_000_000 + fraction * unit, link_type, data, at, size)
             at += record.size + kept
 
     return read
@@ -153,14 +154,14 @@ def _pcapng(file: BinaryIO, name: str, damage: list[str]) -> Iterator[Packet]:
                     raise ValueError("more interfaces than any machine has")
                 interfaces.append(_interface(body, order))
             elif (packet := _READ_PACKET.get(kind)) is not None:
-                interface, ticks, data = packet(body, order, interfaces)
+                interface, ticks, data, whole = packet(body, order, interfaces)
                 if ticks is None:
                     untimed += 1
                 else:
                     before = ticks * interface.numerator // interface.denominator + interface.offset
                     if not 0 <= before < _MOST_TIME:
                         raise ValueError("a time that cannot be")
-                yield Packet(before, interface.link_type, data, at)
+                yield Packet(before, interface.link_type, data, at, whole)
         except (ValueError, IndexError, StructError) as exc:
             damage.append(f"damaged from byte {at} on: {exc}")
             break
@@ -186,23 +187,23 @@ def _interface(body: bytes, order: str) -> _Interface:
     return _Interface(link_type, most, numerator, denominator, offset)
 
 
-_Read = tuple[_Interface, int | None, bytes]
+_Read = tuple[_Interface, int | None, bytes, int]
 
 
 def _packet(body: bytes, order: str, interfaces: list[_Interface]) -> _Read:
-    interface, high, low, kept, _ = Struct(order + "IIIII").unpack_from(body)
-    return _of(interfaces, interface), high << 32 | low, _kept(body, 20, kept)
+    interface, high, low, kept, size = Struct(order + "IIIII").unpack_from(body)
+    return _of(interfaces, interface), high << 32 | low, _kept(body, 20, kept), size
 
 
 def _old_packet(body: bytes, order: str, interfaces: list[_Interface]) -> _Read:
-    interface, _, high, low, kept, _ = Struct(order + "HHIIII").unpack_from(body)
-    return _of(interfaces, interface), high << 32 | low, _kept(body, 20, kept)
+    interface, _, high, low, kept, size = Struct(order + "HHIIII").unpack_from(body)
+    return _of(interfaces, interface), high << 32 | low, _kept(body, 20, kept), size
 
 
 def _simple_packet(body: bytes, order: str, interfaces: list[_Interface]) -> _Read:
     interface = _of(interfaces, 0)
     (whole,) = Struct(order + "I").unpack_from(body)
-    return interface, None, _kept(body, 4, min(whole, interface.most or whole))
+    return interface, None, _kept(body, 4, min(whole, interface.most or whole)), whole
 
 
 def _of(interfaces: list[_Interface], number: int) -> _Interface:

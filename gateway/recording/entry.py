@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 MOST_DATA = 32 << 20  # bytes of one entry: the largest message of an OPC UA server that a client takes
+MOST_REPLAYED = 5_000_000  # exchanges of Modbus that are played back at once: two months of one a second
 MOST_NUMBER = (1 << 63) - 1  # of anything; of times, in ns, it is the year 2262
 
 

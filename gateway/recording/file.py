@@ -23,7 +23,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO
 
-from gateway.errors import RecordingError
+from gateway.errors import RecordingError, UsageError
 from gateway.recording.entry import MOST_DATA, MOST_NUMBER, BrokenError, Entry, Head, Kind, decode, encode
 
 MAGIC = b"SFGWREC"
@@ -56,7 +56,10 @@ class Recorder:
         most_size: int = MOST_SIZE,
         most_rate: int = MOST_RATE,
     ) -> None:
-        """`monotonic`: seconds. Raises RecordingError where it cannot be written, or is there and not to be replaced."""
+        """`monotonic`: seconds. Raises RecordingError where it cannot be written, or is there and not to be replaced.
+
+        Raises UsageError where `most_size` is too little for anything.
+        """
         self.path = path
         self.entries = 0  # in the file
         self.left_out = 0  # over the bound on the rate
@@ -76,11 +79,16 @@ class Recorder:
         self._since_restart = 0
         self._restarted_at = 0  # ns
         self._before = 0  # time of the last entry in the file
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        begins = deflate.compress(json.dumps(asdict(head)).encode()) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        needed = len(MAGIC) + 1 + _CHUNK.size + len(begins.removesuffix(_TAIL))
+        if needed > most_size:
+            what = f"{path} may have {most_size} bytes, and its beginning, with the configuration, takes {needed}"
+            raise UsageError(f"{what}: give it more with --max-size, for example 1MiB")
         try:
             self._file: BinaryIO | None = _alone(path, replace)
             self.size = self._file.write(MAGIC + bytes((VERSION,)))
-            deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-            self._write(_HEAD, deflate.compress(json.dumps(asdict(head)).encode()) + deflate.flush(zlib.Z_SYNC_FLUSH))
+            self._write(_HEAD, begins)
             self._file.flush()
             os.fsync(self._file.fileno())
         except FileExistsError as exc:

@@ -71,6 +71,7 @@ class Capture:
     packets: int
     damage: list[str]  # what could not be read, for people
     others: list[str]  # servers that were seen, and do not speak it: 10.20.0.31:4840
+    short: str = ""  # what it lacks, where only the beginning of packets was captured, and what to do
 
 
 def read_pcap(path: Path, ports: Collection[int] | None = (502,), protocol: str = "modbus-tcp") -> Capture:
@@ -108,7 +109,7 @@ def read_pcap(path: Path, ports: Collection[int] | None = (502,), protocol: str 
         for each in found
     ]
     others = [name_of(each) for each in servers if each not in found]
-    return Capture(machines, segments.count, damage, others[:_MOST_NAMED])
+    return Capture(machines, segments.count, damage, others[:_MOST_NAMED], segments.short)
 
 
 # --- the packets, on a clock that does not jump -----------------------------------------------------------------------
@@ -123,14 +124,18 @@ class _Segments:
         self.started = 0  # ns since 1970
         self.count = 0
         self.damage: list[str] = []  # complete at the end
+        self.short = ""  # so is this
 
     def __iter__(self) -> Iterator[tuple[int, Segment | None]]:
         unreadable: Counter[str] = Counter()
         now, latest, offset = 0, 0, 0
+        cut, most = 0, 0  # packets that were longer than what was captured of them, and how much that is
         for packet in packets(self._path, self.damage):
             if not self.count:
                 self.started = latest = packet.at
             self.count += 1
+            if packet.size > len(packet.data):
+                cut, most = cut + 1, max(most, len(packet.data))
             if (back := latest - packet.at) > _STEP:
                 offset, latest = offset + back, packet.at
                 if len(self.damage) < _MOST_NAMED:
@@ -144,6 +149,10 @@ class _Segments:
                 if str(exc) in unreadable or len(unreadable) < _MOST_NAMED:
                     unreadable[str(exc)] += 1
                 yield now, None
+        if cut:
+            of = "of each packet" if cut == self.count else f"of {cut:,} of the {self.count:,} packets"
+            self.short = f"captured only {most} bytes {of}; capture with tcpdump -s 0"
+            self.damage.append(self.short)
         self.damage += [f"{number} packets were left out: {why}" for why, number in unreadable.items()]
 
 

@@ -177,7 +177,7 @@ def _over(below: Node, above: Node, depth: int = 4) -> Node:
 def make_machines(configuration: Configuration, scenario: Scenario | None = None) -> dict[str, list[SimulatedMachine]]:
     """The machines of every connection, with a wave for each signal. Raises ConfigErrors."""
     scenario = scenario or NOTHING
-    reading = Reading(configuration, scenario.tree, _wrong_value)
+    reading = Reading(configuration, scenario.tree, _wrong_constant)
     errors = reading.errors
     for name in scenario.settings.machines:
         if name in configuration.machines:
@@ -205,7 +205,7 @@ def make_machines(configuration: Configuration, scenario: Scenario | None = None
 def make_faults(configuration: Configuration, scenario: Scenario | None = None) -> Sequence[Meant]:
     """The faults of a scenario, and where each of them happens. Raises ConfigErrors."""
     scenario = scenario or NOTHING
-    reading = Reading(configuration, scenario.tree, _wrong_value)
+    reading = Reading(configuration, scenario.tree, _wrong_constant)
     faults = reading.all()
     if reading.errors:
         raise ConfigErrors(reading.errors)
@@ -287,10 +287,17 @@ class _Waves:
         def note(text: str) -> None:
             self.scenario.notes[f"{self.machine}/{where[3]}"] = text
 
+        def reaches(lowest: float, highest: float) -> None:
+            held = limits(signal)
+            if held and (lowest < held[0] or highest > held[1]):
+                note(f"it goes from {lowest:g} to {highest:g}, and is held at what its register has: {_span(held)}")
+
         try:
             for path, value in given.written():
-                if wrong := _wrong_value(value, signal):
+                if wrong := _wrong_constant(value, signal):
                     raise UnusableError(path, *wrong)
+            if reach := given.reach():
+                reaches(*reach)
             return given.make(
                 Making(
                     self.says.cycle,
@@ -302,6 +309,7 @@ class _Waves:
                     lambda value: _wrong_value(value, signal),
                     Path(self.scenario.tree.find(where).source.name).parent,  # of the file in which that stands
                     note,
+                    reaches,
                 )
             )
         except UnusableError as exc:
@@ -372,6 +380,48 @@ def _wrong_value(value: Value, signal: SignalSettings) -> tuple[str, str] | None
     if (wanted := value_type(signal)) in ("bool", "int", "float"):
         return f"'{value}' is text, and this signal is of type {wanted}", ""
     return None
+
+
+def _wrong_constant(value: Value, signal: SignalSettings) -> tuple[str, str] | None:
+    """The same of a value that is written out, and has to be what is served."""
+    if wrong := _wrong_value(value, signal):
+        return wrong
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if not math.isfinite(value):
+        return f"{value} is no number that a machine can have", ""
+    held = limits(signal)
+    if held is None or held[0] <= value <= held[1] or (signal.kind == "counter" and value > held[1]):
+        return None  # a counter goes round
+    return f"{value} does not fit into its register", f"it holds {_span(held)}"
+
+
+def _span(held: tuple[float, float]) -> str:
+    low, high = (f"{end:.0f}" if end == round(end) and abs(end) < 1e16 else f"{end:g}" for end in held)
+    return f"{low} to {high}"
+
+
+def limits(signal: SignalSettings) -> tuple[float, float] | None:
+    """The lowest and the highest value that a signal can have by the type of its registers, in its unit. None: not known."""
+    held = _HELD.get(str(getattr(signal, "data_type", "")))
+    if held is None or signal.scale_from is not None:
+        return None
+    scale, offset = signal.linear
+    ends = [raw * (1.0 if scale is None else scale) + (offset or 0.0) for raw in held]
+    if held[1] > 2**53:  # as far as a float goes
+        ends = [end * (1 + 1e-12) for end in ends]
+    return min(ends), max(ends)
+
+
+# What the types of registers hold, as they are named in the configuration.
+_HELD: Mapping[str, tuple[float, float]] = {
+    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    **{f"bcd{bits}": (0, 10 ** (bits // 4) - 1) for bits in (16, 32, 64)},
+    **{f"modulo10k_u{bits}": (0, 10_000 ** (bits // 16) - 1) for bits in (32, 48, 64)},
+    "float16": (-65504.0, 65504.0),
+    "float32": (-3.4028234663852886e38, 3.4028234663852886e38),
+}
 
 
 def _is_moment(text: str) -> bool:

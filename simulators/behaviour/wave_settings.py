@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path as File
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.config.explain import did_you_mean
 from gateway.config.fields import Name, Period, Section, mistake
@@ -20,7 +20,14 @@ from simulators.behaviour.programme import STOP, Doings
 from simulators.behaviour.series import NoColumnError, Series, read_table, series
 from simulators.behaviour.waves import Number, Wave
 
-Scalar = bool | int | float | str
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not isfinite(value):
+        raise mistake(f"{value} is no number that a machine can have", "a number, or a text")
+    return value
+
+
+Scalar = Annotated[bool | int | float | str, BeforeValidator(_finite)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Path = tuple[str | int, ...]  # of a key in the settings of a wave
 
@@ -46,10 +53,13 @@ class Making:
     wrong: Callable[[Value], tuple[str, str] | None]  # what is wrong with a value of this signal, and what to do
     folder: File  # where the scenario stands
     note: Callable[[str], None]  # something to be told, which is no mistake
+    reaches: Callable[[float, float], None]  # the lowest and the highest number there will be
 
 
 class WaveSettings(Section):
     """One wave."""
+
+    model_config = ConfigDict(allow_inf_nan=False)  # no register holds one
 
     wave: str = Field(description="Its form.")
 
@@ -60,6 +70,10 @@ class WaveSettings(Section):
     def written(self) -> Iterator[tuple[Path, Value]]:
         """The values that are written out, and where: those of a signal with `enum` have to be states of it."""
         yield from ()
+
+    def reach(self) -> tuple[float, float] | None:
+        """Its lowest and highest number, where its settings tell them; without the noise on it."""
+        return None
 
     def inside(self) -> Sequence[Path]:
         """Where other waves or values are written in this one."""
@@ -109,6 +123,9 @@ class Sine(_Noisy):
     mean: float = Field(description="Its middle.", examples=[210])
     amplitude: float = Field(description="How far it goes to either side.", examples=[4])
 
+    def reach(self) -> tuple[float, float]:
+        return self.mean - abs(self.amplitude), self.mean + abs(self.amplitude)
+
     def make(self, making: Making) -> Wave:
         return self._make(making, lambda period: waves.sine(self.mean, self.amplitude, period, self.phase))
 
@@ -120,6 +137,9 @@ class Noise(WaveSettings):
     spread: float = Field(ge=0, description="How far it goes to either side.", examples=[0.5])
     hold: Period = Field(1.0, description="Time until the next value.")
 
+    def reach(self) -> tuple[float, float]:
+        return self.mean - self.spread, self.mean + self.spread
+
     def make(self, making: Making) -> Wave:
         return waves.total([lambda _: self.mean, waves.noise(self.spread, self.hold, making.seed)])
 
@@ -129,6 +149,9 @@ class Ramp(_Noisy):
 
     between: tuple[float, float] = Field(description="Where it starts and where it ends.", examples=[[0, 100]])
 
+    def reach(self) -> tuple[float, float]:
+        return min(self.between), max(self.between)
+
     def make(self, making: Making) -> Wave:
         return self._make(making, lambda period: waves.ramp(*self.between, period))
 
@@ -137,6 +160,10 @@ class Cycle(_Noisy):
     """Straight lines between points [phase, value] of a period."""
 
     points: list[tuple[Share, float]] = Field(min_length=1, examples=[[[0, 450], [0.12, 0], [0.85, 0]]])
+
+    def reach(self) -> tuple[float, float]:
+        values = [value for _, value in self.points]
+        return min(values), max(values)
 
     def make(self, making: Making) -> Wave:
         return self._make(making, lambda period: waves.cycle(waves.by_phase(self.points), period, self.phase))
@@ -173,6 +200,9 @@ class Counter(_Periodic):
 
     def make(self, making: Making) -> Wave:
         return self._make(making, lambda period: waves.counter(period, self.first, self.every, self.but))
+
+    def written(self) -> Iterator[tuple[Path, Value]]:
+        yield ("first",), self.first
 
 
 # Watt seconds in the units a meter counts in, and watts in those of a power.
@@ -227,6 +257,9 @@ class Spindle(_Periodic):
                 "`stop` and twice `accelerate` are more than the whole period", "for example stop: 0.2", "stop"
             )
         return self
+
+    def reach(self) -> tuple[float, float]:
+        return min(0.0, self.speed), max(0.0, self.speed)
 
     def make(self, making: Making) -> Wave:
         return self._make(
@@ -295,6 +328,9 @@ class Recorded(WaveSettings):
         for value in dict.fromkeys(read.values):
             if wrong := making.wrong(value):
                 raise UnusableError(("column",), *wrong)
+        numbers = [value for value in read.values if isinstance(value, int | float)]
+        if numbers and not (self.unit and making.unit):
+            making.reaches(min(numbers), max(numbers))
         if self.unit and making.unit:
             wave = self._converted(cast("Number", read.wave(self.repeat)), making)
         else:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.model import BAD, OUT_OF_RANGE, REASONS, SEVERITY, UNCERTAIN, Value, quality_text
-from simulators.judge.rules import ROUNDING, Rule
-from simulators.judge.totals import totals
+from simulators.judge.rules import COUNTS_IN_DOUBT, ROUNDING, Rule
+from simulators.judge.totals import CODE, Pair, totals
 from simulators.judge.verdict import SHOWN, Finding, SignalVerdict
 from simulators.ledger import Column
 
@@ -26,7 +26,6 @@ EARLY = MS  # ns: two clocks of one computer, and stamps in whole microseconds
 SAME = 1500  # ns: stamps of a server come in 100 ns, those of messages in microseconds
 REACH = 10  # times the bound for lateness: so far back is looked for the serving of a late reading
 MOST = 256  # servings that are looked at for it
-CODE = 0xFFFF0000  # of a quality: without flags
 FREE, SPOILT = -1, -2  # a serving that no reading belongs to; one that was stored as something else
 
 _BEYOND = frozenset((OUT_OF_RANGE,))
@@ -66,7 +65,9 @@ class Matching:
         """`said`: in the order of its times. `span`: from when to when the ledger tells."""
         self.verdict, self.rule, self.said, self.bounds, self.span = verdict, rule, said, bounds, span
         self.time, self.value, self.quality = has.time, has.value, has.quality
-        self.expected, self.also = said.value, {}  # type: Sequence[Value], dict[int, Value]
+        self.expected: Sequence[Value] = said.value
+        self._between: dict[int, tuple[float, float]] = {}  # what a count may be where the store has a doubt about it
+        self._held: set[int] = set()  # counts about which it has to have one
         self.bad: dict[int, int] = {}  # servings without a value, with the quality that is to be stored; 0: any bad one
         self.owner: list[int] = []
         self._unfit: list[int] = []  # servings that wrong readings stand for
@@ -103,22 +104,28 @@ class Matching:
             self.expected = expected
         if rule.counter:
             found = totals(rule, said.time, self.expected, self._pairs())
-            self.expected, self.also, self.verdict.note = found.expected, found.also, found.note
+            self.expected, self._between, self._held = found.expected, found.between, found.held
+            self.verdict.note = found.note
+            for i in found.anew:
+                self._count("anew", said.time[i])
 
-    def _pairs(self) -> Iterator[tuple[int, Value]]:
-        """By time alone: the newest serving before each good reading, and its value."""
+    def _pairs(self) -> Iterator[Pair]:
+        """By time alone: the newest serving before each reading that is not bad."""
         for t, value, quality in zip(self.time, self.value, self.quality, strict=True):
-            if value is not None and quality < BAD:
-                yield max(0, bisect_right(self.said.time, t + EARLY) - 1), value
+            if value is not None and quality < BAD and t >= self.said.time[0] - EARLY:
+                yield Pair(bisect_right(self.said.time, t + EARLY) - 1, value, quality)
 
     def _fits(self, i: int, value: Value, quality: int) -> bool:
         """Whether a stored reading may be what became of a serving."""
         if i in self.bad:
             told = self.bad[i]
             return value is None and quality >= BAD and (not told or told & CODE == quality & CODE)
-        return value is not None and (
-            self._near(self.expected[i], value) or (i in self.also and self._near(self.also[i], value))
-        )
+        if value is None or self._near(self.expected[i], value):
+            return value is not None
+        if i not in self._between or quality & CODE not in COUNTS_IN_DOUBT or isinstance(value, str):
+            return False
+        low, high = self._between[i]
+        return low <= value <= high or self._near(low, value) or self._near(high, value)
 
     def _near(self, a: Value, b: Value) -> bool:
         """Equal, but for rounding. True is not 1."""
@@ -242,7 +249,8 @@ class Matching:
     def _look_at_qualities(self) -> None:
         """A doubt of the machine has to be stored, and one that nobody had must not be there."""
         rule, said = self.rule, self.said
-        if not rule.range and not rule.ends and not any(self.quality) and not any(said.quality):
+        known = rule.range or rule.ends or self._held
+        if not known and not any(self.quality) and not any(said.quality):
             return
         for i, j in enumerate(self.owner):
             if j < 0 or i in self.bad:
@@ -254,9 +262,10 @@ class Matching:
             elif kept & SEVERITY == UNCERTAIN:
                 right = kept & CODE in rule.doubts if doubtful is not False else kept & CODE in rule.doubts - _BEYOND
             else:
-                right = doubtful is not True
+                right = doubtful is not True and i not in self._held
             if not right:
-                wanted = quality_text(told) if told & SEVERITY else "uncertain" if doubtful else "good"
+                uncertain = doubtful or i in self._held
+                wanted = quality_text(told) if told & SEVERITY else "uncertain" if uncertain else "good"
                 self.owner[i] = SPOILT
                 self._count("wrong", self.time[j])
                 self._fault(self.time[j], self.value[j], f"stored as {quality_text(kept)}, and it was {wanted}")

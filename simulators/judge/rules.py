@@ -29,7 +29,7 @@ Signal = tuple[str, str]
 """Machine and signal."""
 
 ROUNDING = 1e-9  # of a value: the same arithmetic in another order
-_COUNTS = frozenset((COUNTER_AMBIGUOUS, COUNTER_REPLACED, COUNTER_RESET, COUNTER_UNSETTLED))
+COUNTS_IN_DOUBT = frozenset((COUNTER_AMBIGUOUS, COUNTER_REPLACED, COUNTER_RESET, COUNTER_UNSETTLED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +142,4 @@ def _doubts(signal: SignalSettings) -> frozenset[int]:
         OUT_OF_RANGE: signal.range or signal.clamp,
     }
     found = frozenset(code for code, possible in given.items() if possible)
-    return found | _COUNTS if signal.kind == "counter" else found
+    return found | COUNTS_IN_DOUBT if signal.kind == "counter" else found

@@ -12,8 +12,9 @@ from itertools import pairwise, takewhile, zip_longest
 from typing import TypeGuard
 
 from gateway.model import BAD, DEVICE_FAILURE, NO_COMMUNICATION, NOT_CONNECTED, STALE, Value
-from simulators.judge.matching import CODE, FREE, MS, SECOND, Matching
+from simulators.judge.matching import FREE, MS, SECOND, Matching
 from simulators.judge.rules import ROUNDING
+from simulators.judge.totals import CODE
 from simulators.judge.verdict import SHOWN, Declared, Finding
 
 PATIENCE = 1.0  # seconds until it is marked that nothing came, where no timeout is known

@@ -47,6 +47,7 @@ class SignalVerdict:
     coming: int = 0  # served after what the store has: on its way
     own: int = 0  # stored by the gateway itself: bad as nothing came, or confirmed
     outside: int = 0  # stored, from before the ledger begins or after it ends: nothing can be said of it
+    anew: int = 0  # times that a count fell or leapt, and is judged by what it can have added
     not_judged: str = ""  # why nothing is said
     note: str = ""  # what is to be known of the judgement
     missed: list[Finding] = field(default_factory=list)  # the first of those that are missing
@@ -64,7 +65,7 @@ class SignalVerdict:
 
 COUNTS = (
     "served", "stored", "missing", "wrong", "late", "duplicated", "unchanged", "declared", "marked", "unread", "coming",
-    "own", "outside",
+    "own", "outside", "anew",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ as an ExtensionObject that is encoded already. Filters are ours (filters.py).
 
 from __future__ import annotations
 
+import logging
 from itertools import chain
 from struct import Struct
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ _NO_DIAGNOSTICS = _LENGTH.pack(0)
 _EVERY = Filter()
 _NOT_ALLOWED, _INVALID = ua.StatusCodes.BadFilterNotAllowed, ua.StatusCodes.BadDeadbandFilterInvalid
 _UNKNOWN = ua.StatusCodes.BadMonitoredItemIdInvalid
+
+_log = logging.getLogger(__name__)
 
 
 def install(server: Server) -> None:
@@ -160,6 +163,20 @@ class _Subscription(InternalSubscription):
     def at_once(self) -> bool:
         """Whether there is no publishing interval to wait for."""
         return self._task is None
+
+    async def publish_results(self, requestdata: Any = None) -> bool:
+        """asyncua's loop is over with the first answer that cannot be sent, and with it the subscription.
+
+        Requests of a connection that is lost are there until they are used. asyncio lets answers to them go nowhere, and the
+        client asks for those again in its next one; uvloop raises.
+        """
+        while True:
+            try:
+                return await super().publish_results(requestdata)
+            except (RuntimeError, OSError) as exc:
+                _log.debug("subscription %s: %s", self.data.SubscriptionId, exc)
+                if requestdata is not None:  # it is used
+                    return True
 
     def _pop_triggered_datachanges(self, result: Any) -> None:
         if self._triggered_datachanges:

@@ -37,8 +37,7 @@ START = 1_790_000_000_000_000_000
 FILES = [
     (path.name, server)
     for path in sorted(TRACES.glob("*.jsonl"))
-    for server in (0, 1, 2)
-    if server == 0 or "plcs" in path.name
+    for server in sorted({json.loads(line)["server"] for line in path.read_text().splitlines()})
 ]
 
 
@@ -60,11 +59,12 @@ class Recorded:
 def all_of(path: Path, server: int = 0) -> list[Recorded]:
     """The requests to one server in their order, but for the last ones: whether they were answered nobody knows.
 
-    Nor is it known in the file which of several requests with one transaction id was answered.
+    Nor is it known in the file which of several requests with one transaction id was answered, if one was.
     """
     found = []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    reused = {(line["conn"], line["tid"]) for line in lines if "note" in line}
+    answered = {(line["conn"], line["tid"]) for line in lines if line["resp"]}
+    reused = {(line["conn"], line["tid"]) for line in lines if "note" in line} & answered
     for line in lines:
         if line["server"] == server and (line["conn"], line["tid"]) not in reused:
             answer = bytes.fromhex(line["resp"]) if line["resp"] else None
@@ -103,9 +103,13 @@ async def test_every_request_gets_what_it_got(name: str, number: int) -> None:
             # A silence that was none would bring the number of another request.
             assert (int.from_bytes(head[:2], "big"), head[6]) == (i, each.unit)
             wrong[i] += data != each.answer
+        with pytest.raises(TimeoutError):  # nor does one behind the last of them
+            async with asyncio.timeout(0.2):
+                await reader.read(1)
         writer.close()
         assert not server.unexpected
-    assert len(recorded) >= 16
+    # The second machine of the sweep was asked twice and kept silent; all others have said at least as much as this.
+    assert len(recorded) >= 16 or (number == 1 and [each.answer for each in recorded] == [None])
     assert not +wrong
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import record
 from gateway.errors import RecordingError
-from gateway.recording import Kind, read
-from parts.gateway import Simulated
+from gateway.recording import Entry, Head, Kind, Recorder, entry, read
+from parts.gateway import Simulated, gateway
 from parts.libmodbus import Libmodbus
 from parts.mbpoll import mbpoll, mbpoll_serial
 from parts.ports import free_port
@@ -153,6 +154,7 @@ def test_it_ends_when_the_file_is_as_large_as_it_may_be(tmp_path: Path) -> None:
         ([], "which machine?", 2),
         (["fast", "--for", "soon"], "--for", 2),
         (["fast", "--max-size", "big"], "--max-size", 2),
+        (["fast", "--max-size", "100B"], "may have 100 bytes, and its beginning, with the configuration, takes", 2),
         (["fast", "--port", "502"], "--port needs --from-pcap", 2),
         (["fast", "--server", "10.0.0.1"], "--server needs --from-pcap", 2),
         (["--from-pcap", "a", "--for", "5s"], "--for and --from-pcap are two things", 2),
@@ -335,6 +337,66 @@ def test_a_capture_of_several_machines(tmp_path: Path) -> None:
     assert "port 99: nobody speaks modbus-tcp there" in err
     assert "10.20.0.11:502" in err
     assert frames(tmp_path / "m.rec", Kind.RECEIVED), "what was there is kept"
+
+
+def shortened(tmp_path: Path, kept: int, *talks: Talk) -> str:
+    """As `tcpdump -s KEPT` would have it."""
+    (tmp_path / "plant.pcap").write_bytes(pcap(merged(*talks), kept=kept))
+    return str(tmp_path / "plant.pcap")
+
+
+@pytest.mark.parametrize(
+    ("kept", "told", "left"),
+    [
+        # Ethernet, IPv4 and TCP have 54 bytes of head: the request of 12 bytes is whole, its answer of 11 + 8 is not.
+        (66, "no exchange in it is whole: captured only 66 bytes of", True),
+        (40, "nobody can be understood there: captured only 40 bytes of each packet; capture with tcpdump -s 0", False),
+    ],
+)
+def test_a_capture_that_kept_only_the_beginning(tmp_path: Path, kept: int, told: str, left: bool) -> None:
+    exchange = Talk().open().wait(1).ask(mbap(7, 1, "0300000004")).wait(20)
+    file = shortened(tmp_path, kept, exchange.answer(mbap(7, 1, "03080001000200030004")).wait(5).close())
+    _, err = (done := recorder(tmp_path, plant(1), "--from-pcap", file)).communicate(timeout=20)
+    assert (done.returncode, told in err) == (1, True), err
+    assert "tcpdump -s 0" in err
+    assert "others that answered" not in err
+    assert (tmp_path / "m.rec").exists() is left
+    if kept < 54:
+        replayed = gateway("replay", file, "--port-base", "0", cwd=tmp_path)
+        assert (replayed.returncode, "tcpdump -s 0" in replayed.stderr) == (1, True), replayed.stderr
+
+
+def test_the_part_of_a_capture_that_is_whole_is_recorded(tmp_path: Path) -> None:
+    """The answer with one register has 65 bytes, and is whole; of the one with four a part is there."""
+    long = Talk(41000).open().wait(1).ask(mbap(8, 1, "0300000004")).wait(20)
+    long.answer(mbap(8, 1, "03080001000200030004")).wait(5).close()
+    process = recorder(tmp_path, plant(1), "--from-pcap", shortened(tmp_path, 66, talk(), long))
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, "2 sent, 2 received" in out) == (0, True), (out, err)
+    assert "captured only 66 bytes of 1 of the " in err
+
+
+def test_no_room_for_an_exchange(tmp_path: Path) -> None:
+    """The beginning of the file fits, and nothing else."""
+    text = plant(free_port())
+    with Simulated(text) as machines:
+        wait_until(lambda: "127.0.0.1:" in machines.log, 20, "the machines")
+        _, err = recorder(tmp_path, text, "fast", "--max-size", "100B").communicate(timeout=60)
+        least = int(err.partition("takes ")[2].partition(":")[0])
+        process = recorder(tmp_path, text, "fast", "--max-size", f"{least + 1}B")
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "nothing is in it, as it may not be larger" in err) == (1, True), err
+
+
+def test_more_than_a_replay_has_room_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "MOST_REPLAYED", 1)
+    with Recorder(tmp_path / "m.rec", Head(0, "modbus-tcp")) as recorder:
+        for i in range(2):
+            assert not record._too_much(recorder, "modbus-tcp")
+            recorder.put_at(Entry(i, Kind.SENT, 0, 0, mbap(i, 1, "0300000001")))
+            recorder.flush()
+        assert "play parts of it, with `gateway replay --from 2h --for 1h`" in record._too_much(recorder, "modbus-tcp")
+        assert not record._too_much(recorder, "opcua")
 
 
 def test_a_capture_is_not_replaced_by_its_recording(tmp_path: Path) -> None:

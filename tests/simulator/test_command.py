@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from parts.gateway import Simulated, gateway
@@ -87,3 +88,32 @@ def test_the_demo_plays_a_scenario() -> None:
     assert done.returncode == 0, done.stderr
     assert "press: drop" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+SECRETS = """\
+version: 1
+gateway: {{id: edge-01, data_dir: data}}
+connections:
+  cnc: {{protocol: opcua, url: "opc.tcp://127.0.0.1:{port}", security: Basic256Sha256/SignAndEncrypt, user: op, password: {{secret: cnc_password}}}}
+machines: {{lathe: {{connection: cnc, signals: {{speed: {{node: "nsu=urn:x;s=Speed"}}}}}}}}
+mqtt: {{url: "mqtts://broker.plant.lan", user: edge, password: {{secret: mqtt_password}}}}
+store: {{kind: historian}}
+"""
+
+
+def test_nobody_at_a_desk_needs_the_secrets_of_a_plant(tmp_path: Path) -> None:
+    """A machine that asks for a password takes any; what would connect to something still needs it."""
+    with Simulated(SECRETS.format(port=free_port())) as machines:
+        config = machines.folder / "gateway.yaml"
+        assert "cnc: 127.0.0.1:" in machines.log
+        refused = gateway("read", "lathe", "-c", str(config))
+        assert (refused.returncode, "the secret 'cnc_password' is nowhere" in refused.stderr) == (3, True)
+        env = {**os.environ, "GATEWAY_SECRET_CNC_PASSWORD": "anything", "GATEWAY_SECRET_MQTT_PASSWORD": "-"}
+        (certificate,) = (machines.folder / "data" / "simulator").rglob("*.der")
+        trusted = gateway("opcua", "trust", "--add", str(certificate), "-c", str(config), env=env)
+        assert trusted.returncode == 0, trusted.stderr
+        done = gateway("read", "lathe", "--json", "-c", str(config), env=env)
+        assert (done.returncode, json.loads(done.stdout)["quality"]) == (0, "good"), done.stderr
+        machines.stop()
+        judged = gateway("verify-flow", str(machines.ledger), "--store", str(config))
+        assert "secret" not in judged.stderr

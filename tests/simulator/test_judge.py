@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.config import load
 from gateway.model import (
+    COUNTER_AMBIGUOUS,
     COUNTER_UNSETTLED,
     NO_COMMUNICATION,
     NODE_UNKNOWN,
@@ -615,8 +617,10 @@ COUNTER = Rule(counter=True, wraps_at=1000.0)
 def test_a_count_that_begins_anew(counts, totals):
     said = served(counts)
     has = Stored([t + MS for t in said.time], list(totals), [0] * 8)
+    has = replace_quality(has, 4, COUNTER_UNSETTLED)
     rule = replace(COUNTER, doubts=frozenset({COUNTER_UNSETTLED}))
-    assert faults(judged(said, replace_quality(has, 4, COUNTER_UNSETTLED), rule)) == (0, 0, 0, 0)
+    assert faults(judged(said, has, rule)) == (0, 0, 0, 0)
+    assert judged(said, has, rule).anew == len([b for a, b in pairwise(counts) if b != a + 1])
     assert "judged by what it can have added" in judged(said, has, rule).note
     has.value[6] += 1  # counted twice
     assert judged(said, has, rule).wrong == 1
@@ -626,6 +630,60 @@ def test_a_count_that_begins_anew(counts, totals):
     del has.time[6], has.value[6], has.quality[6]
     has.value[4:] = [*totals[4:6], *totals[7:]]
     assert judged(said, has, rule).missing == 1
+
+
+@pytest.mark.parametrize("report", ["all", "change"])
+@pytest.mark.parametrize("more", [5, 6, 1000])
+def test_a_count_that_leaps_has_counted(more, report):
+    """The machine says so and much more from reading 60 on; the store, as good, goes on as if nothing had been."""
+    counts = [i + (more if i >= 60 else 0) for i in range(120)]
+    said, rule = served(counts), replace(COUNTER, wraps_at=None, report=report)
+    assert faults(judged(said, stored(said), rule)) == (0, 0, 0, 0), "the control"
+    has = Stored([t + MS for t in said.time], list(range(120)), [0] * 120)
+    verdict = judged(said, has, rule)
+    assert (verdict.sound, verdict.wrong > 0, verdict.anew) == (False, True, 0)
+    # With a doubt it may be another meter, of which nothing was counted: but not half of it.
+    has = replace_quality(has, 60, COUNTER_UNSETTLED)
+    has.value[60:] = [59, *range(60, 119)]
+    rule = replace(rule, doubts=frozenset({COUNTER_UNSETTLED}))
+    verdict = judged(said, has, rule)
+    assert (verdict.sound, verdict.anew) == (True, 1)
+    has.value[60:] = [62, *range(63, 122)]
+    assert not judged(said, has, rule).sound
+
+
+def test_a_leap_within_the_possible_pace_is_none():
+    """`max_rate` of 10 a second: 30 more at once is another meter only where the store has a doubt."""
+    rule = replace(COUNTER, max_rate=10.0, doubts=frozenset({COUNTER_UNSETTLED}))
+    said = served([*range(20), *range(50, 70)])
+    has = Stored([t + MS for t in said.time], [*range(20), 19, *range(20, 39)], [0] * 40)
+    assert judged(said, has, rule).wrong == 20
+    assert faults(judged(said, replace_quality(has, 20, COUNTER_UNSETTLED), rule)) == (0, 0, 0, 0)
+
+
+def test_a_total_that_waits_for_its_count_says_so():
+    """90 too many once, believed as 1090; then it stands, as uncertain, until 1090 is passed."""
+    counts = [1000, 1001, 1002, 1003, 1090, *range(1004, 1100)]
+    totals = [1000, 1001, 1002, 1003, 1090, *[1090] * 87, *range(1091, 1100)]
+    said = served(counts)
+    rule = replace(COUNTER, wraps_at=None, doubts=frozenset({COUNTER_AMBIGUOUS}))
+    doubts = [COUNTER_AMBIGUOUS if count < total else 0 for count, total in zip(counts, totals, strict=True)]
+    has = Stored([t + MS for t in said.time], list(totals), doubts)
+    assert faults(judged(said, has, rule)) == (0, 0, 0, 0)
+    assert judged(said, has, rule).anew == 1
+    assert judged(said, replace_quality(has, 40, 0), rule).wrong == 1, "as good it is none"
+    has.value[40] = 1089
+    assert judged(said, has, rule).wrong == 1, "a total never falls"
+
+
+def test_a_type_with_a_sign_goes_round_where_its_bits_end():
+    """int16: -32768 goes on from 32767, and 0 from -1."""
+    said = served([32765, 32766, 32767, -32768, -32767, -2, -1, 0, 1])
+    totals = [32765, 32766, 32767, 32768, 32769, 65534, 65535, 65536, 65537]
+    has = Stored([t + MS for t in said.time], list(totals), [0] * 9)
+    rule = replace(COUNTER, wraps_at=32768.0)
+    assert faults(judged(said, has, rule)) == (0, 0, 0, 0)
+    assert faults(judged(said, replace(has, value=[*totals[:3], *[0] * 6]), rule))[1] == 6
 
 
 def test_a_count_whose_last_reading_went_down_with_the_machine():
@@ -638,6 +696,17 @@ def test_a_count_whose_last_reading_went_down_with_the_machine():
     verdict = judged(said, has, rule)
     assert (verdict.missing, verdict.wrong, verdict.duplicated) == (1, 0, 0)
     has.value[3] = 411  # a total that fell
+    assert judged(said, has, rule).wrong == 1
+
+
+def test_one_part_more_or_less_shows_in_a_wide_counter():
+    """uint32, and a count of six digits: reset, and the first part of the new count is counted."""
+    said = served([182549, 182550, 1, 1, 2, 3, 4])
+    rule = replace(COUNTER, wraps_at=2.0**32, doubts=frozenset({COUNTER_UNSETTLED}))
+    totals = [182549, 182550, 182550, 182551, 182552, 182553, 182554]
+    has = replace_quality(Stored([t + MS for t in said.time], totals, [0] * 7), 2, COUNTER_UNSETTLED)
+    assert faults(judged(said, has, rule)) == (0, 0, 0, 0)
+    has.value[5] += 1
     assert judged(said, has, rule).wrong == 1
 
 

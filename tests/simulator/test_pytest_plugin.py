@@ -140,6 +140,31 @@ def test_what_the_machine_is_and_where(project: pytest.Pytester):
     found.assert_outcomes(passed=3)
 
 
+def test_secrets_of_the_plant_are_not_there_and_a_scenario_is_one_line(project: pytest.Pytester):
+    """CI has no passwords, and a line of YAML is a scenario, too."""
+    for secret in (project.path / "config" / "secrets").iterdir():
+        secret.unlink()
+    text = CONFIG.replace("machines:\n", SECURED, 1)
+    (project.path / "config" / "gateway.yaml").write_text(text)
+    found = run(
+        project,
+        """
+        def test_it(simulated_machine, store):
+            press = simulated_machine("config", "machines: {press-07: {signals: {melt_temp: 77}}}")
+            stored = store(press)
+            assert stored.wait("press-07/melt_temp", 77)
+        """,
+    )
+    found.assert_outcomes(passed=1)
+
+
+SECURED = """\
+  cnc: {protocol: opcua, url: "opc.tcp://10.20.0.12", security: Basic256Sha256/Sign, user: op, password: {secret: pw}}
+machines:
+  lathe: {connection: cnc, signals: {speed: {node: "nsu=urn:x;s=Speed"}}}
+"""
+
+
 def test_a_fault_is_found_by_the_judge(project: pytest.Pytester):
     """A row is taken out of the store: the test of the user fails, with the table."""
     found = run(

@@ -130,16 +130,46 @@ def test_speed_and_loop(tmp_path: Path) -> None:
         (["--from", "soon"], "--from: 'soon'"),
         (["--machine", "meter"], "machine 'meter' is one of a configuration"),
         (["--port-base", "0", "--write-config", "new.yaml"], "the recording has no configuration"),
+        (["--for", "1h", "--until", "2h"], "two ways to say the same"),
+        (["--from", "2h", "--until", "1h"], "--until 1h is not behind --from 2h"),
         (["--write-config", "m.rec"], "m.rec is there already; --force replaces it"),
         (["--port-base", "0", "--from", "2h"], "--from is beyond the end of the recording, which is 10 s long"),
         (["--port-base", "0", "--protocol", "opcua"], "m.rec: there is nothing to serve"),
     ],
 )
-def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_done_is_said_before_anything_is_served(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
     recording(tmp_path / "m.rec")
     done = gateway("replay", "m.rec", *arguments, cwd=tmp_path)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
+    assert ("127.0.0.1:" in done.stdout) is ("beyond the end" in message), "it is known when it was read"
+
+
+def test_a_part_is_played_as_if_it_were_all(tmp_path: Path) -> None:
+    """From 60 s to 65 s, twenty times as fast, round and round: of 0 to 99 only 60 to 64 are said, and 59, which held when it began."""
+    file, port = recording(tmp_path / "m.rec", 100), free_port()
+    part = ["--from", "1min", "--for", "5s", "--speed", "20", "--loop"]
+    with Replayed(file, "--listen", f"127.0.0.1:{port}", *part) as replay:
+        seen: set[int] = set()
+        wait_until(lambda: seen.add(values(port)) or {60, 64} <= seen, 20, "both ends")
+        assert seen <= {59, 60, 61, 62, 63, 64}
+        assert "for 4 s by adapter: 12 exchanges with unit 1" in replay.log  # two of them from before, as it was then
+    done = gateway("replay", "m.rec", "--port-base", "0", "--from", "2h", "--for", "1h", cwd=tmp_path)
+    assert (done.returncode, "it ends before 7200 s" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_recording_in_which_nothing_is_said(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "m.rec", Head(1_700_000_000 * S, "modbus-tcp")) as recorder:
+        recorder.put_at(Entry(S, Kind.OPENED, 0, 0, b""))
+        recorder.put_at(Entry(2 * S, Kind.CLOSED, 0, 0, b""))
+    done = gateway("replay", "m.rec", "--port-base", "0", cwd=tmp_path)
+    assert (done.returncode, "there is no whole exchange in it" in done.stderr) == (1, True), done.stderr
+    with Recorder(tmp_path / "o.rec", Head(1_700_000_000 * S, "opcua")) as recorder:
+        recorder.put_at(Entry(S, Kind.OPENED, 0, 0, b""))
+    done = gateway("replay", "o.rec", "--port-base", "0", cwd=tmp_path)
+    assert (done.returncode, "there is no answer in it" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize(

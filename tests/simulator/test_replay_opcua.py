@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 import yaml
 from asyncua import Client, ua
+from asyncua.ua.ua_binary import struct_to_binary
 
 from adapters.opcua import build
 from adapters.opcua.adapter import OpcuaAdapter
@@ -468,7 +470,14 @@ async def test_what_the_server_remembered(tmp_path: Path) -> None:
 # --- what went wrong -------------------------------------------------------------------------------------------------
 
 
-async def test_it_is_away_when_it_was_away(cnc: NodeOpcua, tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])  # the command line has the second
+def test_it_is_away_when_it_was_away(
+    cnc: NodeOpcua, tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    run(_is_away_when_it_was_away(cnc, tmp_path))
+
+
+async def _is_away_when_it_was_away(cnc: NodeOpcua, tmp_path: Path) -> None:
     path = tmp_path / "cnc.recording"
     with Proxy(cnc.port) as proxy:
         url = cnc.url.replace(str(cnc.port), str(proxy.port))
@@ -693,6 +702,74 @@ async def test_a_status_stays_what_it_is(tmp_path: Path) -> None:
         made = [await subscription.subscribe_data_change([nodes[name]]) for name in ("a", "b", "c", "e")]
         statuses = [each[0].value if isinstance(each[0], ua.StatusCode) else GOOD for each in made]
         assert statuses == [GOOD, denied, NODE_UNKNOWN, GOOD]
+
+
+def refusing(path: Path) -> None:
+    """Read twice a second for 6 s: at 2 s it is too much for the server, at 3 s it does not answer. The line stays."""
+    said = Conversation()
+    said.line(Kind.OPENED)
+    said.namespaces("http://opcfoundation.org/UA/", "urn:server", NAMESPACE)
+    for i in range(12):
+        if i in (4, 6):
+            before = len(said.entries)
+        said.read({node("a"): float(i)})
+        if i == 4:
+            fault = ua.ServiceFault()
+            fault.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadTooManyOperations)
+            said.entries[before + 1] = said.entries[before + 1]._replace(data=struct_to_binary(fault))
+        if i == 6:
+            said.entries[before + 1] = said.entries[before + 1]._replace(data=b"")
+        said.wait(0.5)
+    with Recorder(path, Head(0, "opcua", "cnc", [MACHINE])) as recorder:
+        for entry in said.entries:
+            recorder.put_at(entry)
+
+
+async def test_what_was_refused_or_not_answered_on_a_line_that_stayed(tmp_path: Path) -> None:
+    refusing(path := tmp_path / "recording")
+    came = await _told_of(path, tmp_path)
+    assert came.count("BadTooManyOperations") == 1
+    assert came.count("nothing") == 1
+    values = [each for each in came if isinstance(each, float)]
+    assert values == sorted(values)
+    assert values[-1] == 11.0
+    assert came.index("BadTooManyOperations") < came.index("nothing")
+    assert {*await _told_of(path, tmp_path, ideal=True)} <= set(map(float, range(12))), "without what went wrong"
+
+
+async def _told_of(path: Path, tmp_path: Path, **options: Any) -> list[float | str]:
+    """What a client of another is told that reads ten times a second."""
+    came: list[float | str] = []
+    async with (
+        played(path, tmp_path, configuration=None, **options) as server,
+        Client(url_of(server), timeout=0.7, watchdog_intervall=60) as client,  # which reads by itself, too
+    ):
+        assert ("2 services refused or not answered" in server.about) is not bool(options)
+        asked = client.get_node(node("a"))
+        async with asyncio.timeout(30):
+            while came[-1:] != [11.0]:
+                try:
+                    came.append(await asked.read_value())
+                except ua.UaStatusCodeError as exc:
+                    came.append(type(exc).__name__)
+                except TimeoutError:
+                    came.append("nothing")
+                await asyncio.sleep(0.1)
+    return came
+
+
+async def test_our_own_adapter_is_refused_as_it_was(tmp_path: Path) -> None:
+    """It goes on after both, and has the last value."""
+    refusing(path := tmp_path / "recording")
+    polled = {"a": {"node": "m:s=a", "mode": "poll", "poll": "100ms"}}
+    async with played(path, tmp_path, configuration=None) as server, Reader(url_of(server), polled, timeout="1s") as it:
+        async with asyncio.timeout(60):
+            while 11.0 not in it.values("a"):
+                try:
+                    await it.read()
+                except NotConnectedError:
+                    await it.reconnect()
+        assert server._refusals.told == 2
 
 
 async def test_its_clock_goes(cnc: NodeOpcua, tmp_path: Path) -> None:

@@ -290,10 +290,34 @@ def test_nothing_is_said_that_was_not_recorded(items: list[Item], loop: bool, id
 
 
 def test_more_exchanges_than_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responder_module, "_MOST_EXCHANGES", 60)
+    monkeypatch.setattr(responder_module, "MOST_REPLAYED", 60)
     assert Responder(counting(60)).exchanges == 60
-    with pytest.raises(RecordingError, match="more than 60 exchanges: record less of it, with --for or --max-size"):
+    with pytest.raises(
+        RecordingError, match="more than 60 exchanges: play parts of it, for example the first with --from 0s --for 60s"
+    ):
         Responder(counting(61))
+
+
+def test_a_part_of_it_takes_the_memory_of_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1000 exchanges, one a second, those from 500 s on for a minute; before it the last answer of each question."""
+    monkeypatch.setattr(responder_module, "MOST_REPLAYED", 62)
+    once = asked(3, words(3, 77), read(3, 9, 1))
+    until = [each for each in (*counting(1000), once) if each.at < 560 * S]
+    with pytest.raises(RecordingError, match="more than 62"):
+        Responder(until)
+    responder = Responder([*until, End(560 * S)], begin=500 * S)
+    assert (responder.exchanges, responder.length) == (62, 60 * S)
+    assert responder.answer(1, ASK, 10 * S + MS).came[0].pdu == words(3, 510)
+    assert responder.answer(1, read(3, 9, 1), S).came[0].pdu == words(3, 77), "as it was told before"
+    looped = Responder([*until, End(560 * S)], begin=500 * S, loop=True)
+    assert looped.answer(1, ASK, 70 * S + MS).came[0].pdu == words(3, 510), "the part is what is repeated"
+
+
+def test_a_part_is_away_when_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [*counting(40), Away(15 * S, 25 * S, ""), Cut(12 * S, 0), Cut(30 * S, 0), End(40 * S)]
+    responder = Responder(items, begin=20 * S)
+    assert [responder.away(t * S) for t in (0, 4, 6)] == [True, True, False]
+    assert [responder.cut(t * S, (t + 2) * S) for t in (0, 9)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +332,7 @@ def test_more_exchanges_than_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_more_than_the_memory_may_hold(monkeypatch: pytest.MonkeyPatch, items: list[Item]) -> None:
     monkeypatch.setattr(responder_module, "_MOST_MEMORY", 8_000_000)
-    with pytest.raises(RecordingError, match="too much for the memory: record less of it"):
+    with pytest.raises(RecordingError, match="too much for the memory: play parts of it"):
         Responder(items)
     Responder(items[: len(items) // 2])
 

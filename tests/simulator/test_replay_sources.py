@@ -386,8 +386,8 @@ async def test_a_recording_of_others_reads_nothing_of_this_computer(
 
 
 async def test_more_than_can_be_kept_is_told_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responder, "_MOST_EXCHANGES", 0)
-    with pytest.raises(RecordingError, match=r"m\.rec: more than 0 exchanges: record less of it"):
+    monkeypatch.setattr(responder, "MOST_REPLAYED", 0)
+    with pytest.raises(RecordingError, match=r"m\.rec: more than 0 exchanges: play parts of it"):
         async with replay(recording(tmp_path), port_base=0):
             pass
 

@@ -274,3 +274,54 @@ def test_all_mistakes_are_shown_together(make: Make) -> None:
     with pytest.raises(ConfigErrors) as caught:
         make(signals("temp: {wave: sin}\n      tmp: 4\n      mode: of"))
     assert [error.line for error in caught.value.errors] == [4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("temp: .nan", "nan is no number"),
+        ("volt: .inf", "inf is no number"),
+        ("volt: {wave: sine, mean: .inf, amplitude: 3}", "finite"),
+        ("volt: {wave: noise, spread: .nan}", "finite"),
+        # int16 holds -32768 to 32767, and each is a tenth.
+        ("temp: 3276.8", r"3276.8 does not fit into its register\n.*\n.*\n.*it holds -3276.8 to 3276.7"),
+        ("temp: {wave: steps, points: [[0, 1], [0.5, -3277]]}", "-3277 does not fit"),
+        ("temp: {wave: stop, running: 1, stopped: 99999}", "99999 does not fit"),
+        ("cycles: {wave: counter, first: -5}", r"-5 does not fit.*\n.*\n.*\n.*it holds 0 to 4294967295"),
+        ("mode: 65536", "65536 does not fit"),
+        ("volt: 1.0e+39", "does not fit"),  # float32: 3.4e38
+    ],
+)
+def test_what_a_register_cannot_hold(make: Make, text: str, told: str) -> None:
+    with pytest.raises(ConfigErrors, match=told) as caught:
+        make(signals(text))
+    assert [error.line for error in caught.value.errors] == [4]
+
+
+@pytest.mark.parametrize(
+    "text", ["temp: 3276.7", "temp: -3276.8", "cycles: {wave: counter, first: 5000000000}", "volt: 3.4e+38"]
+)
+def test_what_it_just_holds(make: Make, text: str) -> None:
+    """A counter goes round."""
+    make(signals(text))
+
+
+@pytest.mark.parametrize(
+    ("wave", "told"),
+    [
+        ("{wave: sine, mean: 3000, amplitude: 400, noise: 1}", "it goes from 2600 to 3400"),
+        ("{wave: ramp, between: [-4000, 0]}", "it goes from -4000 to 0"),
+        ("{wave: cycle, points: [[0, 0], [0.5, 5000]]}", "it goes from 0 to 5000"),
+        ("{wave: spindle, speed: 9000, ripple: 5}", "it goes from 0 to 9000"),
+        ("{wave: sine, mean: 210, amplitude: 4}", ""),
+        ("{wave: sine, mean: 3270, amplitude: 5, noise: 50}", ""),
+    ],
+)
+def test_a_wave_that_its_register_cuts_off_is_noted(
+    configuration: Callable[[str], Configuration], tmp_path: Path, wave: str, told: str
+) -> None:
+    (tmp_path / "scenario.yaml").write_text(signals(f"temp: {wave}"))
+    scenario = read_scenario(tmp_path / "scenario.yaml")
+    make_machines(configuration(CONFIG), scenario)
+    end = f"{told}, and is held at what its register has: -3276.8 to 3276.7"
+    assert scenario.notes == ({"press-07/temp": end} if told else {})

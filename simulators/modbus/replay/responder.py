@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import inf
@@ -19,6 +19,7 @@ from statistics import median
 from typing import NamedTuple
 
 from gateway.errors import RecordingError
+from gateway.recording.entry import MOST_REPLAYED
 from simulators.modbus.replay.conversation import Away, Came, Cut, End, Exchange, Item, expected
 
 # MODBUS Application Protocol V1.1b3, 7
@@ -26,7 +27,6 @@ ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_FAILED = 1, 2, 3, 11
 _MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}  # bits or registers of one request: 6.1 to 6.4
 _WRITES = frozenset({5, 6, 15, 16, 21, 22, 23})
 _ENOUGH = 1000  # of which a median is taken
-_MOST_EXCHANGES = 5_000_000  # two months of one a second
 _MOST_MEMORY = 512 << 20  # bytes
 # Bytes that an exchange takes, a request that was not asked before, and something that came and is not simply the answer.
 _EXCHANGE, _REQUEST, _ODD = 50, 2000, 400
@@ -89,11 +89,46 @@ class _Question:
         self.good_at = array("q", (self.at[place] for place in self.good))
 
 
+def part(items: Iterable[Item], begin: int) -> Iterator[Item]:
+    """From there on, where it is 0: with the last good answers of before, and whatever still holds then."""
+    known: dict[tuple[int, bytes], Exchange] = {}  # before: by unit and request
+    for item in items:
+        match item:
+            case Exchange() if item.at < begin:
+                if _is_good(item.answer) or (item.unit, item.request) not in known:
+                    known[item.unit, item.request] = item
+            case Exchange() | Cut() | End():
+                if item.at >= begin:
+                    yield item._replace(at=item.at - begin)
+            case Away():
+                until = None if item.until is None else item.until - begin
+                if until is None or until > 0:
+                    yield item._replace(since=max(0, item.since - begin), until=until)
+    for each in known.values():
+        yield each._replace(at=0)
+
+
+def _last_at(question: _Question) -> int:
+    return question.at[-1] if question.at else 0
+
+
+def _whole(at: int) -> str:
+    """So many whole hours, minutes or seconds, as they are typed; ns."""
+    seconds = max(1, at // 1_000_000_000)
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
 class Responder:
     """Made from a conversation; then asked."""
 
-    def __init__(self, items: Iterable[Item], *, loop: bool = False, ideal: bool = False) -> None:
-        """`loop`: after its end it begins anew. `ideal`: nothing goes wrong, and takes no time.
+    def __init__(
+        self, items: Iterable[Item], *, loop: bool = False, ideal: bool = False, begin: int | None = None
+    ) -> None:
+        """`loop`: after its end it begins anew. `ideal`: nothing goes wrong, and takes no time. `begin`: ns where the part begins
+        that is played, which is 0 from then on; of what was before only the last good answers are kept.
 
         Raises RecordingError for more than can be kept in memory.
         """
@@ -104,7 +139,7 @@ class Responder:
         self._away: list[Away] = []
         self._cuts = array("q")
         self._questions: dict[tuple[int, bytes], _Question] = {}  # by unit and PDU
-        self._take(items)
+        self._take(items if begin is None else part(items, begin))
         self._away.sort(key=lambda each: each.since)
         self._ends = list(accumulate((_until(each) for each in self._away), max))
         self._cuts = array("q", sorted(self._cuts))
@@ -148,10 +183,11 @@ class Responder:
                     size += _EXCHANGE
                 case End():
                     self.length = item.at
-            if self.exchanges > _MOST_EXCHANGES or size > _MOST_MEMORY:
+            if self.exchanges > MOST_REPLAYED or size > _MOST_MEMORY:
                 much = size > _MOST_MEMORY
-                what = "too much for the memory" if much else f"more than {_MOST_EXCHANGES:,} exchanges"
-                raise RecordingError(f"{what}: record less of it, with --for or --max-size of `gateway record`")
+                what = "too much for the memory" if much else f"more than {MOST_REPLAYED:,} exchanges"
+                hours = _whole(max(map(_last_at, self._questions.values()), default=0))
+                raise RecordingError(f"{what}: play parts of it, for example the first with --from 0s --for {hours}")
 
     @property
     def asked(self) -> Collection[tuple[int, bytes]]:

@@ -10,11 +10,15 @@ import asyncio
 import logging
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from gateway.config import ConnectionSettings
+from gateway.errors import RecordingError
+from gateway.recording import Entry
 from simulators.machine import Replaying
 from simulators.modbus.faults import Failure, Request
 from simulators.modbus.framing import MBAP, Frame
@@ -42,6 +46,8 @@ class ReplayedServer(ModbusServer):
     """Answers as the recorded machine did. `faults` come on top of what is recorded."""
 
     def __init__(self, replaying: Replaying, responder: Responder, transport: Transport) -> None:
+        if replaying.end is not None:  # the part is a recording of its own
+            replaying = replace(replaying, begin=0.0)
         super().__init__({}, replaying.ledger, replaying.clock, replaying.start, transport)
         self.replaying, self.responder = replaying, responder
         # Requests that the recording does not have, by kind: "composed" of what it has, or why they were refused.
@@ -75,6 +81,14 @@ class ReplayedServer(ModbusServer):
         count, units = self.responder.exchanges, self.units
         what = "registers of" if self._fixed else f"{count:,} exchange{'s' if count != 1 else ''} with"
         return f"{what} unit{'s' if len(units) != 1 else ''} {', '.join(map(str, units)) or 'unknown'}"
+
+    @property
+    def empty(self) -> str:
+        """Why there is nothing to play back; empty where there is."""
+        if self.responder.exchanges or self.responder.leaves:
+            return ""
+        part = "it" if self.replaying.end is None else "this part of it"
+        return f"there is no whole exchange in {part}, so there is nothing to play back"
 
     @property
     def length(self) -> float:
@@ -242,8 +256,19 @@ def connection_of(replaying: Replaying) -> ConnectionSettings | None:
     return replaying.configuration.connections[names.pop()] if len(names) == 1 else None
 
 
+def until(entries: Iterable[Entry], end: float) -> Iterator[Entry]:
+    """Up to there; seconds into the recording."""
+    return takewhile(lambda entry: entry.at < end * 1e9, entries)
+
+
 def responder_of(replaying: Replaying) -> Responder:
-    """Reads the whole recording."""
+    """Reads the recording, or the part of it that is to be played. Raises RecordingError where nothing is in it."""
     echo = bool(getattr(getattr(connection_of(replaying), "quirks", None), "local_echo", False))
-    items = conversation(replaying.entries, replaying.head.protocol, echo)
-    return Responder(items, loop=replaying.loop, ideal=replaying.ideal)
+    end = replaying.end
+    entries = replaying.entries if end is None else until(replaying.entries, end)
+    items = conversation(entries, replaying.head.protocol, echo)
+    begin = None if end is None else round(replaying.begin * 1e9)
+    responder = Responder(items, loop=replaying.loop, ideal=replaying.ideal, begin=begin)
+    if begin and not responder.length:
+        raise RecordingError(f"it ends before {replaying.begin:g} s, where the part begins that is to be played")
+    return responder

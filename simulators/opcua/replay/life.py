@@ -18,6 +18,7 @@ from simulators.opcua.places import NodeId, steps_text
 from simulators.opcua.replay.events import REFRESH, Raised, refresh
 from simulators.opcua.replay.history import Past
 from simulators.opcua.replay.plan import Life
+from simulators.opcua.replay.refusals import Refusals, look_through
 from simulators.opcua.replay.services import Event, Value, texts_of
 from simulators.opcua.replay.signals import Signals
 from simulators.opcua.replay.space import Space
@@ -105,12 +106,14 @@ class ReplayedLife:
 
     # --- lines -----------------------------------------------------------------------------------------------------------
 
-    async def listen(self) -> None:
-        """From now on, or again. Raises OSError where the port cannot be had."""
+    async def listen(self, refusals: Refusals | None = None) -> None:
+        """From now on, or again. `refusals`: what requests meet. Raises OSError where the port cannot be had."""
         if self._listening:
             return
         if self._server.bserver is None:
             await self._server.start()
+            if refusals and self._server.bserver is not None:
+                await look_through(self._server.bserver, refusals)
         else:
             await self._server.bserver.start()
         self._listening = True

@@ -30,6 +30,7 @@ from simulators.opcua.replay.services import (
     Past,
     Reached,
     Reference,
+    Refused,
     Services,
     Step,
     Subscribed,
@@ -40,6 +41,7 @@ from simulators.opcua.replay.wire import Name, Told
 
 ua: Any = asyncua.ua  # the types it declares are not those it takes
 
+_GIVEN_UP = 500_000_000  # ns before a line is lost in which requests are given up for it
 SETTLING = 10 * 10**9  # ns after which a session is believed to have read all its values
 # Statuses that say that there is no such node: Part 4, 7.38.2.
 NO_NODE = frozenset((int(ua.StatusCodes.BadNodeIdUnknown), int(ua.StatusCodes.BadNodeIdInvalid)))
@@ -92,6 +94,7 @@ class Plan:
     end: int = 0  # ns, of the last entry
     unreadable: int = 0  # entries
     left_out: int = 0  # stretches that a bound on the rate has left out
+    refused: list[Refused] = field(default_factory=list)  # services, while the line was there
 
     def life_at(self, at: int) -> int:
         """Which one it is in at this time."""
@@ -107,6 +110,7 @@ def plan(entries: Iterable[Entry], begin: int = 0, *, ideal: bool = False) -> Pl
         nonlocal last
         for entry in entries:
             last = max(last, entry.at)
+            planning.entry(last)
             yield entry
 
     happenings = services.happenings(counted())
@@ -116,6 +120,7 @@ def plan(entries: Iterable[Entry], begin: int = 0, *, ideal: bool = False) -> Pl
     planned.end, planned.unreadable, planned.left_out = last, services.unreadable, services.left_out
     if ideal:
         planned.outages.clear()
+        planned.refused.clear()
     return planned
 
 
@@ -131,6 +136,8 @@ class _Planning:
         self._settling = False
         self._begins = True  # nothing of this life is settled yet
         self._told: set[Any] = set()
+        self._refused: list[tuple[int, Refused]] = []  # with when that was known
+        self._last = 0  # entry
 
     def take(self, happening: Happening, uris: Sequence[str]) -> None:
         life = self._plan.lives[-1]
@@ -140,8 +147,14 @@ class _Planning:
                 self._opened = self._settled = at
                 self._settling = True
                 self._told.clear()
+            case Refused():
+                self._refused.append((self._last, happening))
             case Lost(at, why):
                 self._end_settling()
+                # What was given up as the line was lost is a part of that.
+                self._refused = [
+                    each for each in self._refused if each[1].status is not None or each[0] < at - _GIVEN_UP
+                ]
                 self._opened = None
                 if why and self._outage is None:
                     self._outage = Outage(at)
@@ -180,8 +193,13 @@ class _Planning:
                 known.there = True
                 known.past.update((when, told) for told in values if (when := told.source or told.server))
 
+    def entry(self, at: int) -> None:
+        """What is taken next was told then."""
+        self._last = at
+
     def finish(self) -> Plan:
         self._end_settling()
+        self._plan.refused = [each for _, each in self._refused if each.service != "Publish" or each.status is not None]
         return self._plan
 
     def _value(self, life: Life, at: int, node: Any, told: Told) -> None:

@@ -15,15 +15,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from adapters.opcua.config import OpcuaConnection
+from gateway.recording import Entry
 from simulators.machine import Replaying, netloc, reached_at
 from simulators.opcua.offer import Offer
 from simulators.opcua.replay.events import readings
 from simulators.opcua.replay.life import ReplayedLife
 from simulators.opcua.replay.plan import NO_NODE, Outage, one_life, plan
+from simulators.opcua.replay.refusals import Refusals
 from simulators.opcua.replay.services import NAMESPACES, VALUE, Event, Happening, Services, Value
 from simulators.opcua.replay.signals import Signals
 from simulators.opcua.replay.values import Cell, Times, nanoseconds, variant_of
@@ -33,6 +36,16 @@ _AT_ONCE = 200  # happenings without a break
 _SHORTEST = 10**9  # ns of a round
 
 _log = logging.getLogger(__name__)
+
+
+class _Part:
+    """Entries up to some seconds into the recording; can be gone through more than once."""
+
+    def __init__(self, entries: Iterable[Entry], end: float) -> None:
+        self._entries, self._end = entries, end * 1e9
+
+    def __iter__(self) -> Iterator[Entry]:
+        return takewhile(lambda entry: entry.at < self._end, self._entries)
 
 
 class _Mark(NamedTuple):
@@ -51,8 +64,13 @@ class ReplayedServer:
         self._connection = connection_of(replaying)
         self._offer = Offer(self._connection, replaying.name, replaying.keep)
         self._begin = round(replaying.begin * 1e9)
-        self._plan = plan(replaying.entries, self._begin, ideal=replaying.ideal)
+        self._entries: Iterable[Entry] = (
+            replaying.entries if replaying.end is None else _Part(replaying.entries, replaying.end)
+        )
+        self._plan = plan(self._entries, self._begin, ideal=replaying.ideal)
         self._length = max(self._plan.end, _SHORTEST)
+        self._refusals = Refusals(self._plan.refused, self._now)
+        self._refusals.begin(self._begin)
         self._start = replaying.clock.now()  # ns since 1970
         self._round = 0
         self._life: ReplayedLife | None = None
@@ -80,10 +98,17 @@ class ReplayedServer:
         more = {
             "outages": len(self._plan.outages),
             "restarts with other namespaces": len(self._plan.lives) - 1,
+            "services refused or not answered": len(self._plan.refused),
             "stretches left out": self._plan.left_out,
             "entries that make no sense": self._plan.unreadable,
         }
         return ", ".join([f"{variables} variables", *(f"{count} {what}" for what, count in more.items() if count)])
+
+    @property
+    def empty(self) -> str:
+        """Why there is nothing to play back; empty where there is."""
+        there = any(node.there for life in self._plan.lives for node in life.nodes.values())
+        return "" if there else "there is no answer in it, so there is nothing to play back"
 
     @property
     def length(self) -> float:
@@ -124,6 +149,11 @@ class ReplayedServer:
         passed = self._round * self._length + at - self._begin
         return self._start + round(passed / self._replaying.speed)
 
+    def _now(self) -> int:
+        """ns into the recording, in this round."""
+        passed = (self._replaying.clock.now() - self._start) * self._replaying.speed
+        return round(passed) - self._round * self._length + self._begin
+
     @property
     def _times(self) -> Times:
         replaying = self._replaying
@@ -156,7 +186,7 @@ class ReplayedServer:
         if self._fresh:
             self._fresh = False
             self._move_stamps()
-        await self._life.listen()
+        await self._life.listen(self._refusals)
 
     def _move_stamps(self) -> None:
         assert self._life
@@ -181,6 +211,7 @@ class ReplayedServer:
 
     async def _begin_again(self) -> None:
         """The first life, as it began."""
+        self._refusals.begin(0)
         first = self._plan.life_at(0)
         if self._number != first:
             await self._become(first)
@@ -215,7 +246,7 @@ class ReplayedServer:
 
     def _happenings(self) -> Iterator[Happening]:
         services = Services()
-        found = services.happenings(self._replaying.entries)
+        found = services.happenings(self._entries)
         return one_life(found, services) if self._replaying.ideal else found
 
     async def _pass(self, mark: _Mark) -> None:

@@ -132,7 +132,15 @@ class Called(NamedTuple):
     status: int
 
 
-Happening = Opened | Lost | Subscribed | Value | Monitored | Linked | Reached | Event | Past | Called
+class Refused(NamedTuple):
+    """A service that was refused, or not answered though the line was there."""
+
+    at: int  # when it was asked for
+    service: str
+    status: int | None  # None: no answer
+
+
+Happening = Refused | Opened | Lost | Subscribed | Value | Monitored | Linked | Reached | Event | Past | Called
 
 
 class _Item(NamedTuple):
@@ -162,7 +170,7 @@ class _Wanted(NamedTuple):
     fields: Sequence[Field]
 
 
-_Request = tuple[str, Any]
+_Request = tuple[str, Any, int]
 
 
 class Services:
@@ -207,17 +215,19 @@ class Services:
         service, read = _REQUESTS.get(reader.u32(), ("", lambda _: None))
         if len(self._waiting) >= _MOST_WAITING:
             del self._waiting[next(iter(self._waiting))]
-        self._waiting[entry.link, entry.ref] = service, read(reader)
+        self._waiting[entry.link, entry.ref] = service, read(reader), entry.at
 
     def _answer(self, entry: Entry) -> Sequence[Happening]:
         if not entry.data:  # there was none
-            self._waiting.pop((entry.link, entry.ref), None)
-            return ()
+            request = self._waiting.pop((entry.link, entry.ref), None)
+            return [Refused(request[2], request[0], None)] if request and request[0] else ()
         reader = Reader(entry.data)
         kind, result = reader.response()
         if (request := self._waiting.pop((entry.link, entry.ref), None)) is None:
             raise BrokenError("an answer to nothing")
-        service, asked = request
+        service, asked, at = request
+        if result >> 31 and service:
+            return [Refused(at, service, result)]
         if result >> 31 or kind != _RESPONSES.get(service):
             return ()
         return list(_ANSWERS[service](self, entry, asked, reader))
@@ -486,4 +496,11 @@ _ANSWERS: Mapping[str, Callable[[Services, Entry, Any, Reader], Iterator[Happeni
     "Call": Services._call,
 }
 _REQUESTS = {_id(f"{name}Request").Identifier: (name, read) for name, read in _READERS.items()}
+
+
+def service_of(id: Any) -> str:
+    """The service of a request, by the id of its binary encoding; empty for one that is not recorded."""
+    return _REQUESTS.get(id.Identifier, ("", None))[0] if not id.NamespaceIndex else ""
+
+
 _RESPONSES = {name: _id(f"{name}Response") for name in _READERS}
