@@ -198,6 +198,26 @@ def write_file(file: Path, text: str) -> None:
     files.write_whole(file, text.encode("utf-8"), 0o644)
 
 
+def tell_yaml(text: str, output: Path | None, json: bool, hint: str = "", **about: Any) -> None:
+    """YAML that was made: printed, or written with a word of it; for --json one object, with what it says where it is not written.
+
+    `about`: what of it is counted, such as signals=12. `hint`: what to do with the file.
+    """
+    if output is not None:
+        write_file(output, text)
+        counted = ", ".join(f"{count} {what}" for what, count in about.items())
+        if json:
+            print_json({"file": str(output), **about})
+        else:
+            print(f"{output}: {counted}{hint}", file=sys.stderr)
+    elif json:
+        from gateway.config.yaml_file import parse_yaml
+
+        print_json({**about, "yaml": parse_yaml(text.encode(), "-", env={}).plain()})
+    else:
+        print(text, end="")
+
+
 class UnknownNameError(GatewayError):
     """A machine or signal that the configuration does not have."""
 

@@ -25,17 +25,20 @@ def check(config: ConfigArgument = None, option: ConfigOption = None, json: Json
 
     from gateway.config import find_config, load
     from gateway.errors import ConfigErrors
+    from gateway.runtime.changes.checks import check_any_work, doubts
     from gateway.runtime.registry import protocols
 
     try:
         configuration = load(find_config(config or option), protocols(), every_profile=True)
+        check_any_work(configuration)
     except ConfigErrors as exc:
         if not json:
             raise
         for error in exc.errors:
             print_json(asdict(error))
         raise typer.Exit(exc.exit_code) from exc
-    for warning in configuration.warnings:
+    warnings = [*configuration.warnings, *doubts(configuration)]
+    for warning in warnings:
         print(warning, file=sys.stderr)
     signals = sum(len(m.signals) for m in configuration.machines.values())
     counts = {
@@ -44,10 +47,11 @@ def check(config: ConfigArgument = None, option: ConfigOption = None, json: Json
         "signals": signals,
     }
     if json:
-        print_json({"ok": True, **counts, "warnings": list(configuration.warnings)})
+        print_json({"ok": True, **counts, "warnings": warnings})
     else:
+        alone = "" if configuration.machines else "for `gateway store` only: "
         print(
-            f"{configuration.path}: ok, "
+            f"{configuration.path}: ok, {alone}"
             + ", ".join(f"{n} {what if n != 1 else what[:-1]}" for what, n in counts.items())
         )
 

@@ -25,6 +25,8 @@ _ENDS = {
     "vi": ("mọi thứ đều tốt", "{} chỗ hỏng, {} chỗ cần xem"),
 }
 _PARTS = {"en": ("Likely causes", "What to check"), "vi": ("Nguyên nhân hay gặp", "Cần kiểm tra")}
+_LIKELY = {"en": "likely", "vi": "thường do"}
+_MOST_CAUSES = 3
 _MOST_TO_DO = 4
 
 
@@ -114,6 +116,8 @@ def _print(finding: Finding, language: str) -> None:
     print(f"{_coloured(f'{state:<9}', finding.state)}{finding.check:<15}{finding.text}{tag}")
     if tag and language != "en":
         print(f"{'':<24}{finding.title(language)}")
+    for sentence in finding.causes(language)[:_MOST_CAUSES]:
+        print(f"{'':<24}{_LIKELY[language]}: {sentence}")
     for sentence in finding.to_do(language)[:_MOST_TO_DO]:
         print(f"{'':<24}-> {sentence}")
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.common import Json, print_json
 from gateway.cli.init_questions import SAID, Language, Question
 
 
@@ -28,12 +29,15 @@ def init(
     language: Annotated[
         Language | None, typer.Option("--language", help="Of the questions and comments; else that of LANG.", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Ask for the first machine, broker and store, and write a commented configuration. Overwrites nothing."""
     from gateway.cli import init_files
     from gateway.cli.init_questions import questions
     from gateway.errors import UsageError
 
+    if json and answers is None and not yes:
+        raise UsageError("--json asks nothing: --yes takes the defaults, --answers FILE what stands there")
     tongue = language or ("vi" if _locale().startswith("vi") else "en")
     init_files.check_free(folder, {})
     profiles = _profiles()
@@ -56,6 +60,10 @@ def init(
         written = init_files.write(folder, files)
     except OSError as exc:
         raise init_files.unwritable(folder, exc) from exc
+    if json:
+        next_ = init_files.next_commands(given, folder)
+        print_json({"folder": str(folder), "files": [str(each) for each in written], "next": list(next_)})
+        return
     print(SAID["written"][tongue], *written, sep="\n  ")
     print(SAID["next"][tongue], *init_files.next_commands(given, folder), sep="\n  ")
 

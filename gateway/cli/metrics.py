@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, check_output, write_file
+from gateway.cli.common import ConfigOption, Json, check_output, print_json, write_file
 
 FilePath = Annotated[
     Path | None,
@@ -20,16 +20,26 @@ FilePath = Annotated[
 ]  # fmt: skip
 
 
-def metrics(config: ConfigOption = None, output: FilePath = None) -> None:
-    """Print what the running gateway exposes at /metrics, in Prometheus' text format. It needs no page for it."""
+def metrics(config: ConfigOption = None, output: FilePath = None, json: Json = False) -> None:
+    """Print what the running gateway exposes at /metrics, in Prometheus' text format. It needs no page for it.
+
+    With --json one object for each series, or with -o one that names the file.
+    """
     from gateway.cli.running import line_to
 
     check_output(output, force=True)
     text = line_to(config).ask("metrics")
-    if output is None:
-        sys.stdout.write(text)
-    else:
+    if output is not None:
         write_file(output, for_textfile(text))
+        if json:
+            print_json({"file": str(output), "bytes": output.stat().st_size})
+    elif json:
+        from gateway.metrics.exposition import rows
+
+        for row in rows(text):
+            print_json(row)
+    else:
+        sys.stdout.write(text)
 
 
 def for_textfile(text: str) -> str:

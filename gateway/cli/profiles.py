@@ -16,7 +16,7 @@ from gateway.cli.common import (
     UnknownNameError,
     check_output,
     print_json,
-    write_file,
+    tell_yaml,
 )
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ def new(
     numbering: Annotated[str, typer.Option(help="Likewise: wire, one-based, 40001.", show_default=False)] = "",
     output: OutputOption = None,
     force: Force = False,
+    json: Json = False,
 ) -> None:
     """Make a profile of a table with columns such as name, address, type, unit, scale."""
     import re
@@ -189,11 +190,8 @@ def new(
     _check_text(name, text)
     for note in notes:
         print(f"{table_file.name}: {note}", file=sys.stderr)
-    if output is None:
-        print(text, end="")
-        return
-    write_file(output, text)
-    print(f"{output}: {len(signals)} signals; check one value of each type against the display", file=sys.stderr)
+    hint = "; check one value of each type against the display"
+    tell_yaml(text, output, json, hint, signals=len(signals))
 
 
 # --- what they share -------------------------------------------------------------------------------------------------

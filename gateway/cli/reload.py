@@ -29,6 +29,8 @@ def tell(answer: dict[str, Any], json: bool) -> None:
     else:
         for line in answer["difference"]:
             typer.echo(line)
+        for warning in answer.get("warnings", ()):
+            typer.echo(f"warning: {warning}" if "warning:" not in warning else warning, err=True)
         if answer["restart"]:
             typer.echo("only a restart takes over: " + "; ".join(answer["restart"]), err=True)
         if not answer["difference"]:

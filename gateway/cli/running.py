@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
 
 PATIENCE = 60.0  # seconds: a reload waits until machines have said good-bye
+QUICK = 5.0  # seconds for all other questions
+_SLOW = ("reload", "rollback", "difference")
 MOST = 512 * 2**20  # bytes of an answer
 BRIEFLY = 2.0  # seconds, for one that may be somebody else's
 _SOCKETS = Path("/proc/net/unix")
@@ -149,14 +151,18 @@ def _result(path: Path, do: str, arguments: dict[str, Any]) -> Any:
     """What it answers. Raises FileNotFoundError, NotADirectoryError, ConnectionRefusedError where nobody listens."""
     import orjson
 
+    patience = PATIENCE if do in _SLOW else QUICK
     try:
-        line = _answer(path, orjson.dumps({"do": do, **arguments}) + b"\n")
+        line = _answer(path, orjson.dumps({"do": do, **arguments}) + b"\n", patience)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         raise
     except PermissionError as exc:
         raise NotAllowedError(f"{path} may be opened by the user of the gateway only: try it with sudo") from exc
     except TimeoutError as exc:
-        raise GatewayError(f"the gateway does not answer within {PATIENCE:.0f} s: see its log") from exc
+        raise GatewayError(
+            f"a gateway runs, but does not answer within {patience:.0f} s: it hangs, is stopped, or has far too much to do; "
+            f"see its log ({path})", fault="check-hung",
+        ) from exc  # fmt: skip
     except OSError as exc:
         raise GatewayError(f"{path}: {exc.strerror or exc}") from exc
     try:
@@ -228,7 +234,7 @@ def _answer(path: Path, request: bytes, patience: float = PATIENCE, trusted: set
     from gateway.runtime.asked.control import address_of
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-        line.settimeout(patience)
+        line.settimeout(min(patience, QUICK))
         with address_of(path) as address:
             line.connect(address)
         if trusted is not None:
@@ -238,9 +244,21 @@ def _answer(path: Path, request: bytes, patience: float = PATIENCE, trusted: set
         line.sendall(request)
         parts: list[bytes] = []
         size = 0
-        while size < MOST and (part := line.recv(2**20)):
+        while size < MOST and (part := _received(line, patience, first=not parts)):
             parts.append(part)
             size += len(part)
             if part.endswith(b"\n"):
                 break
     return b"".join(parts)
+
+
+def _received(line: socket.socket, patience: float, *, first: bool) -> bytes:
+    """The next part of an answer; who has to wait for the first one is told that it is waited for. Raises OSError."""
+    if not first or patience <= QUICK:
+        return line.recv(2**20)
+    try:
+        return line.recv(2**20)
+    except TimeoutError:
+        print(f"the gateway has not answered yet: it is waited for, {patience:.0f} s at the most", file=sys.stderr)
+        line.settimeout(patience - QUICK)
+        return line.recv(2**20)

@@ -86,9 +86,7 @@ class Overview:
     @property
     def safe_mode(self) -> list[str]:
         """The mistakes for which it runs with an earlier configuration, or with none."""
-        found = self.now.get("safe_mode") or {}
-        errors = found.get("errors", []) if isinstance(found, Mapping) else found
-        return [str(error) for error in errors]
+        return mistakes(self.now)
 
     @property
     def troubles(self) -> list[str]:
@@ -97,9 +95,17 @@ class Overview:
         found += [name for name in ("broker", "store") if RANK.get(self.now[name]["state"], 1)]
         if self.now["buffer"]["trouble"]:
             found.append("buffer")
+        if self.page["state"] == "offline":
+            found.append("page")
         away = sum(1 for machine in self.now["machines"] if rank_of(machine))
         if away:
             found.append(f"{away} of {len(self.now['machines'])} machines")
+        return found
+
+    @property
+    def page(self) -> Mapping[str, Any]:
+        """How the page is."""
+        found: Mapping[str, Any] = self.now.get("page_state") or {"state": "unused"}
         return found
 
     @property
@@ -134,6 +140,7 @@ class Overview:
                 "drains_in_s": round(outlook[1]) if outlook[0] == "drains" else None,
             },
             "safe_mode": self.safe_mode or None, "restart": list(now.get("restart") or ()), "page": now.get("page") or None,
+            "page_state": dict(self.page), "clock": dict(now.get("clock") or {}),
         }  # fmt: skip
         return [first, *map(machine_row, self.machines)]
 
@@ -158,6 +165,8 @@ class Overview:
             told.append(f"{name:<8} {self._condition(now[name], colour)}")
         if page := now.get("page"):
             told.append(f"page     {page}")
+        elif self.page["state"] == "offline":
+            told.append(f"page     {self._condition(self.page, colour)}")
         told += [paint(f"safe mode: {printable(error)}", "offline", colour) for error in self.safe_mode]
         if waiting := now.get("restart"):
             told.append(
@@ -193,8 +202,13 @@ class WriterAlone:
         return "the store is not open" if writer is None else str(writer["reason"])
 
     @property
+    def safe_mode(self) -> list[str]:
+        """The mistakes for which it runs with an earlier configuration."""
+        return mistakes(self.now)
+
+    @property
     def well(self) -> bool:
-        return not self.reason
+        return not self.reason and not self.safe_mode
 
     def rows(self) -> list[dict[str, Any]]:
         """For --json."""
@@ -202,22 +216,29 @@ class WriterAlone:
         return [
             {
                 "kind": "store", "running": True, "t": now["t"], "ok": self.well, **now["gateway"], "writer": now["writer"],
-                "restart": list(now.get("restart") or ()),
+                "safe_mode": self.safe_mode or None, "restart": list(now.get("restart") or ()),
             }
         ]  # fmt: skip
 
     def lines(self, colour: bool = False, width: int = 0) -> list[str]:
         """For people."""
         gateway, writer = self.now["gateway"], self.now["writer"] or {"messages": 0, "readings": 0, "refused": 0}
-        verdict = "storing" if self.well else f"trouble: {printable(self.reason)}"
+        verdict = "storing" if self.well else f"trouble: {printable(self.reason) or 'safe mode'}"
         told = [
             f"{gateway['id']}  {paint(verdict, 'online' if self.well else 'offline', colour)}",
             f"store    version {gateway['version']}, {writer['messages']:,} messages with {writer['readings']:,} readings stored, "
             f"{writer['refused']:,} refused",
+            *(paint(f"safe mode: {printable(error)}", "offline", colour) for error in self.safe_mode),
         ]
         if waiting := self.now.get("restart"):
             told.append(f"restart  only a restart takes over: {printable('; '.join(waiting))}")
         return [cut(line, width) for line in told]
+
+
+def mistakes(status: Mapping[str, Any]) -> list[str]:
+    """For which the configuration in the files is not in force."""
+    found = status.get("safe_mode") or ()
+    return [str(error) for error in (found.get("errors", ()) if isinstance(found, Mapping) else found)]
 
 
 def rank_of(machine: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import ConfigArgument, ConfigOption, Force, check_output, moment
+from gateway.cli.common import ConfigArgument, ConfigOption, Force, Json, check_output, moment, print_json
 from gateway.errors import GatewayError, UsageError
 
 
@@ -23,6 +23,7 @@ def support_bundle(
     since: Annotated[str, typer.Option("--since", help="From when on: 1d ago, or 2026-11-22T06:00.")] = "1d",
     no_network: Annotated[bool, typer.Option("--no-network", help="Ask nothing outside of this box.")] = False,
     force: Force = False,
+    json: Json = False,
 ) -> None:
     """Put all that helps to understand this gateway into one zip, without secrets; bounded to 20 MiB."""
     from gateway.doctor.bundle import collect
@@ -39,6 +40,10 @@ def support_bundle(
     file = output or Path(f"support-{name}-{datetime.now():%Y%m%d-%H%M%S}.zip")
     bundle = collect(case, start)
     _write(file, bundle.zipped())
+    if json:
+        members = {name: len(data) for name, data in bundle.members.items()}
+        print_json({"file": str(file), "bytes": file.stat().st_size, "members": members, "manifest": bundle.manifest()})
+        return
     print(bundle.manifest(), end="")
     print(f"\n{file}: {file.stat().st_size:,} bytes. Nobody but you can read it; look through it, then send it.")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import Json, load_config, moment, print_json, seconds_of
+from gateway.cli.common import Json, moment, print_json, seconds_of
+from gateway.cli.desk import load_at_desk
 from gateway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,17 +86,17 @@ def _place(store: Path | None, config: Path | None) -> tuple[Path | None, Config
     if store is None:
         if config is None:
             raise UsageError("--store says where the readings are: a historian's file, its folder, or a configuration")
-        return None, load_config(None, config)
+        return None, load_at_desk(None, config)
     if not store.exists():
         raise UsageError(f"--store: there is no file or folder {store}")
     if store.is_dir() and not (store / "historian.sqlite").is_file() and not (store / "gateway.yaml").is_file():
         raise UsageError(f"--store: {store} holds neither a historian.sqlite nor a gateway.yaml")
     file = store / "historian.sqlite" if store.is_dir() else store
     if file.is_file() and file.suffix not in (".yaml", ".yml"):
-        return file, None if config is None else load_config(None, config)
+        return file, None if config is None else load_at_desk(None, config)
     if config is not None:
-        return _historian_of(load_config(None, store)), load_config(None, config)
-    return None, load_config(None, store)
+        return _historian_of(load_at_desk(None, store)), load_at_desk(None, config)
+    return None, load_at_desk(None, store)
 
 
 def _historian_of(configuration: Configuration) -> Path:

@@ -36,6 +36,7 @@ def add(
     name: Name,
     role: Annotated[str, typer.Option("--role", metavar="engineer|viewer", help="What they may do.")] = "viewer",
     config: ConfigOption = None,
+    json: Json = False,
 ) -> None:
     """Add somebody, or give them another password or role. Asks for the password, or takes a line of standard input."""
     from gateway.web.access.passwords import hashed, wrong_with
@@ -54,14 +55,17 @@ def add(
     with _home(_data_dir(configuration)) as data_dir:
         Users(data_dir).put(made)
         _note(data_dir, "password set", user=name, role=role)
-    print(f"{name} is {role}{' now, with a new password' if name in there else ''}")
+    if json:
+        print_json({"user": name, "role": role, "replaced": name in there})
+    else:
+        print(f"{name} is {role}{' now, with a new password' if name in there else ''}")
     web = configuration.settings.web
     if web is None or web.login != "required":
         print("nobody is asked for a password yet: web: {login: required}", file=sys.stderr)
 
 
 @user.command()
-def remove(name: Name, config: ConfigOption = None) -> None:
+def remove(name: Name, config: ConfigOption = None, json: Json = False) -> None:
     """Take somebody's password away. Who is logged in with it is logged out."""
     from gateway.cli.running import data_dir_of
     from gateway.web.access.users import Users
@@ -69,7 +73,10 @@ def remove(name: Name, config: ConfigOption = None) -> None:
     with _home(data_dir_of(config)) as data_dir:
         Users(data_dir).remove(name)
         _note(data_dir, "user removed", user=name)
-    print(f"{name} cannot log in any more")
+    if json:
+        print_json({"user": name, "removed": True})
+    else:
+        print(f"{name} cannot log in any more")
 
 
 @user.command("list")

@@ -26,6 +26,7 @@ SIGNALS = """
       temp: {holding: 4, type: int16, raw_range: [0, 27648], scaled_range: [0, 500], clamp: true, unit: Cel, precision: 1, semantic: "nsu=urn:x;Melt"}
       mode: {holding: 5, type: uint16, enum: {0: "off", 1: auto, 2: setup}}
       alarm: {discrete: 0}
+      speed: {holding: 4, type: int16, scale: 0.1, unit: 1/min, report: swinging-door, deadband: 0.5, heartbeat: 5s}
 """
 DERIVED = """
     computed:
@@ -189,7 +190,7 @@ def test_meta_is_all_a_consumer_needs(machine, broker):
         meta = retained(broker, "shopfloor/v1/acme/press/meta")
         signals = meta["signals"]
         assert signals["temp"] == {
-            "type": "float", "kind": "gauge", "unit": "Cel", "precision": 1, "semantic": "nsu=urn:x;Melt",
+            "type": "float", "kind": "gauge", "unit": "Cel", "precision": 1, "semantic": "nsu=urn:x;Melt", "poll": 0.05,
         }  # fmt: skip
         assert signals["energy"]["unit"] == "kW.h"
         assert signals["packml_state"]["states"]["6"] == "Execute"
@@ -198,11 +199,20 @@ def test_meta_is_all_a_consumer_needs(machine, broker):
         }  # fmt: skip
         assert set(signals["shift.oee"]["inputs"]) <= signals.keys()
         assert "ISO 22400" in signals["shift.oee"]["semantic"]
-        version = meta["version"]
+        # Whether a line may be drawn between two readings, and how long nothing may come.
+        assert signals["good"] == {"type": "int", "kind": "counter", "rollover": 65536, "poll": 0.05}
+        assert signals["speed"] == {
+            "type": "float", "kind": "gauge", "unit": "1/min", "report": "swinging-door", "deadband": 0.5,
+            "max_silence": 5.05, "poll": 0.05,
+        }  # fmt: skip
+        assert (signals["state"]["report"], signals["state"]["max_silence"]) == ("change", 62.0)
+        assert "report" not in signals["ended_state"]
+        version, rules = meta["version"], meta["rules"]
         plant.stop()
         plant.start()
         wait_until(lambda: "state" in retained(broker, "shopfloor/v1/acme/press/meta")["signals"], 10, "all signals")
-        assert retained(broker, "shopfloor/v1/acme/press/meta")["version"] == version
+        again = retained(broker, "shopfloor/v1/acme/press/meta")
+        assert (again["version"], again["rules"]) == (version, rules)
         plant.stop()
         plant.config = config(machine.port, broker.port, signals=SIGNALS.replace("precision: 1", "precision: 2"))
         plant.start()
@@ -210,6 +220,32 @@ def test_meta_is_all_a_consumer_needs(machine, broker):
             lambda: retained(broker, "shopfloor/v1/acme/press/meta")["version"] == version + 1, 10, "a new version"
         )
         assert "its signals are another version now" in plant.log
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("scale: 0.1", "scale: 0.01"),
+        ("deadband: 0.5", "deadband: 2"),
+        ("when: alarm", "when: not alarm"),
+        ("ideal_cycle: 1s", "ideal_cycle: 9s"),
+    ],
+)
+def test_a_reading_that_means_something_else_has_another_version(machine, broker, old, new):
+    """Type, unit and range stay: by `version` and `rules` a consumer knows that what came before is not comparable."""
+
+    def meta() -> dict[str, Any]:
+        wait_until(lambda: "state" in retained(broker, "shopfloor/v1/acme/press/meta")["signals"], 10, "all signals")
+        return retained(broker, "shopfloor/v1/acme/press/meta")
+
+    with Gateway(config(machine.port, broker.port)) as plant:
+        shows(plant, "good", 100)
+        before = meta()
+        plant.file.write_text(config(machine.port, broker.port, DERIVED.replace(old, new), SIGNALS.replace(old, new)))
+        done = gateway("reload", "-c", str(plant.file))
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: meta()["version"] == before["version"] + 1, 10, "a new version")
+        assert meta()["rules"] != before["rules"]
 
 
 def test_a_type_never_changes_under_a_store(machine, broker):
