@@ -216,7 +216,8 @@ class OpcuaAdapter:
             await asyncio.wait_for(self._bury(), self._connection.timeout)
         except (NotConnectedError, TimeoutError) as exc:
             _log.debug("%s: %s", self._context.name, exc)
-        return [*left, *(gap for machine in self._machines for gap in machine.last_words())]
+        now = self._context.clock.now()
+        return [*left, *(gap for machine in self._machines for gap in machine.last_words(now))]
 
     def _tell_lost(self, exc: NotConnectedError) -> None:
         if self._overheard is not None:

@@ -74,6 +74,7 @@ class Machine:
         self._now: dict[int, list[Value]] = {}  # signal -> what was read, to be recognised when it is also reported
         self._then: dict[int, list[Value]] = {}  # the same before the line was lost
         self._behind = False  # what is older than `_now` was missed
+        self._resumed_at = 0  # ns: when the session was taken over last
         self._known_until = 0  # ns: after that `_now` and `_then` are of no use
         self._polled_at: dict[int, int] = {}  # handle -> time stamp of its last value
         self._streams = {
@@ -111,7 +112,7 @@ class Machine:
         self._known.forget_session()
         for column in (self._now, self._then, self._polled_at):
             column.clear()
-        self._behind = False
+        self._behind, self._resumed_at = False, 0
         values = await self._look(session, [handle for handle in self._targets if handle not in self._streams])
         await self._watch.events(session, self._streams)
         if session.profile.first_read_is_bad:  # what is reported will tell
@@ -144,6 +145,7 @@ class Machine:
             await self._watch.register(session, list(self._watch.polled))
         self._watch.excuse(session)
         current = await self.resumed(session, clock)
+        self._resumed_at = clock.now()
         kept = [i for handle in self._watch.single for i in self._targets[handle].signals]
         return (*current, *self._missed.overwritten(self.header, sorted(kept), clock.now()))
 
@@ -244,9 +246,13 @@ class Machine:
                 found.append(Batch(self.header, taken.signal, taken.time, taken.value, taken.quality))
         return found
 
-    def last_words(self) -> list[Gap]:
-        """What was to be declared later."""
-        return self._missed.overflows(self.header, self._missed.alive, last=True)
+    def last_words(self, now: int) -> list[Gap]:
+        """What was to be declared later; and what the server has kept since the line was lost, if it is not waited for."""
+        gaps, alive = self._missed.overflows(self.header, self._missed.alive, last=True), self._missed.alive
+        if self.subscription and 0 < alive < self._resumed_at:
+            cause = "link-lost: the gateway stopped before what the server had kept came"
+            gaps.append(Gap(self.header, (), alive, now, 0, cause))
+        return gaps
 
     # --- history -----------------------------------------------------------------------------------------------------
 

@@ -202,12 +202,14 @@ class Watch:
         short = [i for i in items if i.id and (0 < i.revised_queue < i.queue or i.revised_sampling > 1.01 * i.sampling)]
         if short and not self._compared:
             self._compared = True
-            item = short[0]
+            item, said = short[0], []
+            if item.revised_sampling > 1.01 * item.sampling:
+                said.append(f"sampled every {item.revised_sampling * 1000:g} ms instead of {item.sampling * 1000:g} ms")
+            if 0 < item.revised_queue < item.queue:
+                said.append(f"{item.revised_queue} values instead of {item.queue} are kept")
             _log.info(
-                "%s: the server samples %d signals more slowly or keeps fewer values than asked for, e.g. %s: "
-                "%g ms instead of %g ms, %d values instead of %d",
-                self._machine, len(short), _names([item]), item.revised_sampling * 1000, item.sampling * 1000,
-                item.revised_queue, item.queue,
+                "%s: the server gives %d signals less than was asked for, e.g. %s: %s",
+                self._machine, len(short), _names([item]), ", ".join(said),
             )  # fmt: skip
 
     # --- events ------------------------------------------------------------------------------------------------------

@@ -337,6 +337,32 @@ async def test_what_a_queue_of_one_has_lost_is_declared(cnc: NodeOpcua) -> None:
             assert gap.end >= ended
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_the_server_kept_is_declared_by_who_stops_before_it_comes(cnc: NodeOpcua, waits: bool) -> None:
+    """The control waits for it."""
+    with Proxy(cnc.port) as proxy:
+        async with Plant(through(proxy, cnc), {"a": {"count": COUNT}}, publishing="1s") as it:
+            await it.first_reported()
+            began = time.time_ns()
+            proxy.freeze()
+            await count_from(1, 8, cnc)
+            proxy.cut()
+            proxy.resume()
+            await it.lost()
+            await it.reconnect()
+            if waits:
+                await it.until(lambda: len(it.values("a/count")) >= 9)
+                await it.first_reported()
+            left = await it.adapter.close()
+            gaps = [part for part in left if isinstance(part, Gap)]
+            assert len(gaps) == (0 if waits else 1)
+            for gap in gaps:
+                assert gap.header.path.machine == "a"
+                assert gap.cause == "link-lost: the gateway stopped before what the server had kept came"
+                assert gap.start <= began
+                assert gap.end <= time.time_ns()
+
+
 # --- missing nodes ---------------------------------------------------------------------------------------------------
 
 
