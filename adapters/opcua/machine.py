@@ -307,6 +307,9 @@ class Machine:
             self._now.pop(i, None)
             if reading != known:
                 news.append(row)
+            elif self._behind and self._then.pop(i, None) != reading:
+                # A change just before the loss of the line was noticed: it left as what holds since then, not as of its time.
+                past.append(row)
         if len(news) == len(batch):
             return [batch]
         return [*_rows(batch, past, historical=True), *_rows(batch, news, historical=False)]

@@ -147,7 +147,7 @@ def sending(signal: Signal, machine: MachineSettings) -> dict[str, Any]:
     if s.polled and s.poll != _POLL:
         said["poll"] = s.poll
     if s.kind == "counter" and (width := s.wraps_at):
-        said["rollover"] = width
+        said["rollover"] = width if width < 2**63 else float(width)  # JSON of consumers has 64 bits, with a sign
     return said
 
 

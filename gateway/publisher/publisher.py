@@ -267,7 +267,11 @@ class Publisher:
             while self._retained and self._room() > 0:
                 topic = next(iter(self._retained))
                 content = self._retained.pop(topic)
-                payload = content if isinstance(content, bytes) else content()
+                try:
+                    payload = content if isinstance(content, bytes) else content()
+                except Exception:  # what is said of one machine must not hold up the readings of all
+                    log.exception("%s cannot be said", topic)
+                    continue
                 self._owed[self._link.publish(topic, payload, retain=True)] = topic
             if self._refused:
                 self._try_again()

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.config import Configuration, MachineSettings, SignalSettings, load
@@ -162,12 +163,15 @@ def said(tmp_path: Path, text: str, signal: Signal) -> dict[str, Any]:
          {"report": "change", "deadband": 1.0, "max_silence": 11.0}),
         ("type: uint16, kind: counter", {"rollover": 65536}),
         ("type: uint16, kind: counter, rollover: 10000", {"rollover": 10000.0}),
+        ("type: int64, kind: counter", {"rollover": 2.0**63}),
+        ("type: uint64, kind: counter", {"rollover": 2.0**64}),
         ("type: uint16, enum: {0: a}, report: change, heartbeat: 10s", {"report": "change", "max_silence": 11.0}),
     ],
 )  # fmt: skip
 def test_how_its_readings_follow_one_another(keys: str, expected: dict[str, Any], tmp_path):
     found = said(tmp_path, f"    signals: {{x: {{holding: 0, {keys}}}}}\n", Signal("x", "float"))
     assert found == pytest.approx(expected) if "store_as" in keys else found == expected
+    assert orjson.loads(orjson.dumps(found)) == found, "it fits into a message"
 
 
 def test_a_deadband_in_percent_is_said_in_the_unit(tmp_path):

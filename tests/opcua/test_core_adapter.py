@@ -110,8 +110,8 @@ class Plant:
                     await asyncio.sleep(0.05)
 
     def values(self, name: str) -> list[Value]:
-        """What was brought, now or afterwards."""
-        both = [*self.past.get(name, []), *self.now.get(name, [])]
+        """What was brought, now or afterwards. A reading that is told again as one of the past is the same one."""
+        both = {*self.past.get(name, []), *self.now.get(name, [])}
         return [value for _, value, _ in sorted(both, key=lambda reading: reading[0])]
 
 

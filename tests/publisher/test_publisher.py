@@ -224,6 +224,16 @@ async def test_births_come_first(edge):
     assert listener.payloads == [b"born"]
 
 
+async def test_what_cannot_be_said_of_one_machine_holds_up_nothing(edge, caplog):
+    edge.publisher.retain("plant/m/meta", lambda: encode_stored(Stored("edge", 2**70, ()), T))  # type: ignore[arg-type]
+    edge.append(b"1")
+    edge.publisher.retain("plant/n/meta", lambda: b"meta")
+    await edge.settled()
+    assert edge.store.payloads == [b"1"]
+    assert edge.broker._retained["plant/n/meta"] == b"meta"
+    assert "plant/m/meta cannot be said" in caplog.text
+
+
 @pytest.mark.parametrize("code", [0x87, 0x97])
 async def test_a_refusal_by_the_broker_holds_and_says_so(edge, code, monkeypatch):
     publish: Callable[..., int] = edge.broker._publish
