@@ -95,6 +95,7 @@ def test_topics_and_messages(tmp_path):
             "unit": "Cel",
             "description": "Of the barrel",
             "range": [0.0, 400.0],
+            "poll": 0.1,
         }
         assert meta["signals"]["mode"]["states"] == {"0": "off", "3": "auto"}
 
