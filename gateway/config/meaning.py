@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -22,12 +21,12 @@ from gateway.config.references import STATE_SIGNALS
 from gateway.config.settings import MachineSettings, Settings
 from gateway.config.signals import SignalSettings
 from gateway.model import Signal
+from gateway.shared import once_per_object
 
 _FETCHING = frozenset({"poll", "mode", "sampling", "queue", "discard", "update"})
 """How often, and by which way: the value is the same. `update` is that of figures."""
 _SAID = frozenset({"description", "semantic"})  # `meta` has them word by word
 _SENDING = frozenset({"report", "deadband", "heartbeat"})
-_KEPT = 16  # digests of the signals of a profile
 _POLL = SignalSettings.model_fields["poll"].default
 
 
@@ -40,7 +39,7 @@ def rules_of(settings: Settings, machine: MachineSettings) -> str:
     Of its signals (where in the machine they are, too), computed signals, states and figures with their calendar; not of poll
     rates, nor of where the machine is reached.
     """
-    parts: dict[str, Any] = {"signals": _signals(_ByIdentity(machine.signals))}
+    parts: dict[str, Any] = {"signals": _signals(machine.signals)}
     for key in ("computed", "state", "kpi"):
         if part := getattr(machine, key):
             parts[key] = _plain(part)
@@ -51,22 +50,9 @@ def rules_of(settings: Settings, machine: MachineSettings) -> str:
     return _digest(parts)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _ByIdentity:
-    """A mapping that is hashed by its identity: machines of a profile share theirs."""
-
-    of: Mapping[str, SignalSettings]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.of is self.of
-
-    def __hash__(self) -> int:
-        return id(self.of)
-
-
-@lru_cache(_KEPT)
-def _signals(signals: _ByIdentity) -> str:
-    return _digest(_plain(signals.of))
+@once_per_object  # machines of a profile share theirs
+def _signals(signals: Mapping[str, SignalSettings]) -> str:
+    return _digest(_plain(signals))
 
 
 def _digest(parts: Any) -> str:
