@@ -1,8 +1,6 @@
 """The way into an OPC UA server: closed and opened, cut, and spoilt request by request.
 
-    listener ─ connection ─ secure channel ─▶ request ─ Happenings ─▶ asyncua's processor, or silence, a cut, a pause
-
-What a message says is looked at behind its secure channel, as the numbers of its chunks have to go on.
+listener ─ connection ─ secure channel ─▶ request ─ Happenings ─▶ asyncua's processor, or silence, a cut, a pause
 """
 
 from __future__ import annotations
@@ -12,16 +10,15 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import asyncua.ua
-from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
+from asyncua.server.binary_server_asyncio import BinaryServer
 from asyncua.server.server import Server
 from asyncua.ua.ua_binary import uatcp_to_binary
 
 from simulators.behaviour.fault_settings import Late
 from simulators.behaviour.happenings import Happenings
+from simulators.opcua.line import Line, listen, stop_listening
 
 ua: Any = asyncua.ua
-
-_TRIES, _PAUSE = 50, 0.02  # to have a port again that was just given back
 
 
 class Gate:
@@ -36,23 +33,11 @@ class Gate:
 
     async def open(self) -> None:
         """Take connections, at the port where it was started. Raises OSError where somebody else has it by now."""
-        bserver = self._bserver
-        self._stop_listening()
-        for attempt in range(1, _TRIES + 1):
-            try:
-                bserver._server = await asyncio.get_running_loop().create_server(
-                    self._protocol, bserver.hostname, bserver.port
-                )
-            except OSError:
-                if attempt == _TRIES:
-                    raise
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
+        await listen(self._bserver, self._line)
 
     def close(self) -> None:
         """Refuse new connections, and cut those there are."""
-        self._stop_listening()
+        stop_listening(self._bserver)
         self.cut()
 
     def cut(self) -> None:
@@ -67,27 +52,15 @@ class Gate:
             if isinstance(client, _Connection):
                 client.hush()
 
-    def _stop_listening(self) -> None:
-        if self._bserver._server is not None:
-            self._bserver._server.close()
-
-    def _protocol(self) -> _Connection:
-        server = self._bserver
-        return _Connection(self, server.iserver, server._policies, server.clients, server.closing_tasks, server.limits)
+    def _line(self) -> _Connection:
+        line = _Connection.of(self._bserver)
+        line.gate = self
+        return line
 
 
-class _Connection(OPCUAProtocol):
-    def __init__(self, gate: Gate, *of_asyncua: Any) -> None:
-        super().__init__(*of_asyncua)
-        self._gate = gate
-        self._dead = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        processor: Any = self.processor
-        if processor is not None:
-            process = processor.process_message
-            processor.process_message = lambda sequence, body: self._meet(process, sequence, body)
+class _Connection(Line):
+    gate: Gate
+    _dead = False
 
     async def _process_one_msg(self, header: Any, buf: Any) -> bool:
         try:
@@ -108,10 +81,9 @@ class _Connection(OPCUAProtocol):
         if processor is not None:
             processor._transport = _Nowhere()
 
-    async def _meet(self, process: Any, sequence: Any, body: Any) -> Any:
-        """A request. Nothing is answered but what is passed on."""
-        happenings = self._gate.happenings
-        fault = happenings.judge(self._gate.machines, self._gate.seconds())
+    async def meet(self, process: Any, sequence: Any, body: Any) -> Any:
+        happenings = self.gate.happenings
+        fault = happenings.judge(self.gate.machines, self.gate.seconds())
         if fault is not None and not self._dead:
             happenings.count(fault)
             if fault.kind == "drop":

@@ -153,7 +153,8 @@ class Waiting:
                 server = await self._serve()
             except Exception as exc:  # the files are looked at all the same
                 if str(exc) != told:
-                    log.error("there is no page, which is tried again: %s", exc)
+                    unexpected = None if isinstance(exc, (GatewayError, OSError)) else exc
+                    log.error("there is no page, which is tried again: %s", exc, exc_info=unexpected)
                 told = str(exc)
                 await asyncio.sleep(backoff.pause())
             else:

@@ -1,26 +1,25 @@
 """Services that were refused, or not answered, while the line was there: told once more to whoever asks for the same then.
 
-    recording ─▶ Refused ─▶ Refusals, in turn for each service ─▶ Line: a ServiceFault with that status, or silence
+    recording ─▶ Refused ─▶ Refusals, in turn for each service ─▶ its line: a ServiceFault with that status, or silence
 
 Each is told once, to the first request of its service that comes at its time or in the seconds after it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import asyncua.ua
-from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
+from asyncua.server.binary_server_asyncio import BinaryServer
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 
+from simulators.opcua.line import Line, listen
 from simulators.opcua.replay.services import Refused, service_of
 
 ua: Any = asyncua.ua  # the types it declares are not those it takes
 
-_TRIES, _PAUSE = 50, 0.02  # to have a port again that was just given back
 _FORGOTTEN = 5 * 10**9  # ns of the recording after which it is too late: nobody has asked
 
 
@@ -57,45 +56,25 @@ class Refusals:
 async def look_through(bserver: BinaryServer, refusals: Refusals) -> None:
     """Have the lines of a server that was just started look for them. Raises OSError where somebody has taken the port."""
 
-    def line() -> Line:
-        server = bserver
-        return Line(refusals, server.iserver, server._policies, server.clients, server.closing_tasks, server.limits)
+    def line() -> _Refusing:
+        made = _Refusing.of(bserver)
+        made.refusals = refusals
+        return made
 
-    bserver._make_protocol = line  # type: ignore[method-assign]  # asyncua has no other place to say so
-    if bserver._server is not None:
-        bserver._server.close()
-    for attempt in range(1, _TRIES + 1):
-        try:
-            bserver._server = await asyncio.get_running_loop().create_server(line, bserver.hostname, bserver.port)
-        except OSError:
-            if attempt == _TRIES:
-                raise
-            await asyncio.sleep(_PAUSE)
-        else:
-            return
+    await listen(bserver, line)
 
 
-class Line(OPCUAProtocol):
-    """One connection. What a message says is looked at behind its secure channel."""
+class _Refusing(Line):
+    refusals: Refusals
 
-    def __init__(self, refusals: Refusals, *of_asyncua: Any) -> None:
-        super().__init__(*of_asyncua)
-        self._refusals = refusals
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        processor: Any = self.processor
-        if processor is not None:
-            process = processor.process_message
-            processor.process_message = lambda sequence, body: self._meet(processor, process, sequence, body)
-
-    async def _meet(self, processor: Any, process: Any, sequence: Any, body: Any) -> Any:
+    async def meet(self, process: Any, sequence: Any, body: Any) -> Any:
         looked = body.copy()
-        met = self._refusals.meets(service_of(nodeid_from_binary(looked)))
+        met = self.refusals.meets(service_of(nodeid_from_binary(looked)))
         if met is None:
             return await process(sequence, body)
         if met.status is not None:
             header, fault = struct_from_binary(ua.RequestHeader, looked), ua.ServiceFault()
             fault.ResponseHeader.ServiceResult = ua.StatusCode(met.status)
+            processor: Any = self.processor
             processor.send_response(header.RequestHandle, sequence, fault)
         return True
